@@ -1,0 +1,390 @@
+// Feed ranges: effects onto the base, pending mutations replayed on it, fates retire them (SEMANTICS 18).
+//
+// Order within a range: pending mutations that touch what the range touches are undone, newest first; then
+// events are taken in order of csn; then what is still pending is decided again on the new base. A mutation
+// whose effects are as forecast and which nothing disturbed is only forgotten: its view becomes base.
+#include <algorithm>
+#include <set>
+
+#include "branch/replica/replica.h"
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/base/probe.h"
+#include "replication/line/compress.h"
+#include "replication/line/mutation_block.h"
+#include "replication/merge/effects.h"
+#include "replication/merge/undo.h"
+
+namespace branchline {
+namespace {
+
+Error diverged(const MutationId& id, const char* what) {
+  return {ErrorKind::corrupt, "effects.diverged",
+          "mutation " + to_hex(id.incarnation.value) + "." + std::to_string(id.seq.value) + " " + what};
+}
+
+}  // namespace
+
+struct Replica::Apply {
+  Apply(Replica& replica, const FeedRange& feed_range) : r(replica), range(feed_range) {}
+
+  Replica& r;
+  const FeedRange& range;
+  ApplyResult out;
+  std::vector<CommitBlock> blocks;
+  // What happens at one csn: effects of one or more territories, or a run of fates, or both.
+  struct Event {
+    std::vector<const Commit*> commits;
+    const FateEntry* fate = nullptr;
+  };
+  std::map<Csn, Event> events;
+  std::map<PendingRef, OutboxBlock> cache;  // by last()
+  std::set<PendingRef> touched;             // pending mutations that were undone
+  std::set<PendingRef> rewritten;           // blocks whose entries changed
+  std::vector<FateEntry> single_fates;
+  std::vector<PendingRef> finished;         // blocks whose last mutation is decided
+  std::set<RecordKey> changed;
+  std::map<RecordKey, PendingRef> walked;   // down to where a record's pending mutations were looked up
+  bool single = false;  // fates are taken one by one
+
+  // --- Finding what is affected -------------------------------------------------------------------------
+
+  Result<void> decode() {
+    for (const auto& b : range.blocks) {
+      BL_ASSIGN(std::string raw, decompress(b, limits::kMaxBlockBytes * 4));
+      BL_ASSIGN(auto block, decode_commit_block(std::move(raw)));
+      blocks.push_back(std::move(block));
+    }
+    for (const auto& block : blocks) {
+      for (const auto& c : block.commits) {
+        if (c.csn <= range.from || c.csn > range.to.csn) {
+          return fail(ErrorKind::invalid, "feed.range", "a commit outside of its range");
+        }
+        if (!c.effects.empty()) events[c.csn].commits.push_back(&c);
+        single = single || c.id.origin == r.state_.self;
+      }
+    }
+    single = single || range.from < r.echo_until_;
+    if (single) split_fates();
+    for (const auto& f : fates()) {
+      if (f.csn <= range.from || f.csn.value + f.count - 1 > range.to.csn.value || f.id.origin != r.state_.self) {
+        return fail(ErrorKind::invalid, "feed.range", "a fate outside of its range");
+      }
+      events[f.csn].fate = &f;
+    }
+    return {};
+  }
+
+  // Where effects of our own may come along, each fate meets those of its csn.
+  void split_fates() {
+    for (const auto& f : range.fates) {
+      for (uint32_t k = 0; k < f.count; ++k) {
+        FateEntry& one = single_fates.emplace_back(f);
+        one.id.seq = Seq(f.id.seq.value + k);
+        one.csn = Csn(f.csn.value + k);
+        one.count = 1;
+      }
+    }
+  }
+  const std::vector<FateEntry>& fates() const { return single ? single_fates : range.fates; }
+
+  Result<OutboxBlock*> block_of(PendingRef ref) {
+    auto at = cache.lower_bound(ref);
+    if (at != cache.end() && at->first.generation == ref.generation &&
+        at->second.entries.front().mutation.order <= ref.order) {
+      return &at->second;
+    }
+    BL_ASSIGN(auto block, OutboxReader(r.store_, r.state_.side).holding(ref));
+    if (!block) return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in the outbox");
+    PendingRef last = block->last();
+    return &cache.insert_or_assign(last, std::move(*block)).first->second;
+  }
+
+  Result<PendingEntry*> entry_of(PendingRef ref) {
+    BL_ASSIGN(OutboxBlock* block, block_of(ref));
+    for (auto& e : block->entries) {
+      if (e.mutation.order == ref.order) return &e;
+    }
+    return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in its block");
+  }
+
+  // The pending mutations on a record behind `after`, by the links that their pre-images hold.
+  Result<void> pending_on(const RecordKey& key, PendingRef after, std::set<PendingRef>& found) {
+    auto [place, fresh] = walked.try_emplace(key, after);
+    if (!fresh) {
+      if (place->second <= after) return {};
+      place->second = after;
+    }
+    BL_ASSIGN(auto record, r.workspace_->find(key));
+    if (!record.record) return {};
+    PendingRef at = record.record->pending();
+    while (is_pending(r.state_.retired, at) && at > after) {
+      found.insert(at);
+      BL_ASSIGN(PendingEntry* entry, entry_of(at));
+      BL_ASSIGN(auto records, undo_records(entry->undo));
+      PendingRef previous;
+      for (const auto& u : records) {
+        if (u.key == key) previous = u.previous;
+      }
+      at = previous;
+    }
+    return {};
+  }
+
+  Result<void> find_affected() {
+    std::set<PendingRef> open;
+    for (const auto& [csn, event] : events) {
+      for (const Commit* c : event.commits) {
+        for (const auto& op : c->effects) BL_TRY(pending_on(op.record, {}, open));
+      }
+      if (event.fate && !event.fate->as_forecast) {
+        BL_ASSIGN(auto refs, refs_of(*event.fate));
+        open.insert(refs.begin(), refs.end());
+      }
+    }
+    // A mutation that is decided again may decide otherwise, for later ones on all its records too.
+    while (!open.empty()) {
+      PendingRef ref = *open.begin();
+      open.erase(open.begin());
+      if (!touched.insert(ref).second) continue;
+      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      BL_ASSIGN(auto records, undo_records(entry->undo));
+      for (const auto& u : records) BL_TRY(pending_on(u.key, ref, open));
+    }
+    return {};
+  }
+
+  // Where the mutations of a fate are pending here; empty where this disk does not know them.
+  Result<std::vector<PendingRef>> refs_of(const FateEntry& fate) {
+    std::vector<PendingRef> refs;
+    for (const auto& i : r.incarnations_) {
+      if (i.incarnation != fate.id.incarnation) continue;
+      for (uint32_t k = 0; k < fate.count; ++k) {
+        // One lane so far: seq and order count alike.
+        PendingRef ref{i.generation, Order(fate.id.seq.value + k)};
+        Order last = i.generation == r.state_.generation ? r.state_.order
+                                                         : r.incarnations_[i.generation].predecessor_order;
+        if (ref.order <= last && is_pending(r.state_.retired, ref)) refs.push_back(ref);
+      }
+    }
+    return refs;
+  }
+
+  // --- Undo, take in, redo ------------------------------------------------------------------------------
+
+  Result<void> undo_touched() {
+    for (auto ref = touched.rbegin(); ref != touched.rend(); ++ref) {
+      BL_ASSIGN(PendingEntry* entry, entry_of(*ref));
+      r.workspace_->begin();
+      BL_TRY(apply_undo(*r.workspace_, entry->undo));
+      note(r.workspace_->end());
+    }
+    return {};
+  }
+
+  // Counts are of the view, so every change counts; returns the sums for whom they concern.
+  Deltas note(Journal&& journal) {
+    r.add_counts(journal.deltas);
+    for (const auto& b : journal.records) changed.insert(b.key);
+    return std::move(journal.deltas);
+  }
+
+  void add_to_base(const Deltas& deltas) {
+    for (const auto& [t, sum] : deltas.sums) r.state_.totals.sums[t] += sum;
+  }
+
+  Result<void> take_events() {
+    for (const auto& [csn, event] : events) {
+      for (const Commit* c : event.commits) BL_TRY(take_effects(*c));
+      if (event.fate) BL_TRY(take_fate(*event.fate, !event.commits.empty()));
+    }
+    return {};
+  }
+
+  Result<void> take_effects(const Commit& c) {
+    r.hlc_.observe(c.hlc);
+    r.highest_seen_ = std::max(r.highest_seen_, c.hlc);
+    r.workspace_->begin();
+    // A record in several territories comes once per territory; the second time its creation is here.
+    std::vector<RecordOp> fresh;
+    for (const auto& op : c.effects) {
+      BL_ASSIGN(auto found, r.workspace_->find(op.record));
+      bool again = found.record && op.kind == RecordOpKind::put_new &&
+                   found.record->created_version().id == c.id;
+      if (!again) fresh.push_back(op);
+    }
+    auto ok = apply_effects(*r.workspace_, fresh, version_of(c));
+    add_to_base(note(r.workspace_->end()));
+    return ok;
+  }
+
+  Result<void> take_fate(const FateEntry& fate, bool with_effects) {
+    BL_ASSIGN(auto refs, refs_of(fate));
+    if (refs.empty() && fate.csn <= r.echo_until_) {
+      // Forgotten by a rolled-back disk: accepted after all, and decided.
+      BL_PROBE("apply.forgotten_mutation");
+      r.count_fate(fate, fate.count, false);
+      r.write_fate(out.batch, fate, {});
+      return {};
+    }
+    if (refs.size() != fate.count) return std::unexpected(diverged(fate.id, "is not pending here"));
+    for (size_t i = 0; i < refs.size(); ++i) {
+      PendingRef ref = refs[i];
+      Order& retired = r.state_.retired.at(ref.generation);
+      if (ref.order != retired.next()) return std::unexpected(diverged(fate.id, "is decided out of order"));
+      bool undone = touched.count(ref) > 0;
+      std::string content;
+      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      if (fate.as_forecast && !with_effects) {
+        if (undone) {
+          BL_PROBE("apply.decided_as_committed");
+          BL_TRY(decide_as_committed(*entry, Csn(fate.csn.value + i)));
+        } else {
+          if (entry->current != entry->forecast) {
+            return std::unexpected(diverged(fate.id, "was forecast otherwise than the master decided"));
+          }
+          add_to_base(entry->sums);
+        }
+      } else if (!undone) {
+        return std::unexpected(diverged(fate.id, "came with effects that did not touch its records"));
+      }
+      if (fate.clamped.value != 0) {
+        BL_PROBE("apply.clock_clamped");
+        int64_t ahead = entry->mutation.hlc.ms() - fate.clamped.ms();
+        r.clock_correction_ms_ = std::min(r.clock_correction_ms_, -ahead);
+        r.hlc_.reset(std::max(fate.clamped, r.highest_seen_));
+      }
+      if (fate.fate >= Fate::overridden) {
+        Writer w(content);
+        put_mutation(w, entry->mutation);
+      }
+      retired = ref.order;
+      touched.erase(ref);
+      if (fate.count == 1) r.write_fate(out.batch, fate, content);
+      BL_ASSIGN(OutboxBlock* block, block_of(ref));
+      if (ref == block->last()) {
+        finished.push_back(ref);
+        bool needed = std::any_of(touched.begin(), touched.end(), [&](PendingRef t) { return t <= ref; });
+        if (!needed) cache.erase(ref);  // ranges of fates may be long: hold no more than needed
+      }
+    }
+    if (fate.count > 1) r.write_fate(out.batch, fate, {});
+    r.count_fate(fate, fate.count, true);
+    out.retired += fate.count;
+    return {};
+  }
+
+  // The same decision that the master made, on the same base: it must have the same effects.
+  Result<void> decide_as_committed(PendingEntry& entry, Csn csn) {
+    BL_ASSIGN(Decision decision, r.merger_->run(entry.mutation, csn));
+    std::string bytes;
+    put_forecast(bytes, entry.mutation.hlc, decision.effects);
+    bool same = decision.fate != Fate::rejected && forecast_digest(bytes) == entry.forecast;
+    add_to_base(note(std::move(decision.journal)));
+    if (!same) return std::unexpected(diverged(entry.mutation.id, "has other effects here than at the master"));
+    return {};
+  }
+
+  Result<void> redo_touched() {
+    for (PendingRef ref : touched) {
+      BL_PROBE("apply.pending_redone");
+      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      BL_ASSIGN(Decision decision, r.merger_->run(entry->mutation, Csn(0)));
+      std::string bytes;
+      put_forecast(bytes, entry->mutation.hlc, decision.effects);
+      entry->current = forecast_digest(bytes);
+      if (entry->current != entry->forecast) BL_PROBE("apply.forecast_changed");
+      entry->undo.clear();
+      Writer undo(entry->undo);
+      put_undo(undo, *r.workspace_, decision.journal);
+      for (const auto& b : decision.journal.records) {
+        BL_ASSIGN(auto found, r.workspace_->find(b.key));
+        if (found.record) r.workspace_->set_pending(*found.record, ref);
+      }
+      entry->sums = note(std::move(decision.journal));
+      entry->sums.counts.clear();
+      BL_ASSIGN(OutboxBlock* block, block_of(ref));
+      rewritten.insert(block->last());
+    }
+    return {};
+  }
+
+  // --- Writing ------------------------------------------------------------------------------------------
+
+  void write() {
+    for (PendingRef last : rewritten) {
+      out.batch.put(Table::outbox, keys::outbox(r.state_.side, last), encode_outbox_block(cache.at(last)));
+    }
+    for (PendingRef last : finished) out.batch.erase(Table::outbox, keys::outbox(r.state_.side, last));
+    // Process starts without pending work need no entry.
+    for (auto at = r.state_.retired.begin(); at != r.state_.retired.end();) {
+      auto [generation, order] = *at;
+      bool current = generation == r.state_.generation;
+      bool done = !current && order == r.incarnations_[generation].predecessor_order;
+      at = done ? r.state_.retired.erase(at) : std::next(at);
+    }
+    r.workspace_->flush(out.batch);
+    r.state_.cursor = range.to;
+    r.write_state(out.batch);
+    r.workspace_->evict();
+    out.changes.records.assign(changed.begin(), changed.end());
+  }
+};
+
+Result<ApplyResult> Replica::apply(const FeedRange& range) {
+  if (range.from != state_.cursor.csn || range.to.line != state_.cursor.line || range.to.csn <= range.from) {
+    return fail(ErrorKind::invalid, "feed.gap",
+                "a range from csn " + std::to_string(range.from.value) + ", but this replica is at " +
+                    std::to_string(state_.cursor.csn.value));
+  }
+  Apply work(*this, range);
+  ReplicaState before = state_;
+  auto open_before = open_fates_;
+  auto steps = [&]() -> Result<void> {
+    BL_TRY(work.decode());
+    BL_TRY(work.find_affected());
+    BL_TRY(work.undo_touched());
+    BL_TRY(work.take_events());
+    BL_TRY(work.redo_touched());
+    return {};
+  };
+  if (auto ok = steps(); !ok) {
+    // Nothing was written; what the cache holds is no longer what is stored.
+    state_ = std::move(before);
+    open_fates_ = std::move(open_before);
+    workspace_->discard();
+    return std::unexpected(ok.error());
+  }
+  work.write();
+  return std::move(work.out);
+}
+
+void Replica::count_fate(const FateEntry& entry, uint64_t n, bool was_pending) {
+  if (was_pending) {
+    state_.ledger.pending -= n;
+  } else {
+    state_.ledger.accepted += n;
+  }
+  state_.ledger.count(entry.fate, n);
+}
+
+void Replica::write_fate(Batch& batch, FateEntry entry, std::string_view content) {
+  Stream stream = stream_of(entry.id);
+  bool plain = entry.outcomes.empty() && entry.clamped.value == 0 && content.empty();
+  auto open = open_fates_.find(stream);
+  if (!plain) {
+    open_fates_.erase(stream);
+  } else if (open != open_fates_.end() && open->second.fate == entry.fate &&
+             open->second.as_forecast == entry.as_forecast &&
+             open->second.id.seq.value + open->second.count == entry.id.seq.value &&
+             open->second.csn.value + open->second.count == entry.csn.value) {
+    open->second.count += entry.count;
+    batch.put(Table::fates, keys::fate(open->second.id), encode_fate_row(open->second, {}));
+    return;
+  } else {
+    open_fates_.insert_or_assign(stream, entry);
+  }
+  batch.put(Table::fates, keys::fate(entry.id), encode_fate_row(entry, content));
+}
+
+}  // namespace branchline

@@ -1,0 +1,175 @@
+#include "branch/replica/audit.h"
+
+#include <set>
+
+#include "replication/merge/record_audit.h"
+
+namespace branchline {
+namespace {
+
+struct Auditor {
+  const StoreView& view;
+  const Schema& schema;
+  ReplicaState state;
+  AuditReport report;
+  std::map<uint32_t, IncarnationInfo> incarnations;
+  Ledger counted;
+  std::map<TerritoryId, Sum128> pending_sums;
+  std::map<Stream, Seq> first_pending;
+  uint64_t keyed_pending = 0;
+
+  Result<void> read_incarnations() {
+    auto rows = scan_prefix(view, Table::meta, keys::meta_incarnation_prefix());
+    for (; rows->valid(); rows->next()) {
+      auto info = decode_incarnation(rows->value());
+      if (!info) {
+        report.problem(info.error().message);
+        continue;
+      }
+      incarnations[info->generation] = *info;
+    }
+    if (incarnations.size() != state.generation) {
+      report.problem("of " + std::to_string(state.generation) + " process starts, " +
+                     std::to_string(incarnations.size()) + " are recorded");
+    }
+    return rows->error() ? Result<void>(std::unexpected(*rows->error())) : Result<void>{};
+  }
+
+  Result<void> count_outbox() {
+    OutboxReader reader(view, state.side);
+    PendingRef at;
+    struct Chain {
+      MutationHasher hasher;
+      Digest digest;
+      Chain(const SaltKey& key, const Digest& start) : hasher(key, Lane::interactive), digest(start) {}
+    };
+    std::map<uint32_t, Chain> chains;
+    std::map<uint32_t, Order> last;
+    for (;;) {
+      auto next = reader.next(at);
+      if (!next) {
+        report.problem(next.error().message);
+        return {};
+      }
+      if (!*next) break;
+      OutboxBlock& block = **next;
+      at = block.last();
+      auto info = incarnations.find(block.generation);
+      if (info == incarnations.end()) {
+        report.problem("pending work of an unknown process start");
+        continue;
+      }
+      auto [chain, fresh] = chains.try_emplace(block.generation, info->second.salt_key, block.chain_before);
+      Digest& digest = chain->second.digest;
+      if (!fresh && digest != block.chain_before) report.problem("the outbox's hash chain has a gap");
+      for (auto& e : block.entries) {
+        digest = chain_next(digest, chain->second.hasher.digest(e.mutation));
+        PendingRef ref{block.generation, e.mutation.order};
+        if (!is_pending(state.retired, ref)) continue;
+        ++counted.pending;
+        Order due = last.count(ref.generation) ? last[ref.generation].next() : state.retired[ref.generation].next();
+        if (ref.order != due) report.problem("a pending mutation is missing before order " + std::to_string(ref.order.value));
+        last[ref.generation] = ref.order;
+        first_pending.try_emplace(stream_of(e.mutation.id), e.mutation.id.seq);
+        for (const auto& [t, sum] : e.sums.sums) pending_sums[t] += sum;
+        if (!e.mutation.operation_key.empty()) {
+          BL_ASSIGN(auto row, view.get(Table::keys, keys::operation_key(e.mutation.author, e.mutation.operation_key)));
+          if (!row) report.problem("the operation key of a pending mutation is missing");
+        }
+      }
+      if (digest != block.chain_after) report.problem("the outbox's hash chain does not verify");
+    }
+    // Whatever is neither decided nor in the outbox is missing.
+    for (const auto& [generation, retired] : state.retired) {
+      Order end = generation == state.generation ? state.order : incarnations[generation + 1].predecessor_order;
+      Order have = last.count(generation) ? last[generation] : retired;
+      if (have != end) report.problem("pending mutations behind order " + std::to_string(have.value) + " are missing");
+    }
+    return {};
+  }
+
+  Result<void> count_fates() {
+    std::set<Incarnation> own;
+    for (const auto& [generation, info] : incarnations) own.insert(info.incarnation);
+    FateCoverage coverage;
+    auto rows = scan_prefix(view, Table::fates, keys::fate_prefix(state.self));
+    for (; rows->valid(); rows->next()) {
+      auto id = keys::parse_fate(rows->key());
+      if (!id) {
+        report.problem("a fate under a damaged key");
+        continue;
+      }
+      auto row = decode_fate_row(*id, rows->value());
+      if (!row) {
+        report.problem(row.error().message);
+        continue;
+      }
+      counted.count(row->entry.fate, row->entry.count);
+      coverage.add(row->entry, own.count(id->incarnation) > 0, report);
+    }
+    for (const auto& [stream, first] : first_pending) {
+      auto end = coverage.ends().find(stream);
+      Seq due = end == coverage.ends().end() ? Seq(1) : end->second.next();
+      if (first != due) report.problem("between fates and outbox, seq " + std::to_string(due.value) + " is missing");
+    }
+    return rows->error() ? Result<void>(std::unexpected(*rows->error())) : Result<void>{};
+  }
+
+  Result<void> count_keys() {
+    uint64_t rows = 0;
+    auto cursor = view.scan(Table::keys, {}, {});
+    for (; cursor->valid(); cursor->next()) ++rows;
+    if (rows != state.key_rows) {
+      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
+                     std::to_string(rows));
+    }
+    return cursor->error() ? Result<void>(std::unexpected(*cursor->error())) : Result<void>{};
+  }
+
+  Result<AuditReport> run() {
+    BL_TRY(read_incarnations());
+    BL_TRY(count_outbox());
+    BL_TRY(count_fates());
+    BL_TRY(count_keys());
+    BL_ASSIGN(auto records, audit_records(view, schema, state.side, IndexScope::all));
+    for (auto& p : records.problems) report.problem(std::move(p));
+    report.at = state.cursor;
+    report.records = records.records;
+    report.elements = records.elements;
+    for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
+    // What is stored is the view; without what is pending it is the base.
+    for (const auto& [t, sum] : pending_sums) report.sums[t] -= sum;
+    for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
+    compare_totals(state.totals, report);
+    counted.lost = state.ledger.lost;  // written by an operator only
+    counted.accepted = counted.pending + counted.applied + counted.merged + counted.overridden + counted.rejected +
+                       counted.lost;
+    report.counted[state.self] = counted;
+    if (counted != state.ledger) {
+      auto text = [](const Ledger& l) {
+        return std::to_string(l.accepted) + " accepted, " + std::to_string(l.pending) + " pending, " +
+               std::to_string(l.applied) + " applied, " + std::to_string(l.merged) + " merged, " +
+               std::to_string(l.overridden) + " overridden, " + std::to_string(l.rejected) + " rejected";
+      };
+      report.problem("the ledger says " + text(state.ledger) + "; counted are " + text(counted));
+    }
+    return std::move(report);
+  }
+};
+
+}  // namespace
+
+Result<AuditReport> audit_replica(const StoreView& view, const Schema& schema) {
+  BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
+  BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
+  if (!row || !identity) {
+    AuditReport report;
+    report.problem("the store's identity or state row is missing");
+    return report;
+  }
+  BL_ASSIGN(auto state, decode_replica_state(*row));
+  Auditor auditor{view, schema, std::move(state), {}, {}, {}, {}, {}, 0};
+  return auditor.run();
+}
+
+}  // namespace branchline

@@ -1,0 +1,60 @@
+// Pending mutations as kept at a branch: one block per commit group.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/store/keyspace.h"
+#include "common/store/store.h"
+#include "replication/line/incarnation.h"
+#include "replication/merge/workspace.h"
+#include "replication/session/outbox_source.h"
+
+namespace branchline {
+
+// One mutation without a fate yet.
+struct PendingEntry {
+  Mutation mutation;              // points into the block's bytes
+  uint64_t forecast = 0;          // digest of its effects when it was accepted: what is shipped
+  uint64_t current = 0;           // digest of its effects on the base of today
+  Deltas sums;                    // what it does to the checksums, on the base of today
+  std::string undo;               // pre-images (replication/merge/undo.h)
+};
+
+struct OutboxBlock {
+  uint32_t generation = 0;
+  Digest chain_before;  // of the stream, before the first and after the last mutation
+  Digest chain_after;
+  std::vector<PendingEntry> entries;
+  std::string bytes;    // what the mutations point into
+
+  PendingRef first() const { return {generation, entries.front().mutation.order}; }
+  PendingRef last() const { return {generation, entries.back().mutation.order}; }
+};
+
+// Takes canonical bytes of mutations as they were hashed (one per entry), so that nothing is encoded twice.
+std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std::string>& canonical);
+std::string encode_outbox_block(const OutboxBlock& block);
+// `corrupt` unless it is exactly one block. `with_undo` false leaves undo and sums out: for shipping.
+Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool with_undo = true);
+
+// Walks pending mutations. `retired`: through which order each generation is decided; what is older than
+// the oldest generation here is decided too.
+using Retired = std::map<uint32_t, Order>;
+bool is_pending(const Retired& retired, PendingRef ref);
+
+class OutboxReader {
+ public:
+  OutboxReader(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
+  // The first block that ends behind `after`.
+  Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true) const;
+  // The block that holds `ref`.
+  Result<std::optional<OutboxBlock>> holding(PendingRef ref) const;
+
+ private:
+  const StoreView& view_;
+  keys::Side side_;
+};
+
+}  // namespace branchline

@@ -1,0 +1,156 @@
+// A branch's replica. A state machine: commands, feed ranges and snapshots in, Batches out. One thread; other
+// threads read the store through views of their own.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "branch/replica/state.h"
+#include "common/base/random.h"
+#include "common/time/clock.h"
+#include "replication/merge/merge.h"
+#include "replication/session/greeting.h"
+#include "replication/snapshot/snapshot.h"
+#include "replication/wire/feed_frame.h"
+
+namespace branchline {
+
+// What a command wants done; payloads point into `arena`.
+struct Draft {
+  std::vector<RecordOp> ops;
+  std::vector<Guard> guards;
+  bool atomic = false;
+  Arena arena;
+};
+
+// A client's write. prepare() runs on the writing thread, within the transaction: it sees the view with all
+// writes before it, checks what has to be checked and says what is to be done.
+class Command {
+ public:
+  virtual ~Command() = default;
+  virtual Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) = 0;
+
+  RecordId author;
+  RecordId credential;
+  std::string operation_key;  // empty: none
+  std::string request;        // 16 bytes of the request's SHA-256, where there is a key
+};
+
+struct Accepted {
+  MutationId id;          // none: there was nothing to do
+  bool replayed = false;  // the operation key was used for the same request before
+};
+
+// For caches and the change stream.
+struct Changes {
+  std::vector<RecordKey> records;
+};
+
+struct GroupResult {
+  Batch batch;                            // to be written synced before anyone is told; may be empty
+  std::vector<Result<Accepted>> results;  // one per command
+  Changes changes;
+};
+
+struct ApplyResult {
+  Batch batch;                       // need not be synced
+  std::vector<FateEntry> fates;      // other than plainly applied
+  uint64_t retired = 0;
+  Changes changes;
+};
+
+class Replica {
+ public:
+  // Reads the state and checks the outbox's chain; draws an incarnation and puts it in `start`, to be written
+  // synced before anything else. `corrupt` where what is stored contradicts itself.
+  static Result<std::unique_ptr<Replica>> open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
+                                               Random& random, Batch& start);
+
+  // At most limits::kMaxGroupMutations commands.
+  Result<GroupResult> accept(const std::vector<Command*>& commands);
+
+  // --- The link ---------------------------------------------------------------------------------------
+  Introduction introduction(const std::string& server, const std::string& topology_digest) const;
+  // Notes what the master said; the rows need not be synced.
+  Result<Batch> welcome(const Registration& registration);
+  // `invalid` for a range that does not continue the cursor, `corrupt` with code "effects.diverged" where the
+  // base proves to differ from the master's: then nothing was changed, and the replica must be seeded anew.
+  Result<ApplyResult> apply(const FeedRange& range);
+
+  // A snapshot: begin, chunks in order, end. Until the end the live side goes on as it is. `write` writes a
+  // batch; the one that switches comes last, everything before it need not be synced.
+  using Write = std::function<Result<void>(const Batch&, Sync)>;
+  Result<void> begin_seed(const SnapshotHead& head, const Write& write);
+  Result<void> seed_chunk(std::string_view payload, const Write& write);
+  Result<ApplyResult> end_seed(const SnapshotEnd& end, const Write& write);
+  uint64_t seeded_records() const { return seed_ ? seed_->records : 0; }
+  uint64_t seed_expected() const { return seed_ ? seed_->expected : 0; }
+
+  const ReplicaState& state() const { return state_; }
+  const Schema& schema() const { return *schema_; }
+  // Stamp of the oldest pending mutation, in milliseconds; 0: none.
+  Result<int64_t> oldest_pending_ms() const;
+  Workspace& workspace() { return *workspace_; }
+
+ private:
+  struct Seed {
+    SnapshotHead head;
+    keys::Side side;
+    SnapshotReader reader;
+    Totals totals;
+    uint64_t records = 0;
+    uint64_t expected = 0;
+  };
+  struct Apply;  // apply.cc
+
+  Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random);
+  Result<void> load(Batch& start);
+  Result<void> check_outbox() const;
+  int64_t now_ms() { return clock_.wall_ms() + clock_correction_ms_; }
+
+  struct Group;
+  Result<std::optional<Accepted>> replayed(const Command& command, const Group& group) const;
+  Result<Accepted> accept_one(Command& command, Group& group);
+  void add_counts(const Deltas& deltas);
+  void write_state(Batch& batch);
+  void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);
+  void write_fate(Batch& batch, FateEntry entry, std::string_view content);
+  Result<void> replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result, ReplicaState& next);
+
+  Store& store_;
+  std::shared_ptr<const Schema> schema_;
+  Clock& clock_;
+  RecordIdMaker ids_;
+  Random& random_;
+  ReplicaState state_;
+  std::vector<IncarnationInfo> incarnations_;  // all of this data directory, by generation
+  Lineage lineage_;
+  HybridClock hlc_;
+  Csn echo_until_;   // see Registration
+  Hlc highest_seen_;  // of others' stamps: ours must exceed them
+  int64_t clock_correction_ms_ = 0;  // learnt from stamps that the master clamped
+  std::unique_ptr<MutationHasher> hasher_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<Merger> merger_;
+  std::map<Stream, FateEntry> open_fates_;  // the row that the next plain run may extend
+  std::unique_ptr<Seed> seed_;
+};
+
+// What the uplink ships, read from the store by its own thread.
+class ReplicaOutbox : public OutboxSource {
+ public:
+  // `side` is the live one; the source is made anew after a switch.
+  ReplicaOutbox(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
+  Result<OutboxSlice> read(PendingRef after, size_t max_mutations, size_t max_bytes) const override;
+  Result<std::optional<Digest>> chain_at(const Stream& stream, Seq seq) const override;
+
+ private:
+  const StoreView& view_;
+  keys::Side side_;
+};
+
+}  // namespace branchline

@@ -1,0 +1,199 @@
+// Snapshots: the other side of the keyspace is filled beside the live one, pending work is replayed on it,
+// and one batch switches (SEMANTICS 24, 25).
+#include <algorithm>
+
+#include "branch/replica/replica.h"
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/base/probe.h"
+#include "replication/line/mutation_block.h"
+#include "replication/merge/effects.h"
+#include "replication/merge/undo.h"
+
+namespace branchline {
+namespace {
+
+void erase_side(Batch& batch, keys::Side side) {
+  std::string begin(1, static_cast<char>(side));
+  for (Table table : {Table::records, Table::elements, Table::index, Table::outbox}) {
+    batch.erase_range(table, begin, prefix_end(begin));
+  }
+}
+
+Error not_seeding() {
+  return {ErrorKind::invalid, "snapshot.unexpected", "a part of a snapshot that was not announced"};
+}
+
+Error damaged(const char* what) { return {ErrorKind::corrupt, "snapshot.corrupt", std::string("snapshot: ") + what}; }
+
+}  // namespace
+
+Result<void> Replica::begin_seed(const SnapshotHead& head, const Write& write) {
+  seed_ = std::make_unique<Seed>();
+  seed_->head = head;
+  seed_->side = static_cast<keys::Side>(1 - state_.side);
+  seed_->expected = head.records;
+  Batch batch;
+  erase_side(batch, seed_->side);  // of an attempt that broke off
+  return write(batch, Sync::no);
+}
+
+Result<void> Replica::seed_chunk(std::string_view payload, const Write& write) {
+  if (!seed_) return std::unexpected(not_seeding());
+  Seed& s = *seed_;
+  Batch batch;
+  std::optional<Record> record;
+  auto add_term = [&](const Sum128& term) {
+    s.totals.sums[record->territory()] += term;
+    for (auto t : record->also_in()) s.totals.sums[t] += term;
+  };
+  auto visit = [&](Table table, std::string_view key, std::string_view value) -> Result<void> {
+    std::string full(1, static_cast<char>(s.side));
+    full += key;
+    if (table == Table::records) {
+      auto parsed = keys::parse_record(full);
+      const Entity* entity = parsed ? schema_->entity(parsed->entity) : nullptr;
+      if (!entity) return std::unexpected(damaged("a record of an unknown entity"));
+      BL_ASSIGN(record, Record::decode(*parsed, std::string(value)));
+      record->set_pending({});
+      batch.put(Table::records, full, record->encode());
+      for (const auto& k : index_keys(*record, *entity, s.side, IndexScope::all)) batch.put(Table::index, k, {});
+      if (record->state() != RecordState::tombstone) add_term(record_sum(*record));
+      if (record->live()) {
+        ++s.totals.counts[{parsed->entity, record->territory()}];
+        ++s.records;
+      }
+      return {};
+    }
+    auto parsed = keys::parse_element(full);
+    if (!parsed || !record || parsed->record != record->key()) {
+      return std::unexpected(damaged("an element without its record"));
+    }
+    BL_ASSIGN(auto element, decode_element(value));
+    batch.put(Table::elements, full, value);
+    if (record->state() != RecordState::tombstone) {
+      add_term(element_term(record->key(), parsed->field, parsed->key, element.value()));
+    }
+    return {};
+  };
+  BL_TRY(s.reader.open(payload, visit));
+  return write(batch, Sync::no);
+}
+
+Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write) {
+  if (!seed_) return std::unexpected(not_seeding());
+  Seed& s = *seed_;
+  BL_TRY(s.reader.finish(end.chunks, end.digest));
+  for (const auto& [t, sum] : end.totals.sums) {
+    auto at = s.totals.sums.find(t);
+    if ((at == s.totals.sums.end() ? Sum128{} : at->second) != sum) {
+      return std::unexpected(damaged("the checksum of a territory differs from the master's"));
+    }
+  }
+  ReplicaState next = state_;
+  next.cursor = s.head.at;
+  next.side = s.side;
+  next.totals = s.totals;
+  hlc_.observe(end.hlc);
+
+  ApplyResult result;
+  ReplicaState old = state_;
+  state_ = next;
+  auto old_workspace = std::move(workspace_);
+  auto old_merger = std::move(merger_);
+  Workspace::Config config;
+  config.side = s.side;
+  config.holds_everything = state_.holds_everything;
+  workspace_ = std::make_unique<Workspace>(store_, schema_, config);
+  merger_ = std::make_unique<Merger>(*workspace_, lineage_);
+  auto ok = replay_pending(end, write, result, old);
+  if (!ok) {
+    state_ = std::move(old);
+    workspace_ = std::move(old_workspace);
+    merger_ = std::move(old_merger);
+    seed_.reset();
+    return std::unexpected(ok.error());
+  }
+  workspace_->flush(result.batch);
+  erase_side(result.batch, old.side);
+  write_state(result.batch);
+  seed_.reset();
+  return result;
+}
+
+// Decides pending mutations on the new side, block by block; those that the snapshot holds are retired.
+Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result,
+                                     ReplicaState& old) {
+  std::map<Stream, Seq> high;
+  for (auto h : end.high_waters) {
+    h.stream.origin = state_.self;
+    high[h.stream] = h.seq;
+  }
+  std::map<MutationId, const FateEntry*> fates;
+  for (const auto& f : end.fates) fates[f.id] = &f;
+  OutboxReader reader(store_, old.side);
+  PendingRef at;
+  for (;;) {
+    BL_ASSIGN(auto block, reader.next(at));
+    if (!block) return {};
+    at = block->last();
+    bool any_left = false;
+    for (auto& e : block->entries) {
+      PendingRef ref{block->generation, e.mutation.order};
+      if (!is_pending(old.retired, ref)) {
+        e.undo = std::string(1, '\0');  // decided before: an empty pre-image
+        e.sums.clear();
+        continue;
+      }
+      if (e.mutation.id.seq <= high[stream_of(e.mutation.id)]) {
+        auto f = fates.upper_bound(e.mutation.id);
+        const FateEntry* fate = f == fates.begin() ? nullptr : std::prev(f)->second;
+        bool covers = fate && stream_of(fate->id) == stream_of(e.mutation.id) &&
+                      e.mutation.id.seq.value < fate->id.seq.value + fate->count;
+        if (!covers) return std::unexpected(damaged("the fate of a committed mutation is missing"));
+        BL_PROBE("seed.pending_retired");
+        FateEntry one = *fate;
+        one.csn = Csn(fate->csn.value + (e.mutation.id.seq.value - fate->id.seq.value));
+        one.id = e.mutation.id;
+        one.count = 1;
+        std::string content;
+        Writer w(content);
+        if (one.fate >= Fate::overridden) put_mutation(w, e.mutation);
+        write_fate(result.batch, one, content);
+        count_fate(one, 1, true);
+        ++result.retired;
+        state_.retired.at(ref.generation) = ref.order;
+        e.undo = std::string(1, '\0');
+        e.sums.clear();
+        continue;
+      }
+      any_left = true;
+      BL_PROBE("seed.pending_replayed");
+      BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
+      std::string bytes;
+      put_forecast(bytes, e.mutation.hlc, decision.effects);
+      e.current = forecast_digest(bytes);
+      e.undo.clear();
+      Writer undo(e.undo);
+      put_undo(undo, *workspace_, decision.journal);
+      for (const auto& b : decision.journal.records) {
+        BL_ASSIGN(auto found, workspace_->find(b.key));
+        if (found.record) workspace_->set_pending(*found.record, ref);
+        result.changes.records.push_back(b.key);
+      }
+      e.sums = decision.journal.deltas;
+      e.sums.counts.clear();
+      add_counts(decision.journal.deltas);
+    }
+    if (any_left) {
+      // The new side is not live yet: what is written to it early harms nobody.
+      Batch early;
+      early.put(Table::outbox, keys::outbox(state_.side, at), encode_outbox_block(*block));
+      workspace_->flush(early);
+      workspace_->evict();
+      BL_TRY(write(early, Sync::no));
+    }
+  }
+}
+
+}  // namespace branchline

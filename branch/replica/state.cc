@@ -1,0 +1,100 @@
+#include "branch/replica/state.h"
+
+namespace branchline {
+namespace {
+
+constexpr uint8_t kFormat = 1;
+
+}  // namespace
+
+std::string encode_replica_state(const ReplicaState& s) {
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  w.fixed16(s.self.value);
+  w.fixed64(s.cursor.line.value);
+  w.fixed64(s.cursor.csn.value);
+  w.bytes(s.cursor.chain.view());
+  w.fixed32(s.term.value);
+  w.u8(s.side);
+  w.u8(s.holds_everything ? 1 : 0);
+  w.varint(s.territories.size());
+  for (auto t : s.territories) w.varint(t.value);
+  w.fixed32(s.generation);
+  w.fixed64(s.incarnation.value);
+  w.fixed64(s.order.value);
+  for (const auto& end : s.ends) {
+    w.fixed64(end.seq.value);
+    w.bytes(end.chain.view());
+  }
+  w.fixed32(s.announced);
+  w.varint(s.retired.size());
+  for (const auto& [generation, order] : s.retired) {
+    w.varint(generation);
+    w.varint(order.value);
+  }
+  w.fixed64(s.hlc.value);
+  put_ledger(w, s.ledger);
+  w.varint(s.key_rows);
+  put_totals(w, s.totals);
+  return out;
+}
+
+Result<ReplicaState> decode_replica_state(std::string_view bytes) {
+  Reader r(bytes);
+  ReplicaState s;
+  uint8_t format = r.u8();
+  s.self = OriginId(r.fixed16());
+  s.cursor.line = LineId(r.fixed64());
+  s.cursor.csn = Csn(r.fixed64());
+  s.cursor.chain = Digest::from(r.bytes(32)).value_or(Digest{});
+  s.term = Term(r.fixed32());
+  s.side = r.u8();
+  s.holds_everything = r.u8() != 0;
+  s.territories.resize(r.varint_max(r.remaining()));
+  for (auto& t : s.territories) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
+  s.generation = r.fixed32();
+  s.incarnation = Incarnation(r.fixed64());
+  s.order = Order(r.fixed64());
+  for (auto& end : s.ends) {
+    end.seq = Seq(r.fixed64());
+    end.chain = Digest::from(r.bytes(32)).value_or(Digest{});
+  }
+  s.announced = r.fixed32();
+  uint64_t retired = r.varint_max(r.remaining());
+  for (uint64_t i = 0; i < retired && r.ok(); ++i) {
+    auto generation = static_cast<uint32_t>(r.varint_max(0xffffffff));
+    s.retired[generation] = Order(r.varint());
+  }
+  s.hlc = Hlc{r.fixed64()};
+  s.ledger = get_ledger(r);
+  s.key_rows = r.varint();
+  s.totals = get_totals(r);
+  if (!r.done() || format != kFormat || s.side > 1) {
+    return fail(ErrorKind::corrupt, "replica.state", "the replica's state row is damaged");
+  }
+  return s;
+}
+
+std::string encode_key_row(const KeyRow& row) {
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  put_mutation_id(w, row.mutation);
+  w.bytes(row.request);
+  return out;
+}
+
+Result<KeyRow> decode_branch_key_row(std::string_view bytes) {
+  Reader r(bytes);
+  uint8_t format = r.u8();
+  KeyRow row;
+  row.mutation = get_mutation_id(r);
+  row.request = std::string(r.bytes(16));
+  if (!r.done() || format != kFormat) {
+    return fail(ErrorKind::corrupt, "replica.key", "the row of an operation key is damaged");
+  }
+  return row;
+}
+
+}  // namespace branchline

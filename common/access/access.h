@@ -1,0 +1,38 @@
+// Who may do what; pure. Uses: an API token's record (its territories are where its holder may work; the
+// reference territory means everywhere) and its user's record.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/record/record.h"
+#include "common/schema/schema.h"
+
+namespace branchline {
+
+struct Principal {
+  RecordId user;
+  RecordId credential;
+  std::string name;
+  bool admin = false;
+  bool may_write = false;
+  bool everywhere = false;
+  std::vector<TerritoryId> territories;  // where !everywhere
+
+  bool works_in(TerritoryId t) const;
+};
+
+// What a token allows; `denied` with the reason (revoked, expired, user disabled).
+Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user, int64_t now_ms);
+
+bool may_read(const Principal& p, const Entity& entity, const Record& record);
+// `record` as it is, or as it would be created.
+bool may_write(const Principal& p, const Entity& entity, const Record& record);
+// Whether any record of this entity could be written: the early answer, before a record is known.
+bool may_write_entity(const Principal& p, const Entity& entity);
+
+// SHA-256 of the token, lower-case hex: what is stored instead of it.
+std::string token_hash(std::string_view token);
+
+}  // namespace branchline

@@ -1,0 +1,58 @@
+// Every limit of the system, in one place; how they relate is asserted here (docs/limits.md explains them).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace branchline::limits {
+
+// Records and mutations.
+inline constexpr size_t kMaxValueBytes = 1024 * 1024;       // one field value, one note
+inline constexpr size_t kMaxMutationBytes = 2 * 1024 * 1024;  // canonical bytes of one mutation
+inline constexpr size_t kMaxOperationsPerMutation = 5000;   // record operations (an order with its lines)
+inline constexpr size_t kMaxFieldsPerRecord = 1024;
+inline constexpr size_t kMaxElementsPerField = 100'000;
+inline constexpr size_t kMaxOperationKeyBytes = 255;
+inline constexpr size_t kMaxCascade = 10'000;               // records that one delete may take along
+inline constexpr size_t kMaxHierarchyDepth = 32;
+
+// Blocks and frames.
+inline constexpr size_t kMaxBlockMutations = 512;           // per shipped or stored block
+inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;   // decompressed
+inline constexpr size_t kTargetBlockBytes = 256 * 1024;     // a shipper closes a block beyond this
+inline constexpr size_t kMaxFrameBytes = 4 * 1024 * 1024;   // on the wire
+inline constexpr size_t kTargetFeedFrameBytes = 256 * 1024;
+inline constexpr size_t kMaxFeedRangeBytes = 64 * 1024 * 1024;  // parts of one range, held until complete
+inline constexpr size_t kSnapshotChunkBytes = 256 * 1024;
+
+// Flow control: what may be under way and not yet acknowledged.
+inline constexpr size_t kUplinkWindowBytes = 512 * 1024;
+inline constexpr size_t kFeedWindowBytes = 512 * 1024;
+inline constexpr size_t kSnapshotWindowBytes = 1024 * 1024;
+
+// Local commit groups.
+inline constexpr size_t kMaxGroupMutations = 256;
+inline constexpr size_t kMaxGroupBytes = 4 * 1024 * 1024;
+
+// HTTP.
+inline constexpr size_t kMaxHttpHeaderBytes = 32 * 1024;
+inline constexpr size_t kMaxHttpBodyBytes = 1024 * 1024;
+inline constexpr size_t kMaxHttpConnections = 1000;
+inline constexpr size_t kMaxPageSize = 5000;
+inline constexpr size_t kMaxFilterDepth = 64;
+inline constexpr size_t kMaxFilterTerms = 512;
+inline constexpr size_t kMaxExpandedRows = 5000;
+inline constexpr size_t kMaxGroups = 50'000;                // rows that one $apply may return
+inline constexpr size_t kMaxSortedRows = 200'000;           // rows that one $orderby may hold in memory
+
+// Clocks.
+inline constexpr int64_t kMaxClockAheadMs = 5 * 60 * 1000;
+
+static_assert(kMaxMutationBytes >= 2 * kMaxValueBytes);
+static_assert(kMaxBlockBytes >= kMaxMutationBytes + kTargetBlockBytes);
+static_assert(kMaxFrameBytes >= kMaxBlockBytes);
+static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
+static_assert(kMaxGroupBytes >= kMaxMutationBytes);
+static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
+
+}  // namespace branchline::limits

@@ -1,0 +1,56 @@
+#include "common/config/topology.h"
+
+#include <algorithm>
+
+#include "common/base/bytes.h"
+#include "common/base/check.h"
+#include "common/base/hash.h"
+
+namespace branchline {
+
+std::string Endpoint::to_string() const {
+  bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+const ServerSpec* Topology::server(std::string_view server_name) const {
+  for (const auto& s : servers) {
+    if (s.name == server_name) return &s;
+  }
+  return nullptr;
+}
+
+const ServerSpec& Topology::master() const {
+  for (const auto& s : servers) {
+    if (s.kind == ServerKind::master) return s;
+  }
+  check_failed("a topology has a master", __FILE__, __LINE__);
+}
+
+std::string Topology::canonical() const {
+  // Sorted lists: the order in which an operator wrote them down means nothing.
+  auto lines = [](std::vector<std::string> list) {
+    std::sort(list.begin(), list.end());
+    std::string out;
+    for (const auto& l : list) out += l + "\n";
+    return out;
+  };
+  std::vector<std::string> t, s;
+  for (const auto& x : territories) t.push_back("territory " + x.name + " in " + x.parent);
+  for (const auto& x : servers) {
+    std::vector<std::string> held = x.territories;
+    std::sort(held.begin(), held.end());
+    std::string line = "server " + x.name + (x.kind == ServerKind::master ? " master" : " branch") + " site " +
+                       x.site + " upstream " + x.upstream + " link " + x.link.to_string() + " http " +
+                       x.http.to_string() + " admin " + x.admin.to_string() + " dial " +
+                       (x.dial ? x.dial->to_string() : "") + " holds";
+    for (const auto& h : held) line += " " + h;
+    s.push_back(line);
+  }
+  return "topology " + name + "\n" + lines(t) + lines(s) + "max_offline " + std::to_string(policies.max_offline_us) +
+         "\nrestore_window " + std::to_string(policies.restore_window_us) + "\n";
+}
+
+std::string Topology::digest() const { return hex(sha256(canonical()).view()); }
+
+}  // namespace branchline

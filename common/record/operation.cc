@@ -1,0 +1,89 @@
+#include "common/record/operation.h"
+
+#include "common/base/limits.h"
+
+namespace branchline {
+namespace {
+
+constexpr uint8_t kHasTerritory = 1;
+constexpr uint8_t kHasAlsoIn = 2;
+constexpr uint8_t kHasTarget = 4;
+constexpr uint8_t kHasSeen = 8;
+constexpr uint8_t kKnownFlags = 15;
+
+}  // namespace
+
+bool is_operation(RecordOpKind kind) {
+  return kind >= RecordOpKind::create && kind <= RecordOpKind::merge;
+}
+bool is_effect(RecordOpKind kind) {
+  return kind >= RecordOpKind::put_new && kind <= RecordOpKind::redirect;
+}
+bool names_element(CellOpKind kind) {
+  return kind == CellOpKind::remove || kind == CellOpKind::put_element ||
+         kind == CellOpKind::remove_element;
+}
+bool counts_element(CellOpKind kind) {
+  return kind == CellOpKind::insert || kind == CellOpKind::append || names_element(kind);
+}
+
+void put_record_op(Writer& w, const RecordOp& op) {
+  w.u8(static_cast<uint8_t>(op.kind));
+  w.varint(op.record.entity.value);
+  w.id(op.record.id);
+  uint8_t flags = 0;
+  if (op.territory != kNoTerritory) flags |= kHasTerritory;
+  if (!op.also_in.empty()) flags |= kHasAlsoIn;
+  if (!op.target.is_nil()) flags |= kHasTarget;
+  if (op.seen.value != 0) flags |= kHasSeen;
+  w.u8(flags);
+  if (flags & kHasTerritory) w.varint(op.territory.value);
+  if (flags & kHasAlsoIn) {
+    w.varint(op.also_in.size());
+    for (auto t : op.also_in) w.varint(t.value);
+  }
+  if (flags & kHasTarget) w.id(op.target);
+  if (flags & kHasSeen) w.varint(op.seen.value);
+  w.varint(op.cells.size());
+  for (const auto& c : op.cells) {
+    w.varint(c.field.value);
+    w.u8(static_cast<uint8_t>(c.kind));
+    w.u8(static_cast<uint8_t>(c.value.type));
+    if (names_element(c.kind)) put_mutation_id(w, c.key.mutation);
+    if (counts_element(c.kind)) w.varint(c.key.index);
+    w.blob(c.value.payload);
+  }
+}
+
+RecordOp get_record_op(Reader& r) {
+  RecordOp op;
+  op.kind = static_cast<RecordOpKind>(r.u8());
+  if (!is_operation(op.kind) && !is_effect(op.kind)) r.fail();
+  op.record.entity = EntityId(static_cast<uint16_t>(r.varint_max(0xffff)));
+  op.record.id = r.id();
+  uint8_t flags = r.u8();
+  if (flags & ~kKnownFlags) r.fail();
+  if (flags & kHasTerritory) op.territory = TerritoryId(uint32_t(r.varint_max(0xffffffff)));
+  if (flags & kHasAlsoIn) {
+    op.also_in.resize(r.varint_max(r.remaining()));
+    for (auto& t : op.also_in) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
+  }
+  if (flags & kHasTarget) op.target = r.id();
+  if (flags & kHasSeen) op.seen = Csn(r.varint());
+  op.cells.resize(r.varint_max(r.remaining()));
+  for (auto& c : op.cells) {
+    c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
+    uint8_t kind = r.u8();
+    if (!((kind >= 1 && kind <= 6) || (kind >= 16 && kind <= 18))) r.fail();
+    c.kind = static_cast<CellOpKind>(kind);
+    c.value.type = static_cast<ValueType>(r.u8());
+    if (names_element(c.kind)) c.key.mutation = get_mutation_id(r);
+    if (counts_element(c.kind)) c.key.index = static_cast<uint32_t>(r.varint_max(0xffffffff));
+    c.value.payload = r.blob();
+    if (c.value.payload.size() > limits::kMaxValueBytes || !valid(c.value)) r.fail();
+    if (!r.ok()) break;
+  }
+  return op;
+}
+
+}  // namespace branchline

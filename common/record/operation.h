@@ -1,0 +1,74 @@
+// Operations (what an author asked for) and effects (what the master decided), in one shape: a list of
+// record operations, each with operations on fields. SEMANTICS 13's table says what each kind does under
+// each policy (replication/merge/policy.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/error.h"
+#include "common/record/record.h"
+#include "common/record/value.h"
+
+namespace branchline {
+
+// Numbers are part of the formats: never reused.
+enum class RecordOpKind : uint8_t {
+  // Operations.
+  create = 1,
+  update = 2,
+  remove = 3,  // delete; a keyword in C++
+  merge = 4,   // `target` survives; reserved until a feature-level commit activates it
+  // Effects.
+  put_new = 16,    // the record comes into being with these cells
+  put_cells = 17,  // cells and elements of an existing record change
+  tombstone = 18,
+  revive = 19,     // a tombstone lives again, with the cells it had
+  redirect = 20,   // reserved, as merge is
+};
+
+enum class CellOpKind : uint8_t {
+  // Operations.
+  set = 1,      // the value; null clears
+  add = 2,      // a difference, under `sum`
+  insert = 3,   // an element, under `set`
+  remove = 4,   // the element `key`, under `set` and `append`
+  append = 5,   // an element, under `append`
+  correct = 6,  // the value, under `max` and `min`, also against their direction
+  // Effects.
+  put = 16,
+  put_element = 17,
+  remove_element = 18,
+};
+
+struct CellOp {
+  FieldId field;
+  CellOpKind kind = CellOpKind::set;
+  Value value;
+  // Of the element that is put or removed. An element that an operation inserts is keyed by its mutation
+  // and `key.index`, which counts up within the mutation; then `key.mutation` is not written.
+  ElementKey key;
+};
+
+struct RecordOp {
+  RecordOpKind kind = RecordOpKind::update;
+  RecordKey record;
+  TerritoryId territory;              // create, put_new: the home; 0 where it follows a parent
+  std::vector<TerritoryId> also_in;   // create, put_new
+  RecordId target;                    // merge, redirect
+  Csn seen;                           // of the upstream read it was based on; 0: the record was held here
+  std::vector<CellOp> cells;
+};
+
+bool is_operation(RecordOpKind kind);
+bool is_effect(RecordOpKind kind);
+// Whether the element key's mutation is part of the bytes.
+bool names_element(CellOpKind kind);
+bool counts_element(CellOpKind kind);  // whether key.index is part of the bytes
+
+// Canonical bytes of one record operation, as hashed and as kept in outbox blocks.
+void put_record_op(Writer& w, const RecordOp& op);
+// Payloads point into the reader's bytes. Fails the reader on any malformed or invalid value.
+RecordOp get_record_op(Reader& r);
+
+}  // namespace branchline

@@ -1,0 +1,228 @@
+#include "common/store/keyspace.h"
+
+#include "common/base/bytes.h"
+
+namespace branchline::keys {
+namespace {
+
+constexpr size_t kMutationBytes = 19;
+
+std::string start(Side side, const RecordKey& record) {
+  std::string key;
+  key.reserve(64);
+  Writer w(key);
+  w.u8(side);
+  w.fixed16(record.entity.value);
+  w.id(record.id);
+  return key;
+}
+
+std::string meta(char kind) { return std::string(1, kind); }
+
+}  // namespace
+
+std::string record(Side side, const RecordKey& key) { return start(side, key); }
+
+std::string record_prefix(Side side, EntityId entity) {
+  std::string key;
+  Writer w(key);
+  w.u8(side);
+  w.fixed16(entity.value);
+  return key;
+}
+
+std::optional<RecordKey> parse_record(std::string_view key) {
+  Reader r(key);
+  r.u8();
+  RecordKey out;
+  out.entity = EntityId(r.fixed16());
+  out.id = r.id();
+  if (!r.done()) return std::nullopt;
+  return out;
+}
+
+std::string element_prefix(Side side, const RecordKey& record) { return start(side, record); }
+
+std::string element_prefix(Side side, const RecordKey& record, FieldId field) {
+  std::string key = start(side, record);
+  Writer(key).fixed16(field.value);
+  return key;
+}
+
+std::string element(Side side, const RecordKey& record, FieldId field, const ElementKey& element_key) {
+  std::string key = element_prefix(side, record, field);
+  Writer w(key);
+  put_mutation_id(w, element_key.mutation);
+  w.fixed32(element_key.index);
+  return key;
+}
+
+std::optional<ParsedElement> parse_element(std::string_view key) {
+  Reader r(key);
+  r.u8();
+  ParsedElement out;
+  out.record.entity = EntityId(r.fixed16());
+  out.record.id = r.id();
+  out.field = FieldId(r.fixed16());
+  out.key.mutation = get_mutation_id(r);
+  out.key.index = r.fixed32();
+  if (!r.done()) return std::nullopt;
+  return out;
+}
+
+std::string index_prefix(Side side, EntityId entity, uint16_t index) {
+  std::string key;
+  key.reserve(64);
+  Writer w(key);
+  w.u8(side);
+  w.fixed16(entity.value);
+  w.fixed16(index);
+  return key;
+}
+
+RecordId index_record(std::string_view key) {
+  return key.size() >= 16 ? RecordId::from_bytes(key.substr(key.size() - 16)) : RecordId{};
+}
+
+std::string group_prefix(Side side, const MutationId& deletion) {
+  std::string key = index_prefix(side, EntityId(0), 0xffff);
+  Writer w(key);
+  put_mutation_id(w, deletion);
+  return key;
+}
+
+std::string group_member(Side side, const MutationId& deletion, const RecordKey& record) {
+  std::string key = group_prefix(side, deletion);
+  Writer w(key);
+  w.fixed16(record.entity.value);
+  w.id(record.id);
+  return key;
+}
+
+std::string outbox(Side side, PendingRef last) {
+  std::string key;
+  Writer w(key);
+  w.u8(side);
+  w.fixed32(last.generation);
+  w.fixed64(last.order.value);
+  return key;
+}
+
+std::optional<PendingRef> parse_outbox(std::string_view key) {
+  Reader r(key);
+  r.u8();
+  PendingRef out;
+  out.generation = r.fixed32();
+  out.order = Order(r.fixed64());
+  if (!r.done()) return std::nullopt;
+  return out;
+}
+
+std::string fate_prefix(OriginId origin) {
+  std::string key;
+  Writer(key).fixed16(origin.value);
+  return key;
+}
+
+std::string fate_prefix(const Stream& stream) {
+  std::string key = fate_prefix(stream.origin);
+  Writer w(key);
+  w.fixed64(stream.incarnation.value);
+  w.u8(static_cast<uint8_t>(stream.lane));
+  return key;
+}
+
+std::string fate(const MutationId& first) {
+  std::string key;
+  Writer w(key);
+  put_mutation_id(w, first);
+  return key;
+}
+
+std::optional<MutationId> parse_fate(std::string_view key) {
+  if (key.size() != kMutationBytes) return std::nullopt;
+  Reader r(key);
+  MutationId id = get_mutation_id(r);
+  if (!r.done()) return std::nullopt;
+  return id;
+}
+
+std::string line_prefix(Csn last) {
+  std::string key;
+  Writer(key).fixed64(last.value);
+  return key;
+}
+
+std::string line_batch(Csn last) {
+  std::string key = line_prefix(last);
+  Writer(key).u8(static_cast<uint8_t>(LineRow::batch));
+  return key;
+}
+
+std::string line_effects(Csn last, TerritoryId territory, OriginId origin, bool echo) {
+  std::string key = line_prefix(last);
+  Writer w(key);
+  w.u8(static_cast<uint8_t>(LineRow::effects));
+  w.fixed32(territory.value);
+  w.fixed16(origin.value);
+  w.u8(echo ? 1 : 0);
+  return key;
+}
+
+std::string line_fates(Csn last, OriginId origin) {
+  std::string key = line_prefix(last);
+  Writer w(key);
+  w.u8(static_cast<uint8_t>(LineRow::fates));
+  w.fixed16(origin.value);
+  return key;
+}
+
+std::string line_rejected(Csn last) {
+  std::string key = line_prefix(last);
+  Writer(key).u8(static_cast<uint8_t>(LineRow::rejected));
+  return key;
+}
+
+std::string operation_key(const RecordId& author, std::string_view operation) {
+  std::string key(author.view());
+  key.append(operation);
+  return key;
+}
+
+std::string meta_identity() { return meta('i'); }
+std::string meta_state() { return meta('s'); }
+std::string meta_seed() { return meta('b'); }
+
+std::string meta_incarnation_prefix() { return meta('g'); }
+std::string meta_known_incarnation_prefix() { return meta('n'); }
+std::string meta_known_incarnation(OriginId origin, Incarnation incarnation) {
+  std::string key = meta_known_incarnation_prefix();
+  Writer w(key);
+  w.fixed16(origin.value);
+  w.fixed64(incarnation.value);
+  return key;
+}
+std::string meta_incarnation(uint32_t generation) {
+  std::string key = meta_incarnation_prefix();
+  Writer(key).fixed32(generation);
+  return key;
+}
+
+std::string meta_stream_prefix() { return meta('h'); }
+std::string meta_stream(const Stream& stream) {
+  std::string key = meta_stream_prefix();
+  Writer w(key);
+  w.fixed16(stream.origin.value);
+  w.fixed64(stream.incarnation.value);
+  w.u8(static_cast<uint8_t>(stream.lane));
+  return key;
+}
+
+std::string meta_origin_prefix() { return meta('o'); }
+std::string meta_origin(OriginId origin) {
+  std::string key = meta_origin_prefix();
+  Writer(key).fixed16(origin.value);
+  return key;
+}
+
+}  // namespace branchline::keys

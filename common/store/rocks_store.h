@@ -1,0 +1,43 @@
+// A Store on RocksDB. One thread writes; any thread reads.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/store/store.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace branchline {
+
+struct RocksOptions {
+  size_t block_cache_bytes = 64 * 1024 * 1024;
+  size_t write_buffer_bytes = 16 * 1024 * 1024;
+  int64_t slow_fsync_us = 0;     // benchmarks only: waits before each synced write, as a slow disk would
+  rocksdb::Env* env = nullptr;   // tests: a file system that fails or forgets; outlives the store
+};
+
+class RocksStore : public Store {
+ public:
+  // Creates the folder where it is missing. `unavailable` with code "store.locked" if another process has it
+  // open; `corrupt` if RocksDB refuses what it finds.
+  static Result<std::unique_ptr<RocksStore>> open(const std::string& directory, const RocksOptions& options);
+  ~RocksStore() override;
+
+  Result<std::optional<std::string>> get(Table table, std::string_view key) const override;
+  std::unique_ptr<Cursor> scan(Table table, std::string_view begin, std::string_view end) const override;
+  std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin,
+                                    std::string_view end) const override;
+  Result<void> write(const Batch& batch, Sync sync) override;
+  Result<void> sync() override;
+  std::shared_ptr<const StoreView> snapshot() const override;
+
+ private:
+  struct Impl;
+  explicit RocksStore(std::unique_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace branchline

@@ -1,0 +1,189 @@
+#include "master/feed/feed.h"
+
+#include <algorithm>
+
+#include "common/base/limits.h"
+#include "common/store/keyspace.h"
+#include "replication/line/compress.h"
+
+namespace branchline {
+namespace {
+
+Error line_gap(Csn after) {
+  return {ErrorKind::corrupt, "line.gap",
+          "the main line has no batch behind csn " + std::to_string(after.value) + "; the store is damaged"};
+}
+
+bool wanted(const BatchHeader& header, const BlockTag& tag, const FeedScope& scope) {
+  if (!scope.territories.count(tag.territory)) return false;
+  // Its own effects, where they are what it forecast, it has already, unless it forgot them.
+  return tag.origin != scope.origin || tag.echo || header.to <= scope.echo_until;
+}
+
+}  // namespace
+
+void append_fate(std::vector<FateEntry>& list, FateEntry next) {
+  if (!list.empty()) {
+    FateEntry& last = list.back();
+    auto plain = [](const FateEntry& e) { return e.outcomes.empty() && e.clamped.value == 0; };
+    if (plain(last) && plain(next) && stream_of(last.id) == stream_of(next.id) && last.fate == next.fate &&
+        last.as_forecast == next.as_forecast && last.id.seq.value + last.count == next.id.seq.value &&
+        last.csn.value + last.count == next.csn.value) {
+      last.count += next.count;
+      return;
+    }
+  }
+  list.push_back(std::move(next));
+}
+
+LineFeed::LineFeed(const StoreView& store, LineCursor head, size_t tail_bytes)
+    : store_(store), head_(head), tail_limit_(tail_bytes) {}
+
+void LineFeed::add(std::shared_ptr<const LineBatch> batch) {
+  head_.csn = batch->header.to;
+  head_.chain = batch->header.chain;
+  tail_bytes_ += batch->bytes;
+  tail_.push_back(std::move(batch));
+  while (tail_bytes_ > tail_limit_ && tail_.size() > 1) {
+    tail_bytes_ -= tail_.front()->bytes;
+    tail_.pop_front();
+  }
+}
+
+Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
+  if (after >= head_.csn) return std::optional<Row>();
+  if (!tail_.empty() && after >= tail_.front()->header.from) {
+    auto at = std::upper_bound(tail_.begin(), tail_.end(), after,
+                               [](Csn csn, const auto& b) { return csn < b->header.to; });
+    if (at == tail_.end() || (*at)->header.from != after) return std::unexpected(line_gap(after));
+    return std::optional<Row>(Row{(*at)->header, at->get()});
+  }
+  auto cursor = store_.scan(Table::line, keys::line_prefix(after.next()), {});
+  if (auto e = cursor->error()) return std::unexpected(*e);
+  if (!cursor->valid()) return std::unexpected(line_gap(after));
+  // A batch's header is the first of its rows.
+  auto header = decode_batch_header(cursor->value());
+  if (!header) return std::unexpected(header.error());
+  if (header->from != after) return std::unexpected(line_gap(after));
+  return std::optional<Row>(Row{std::move(*header), nullptr});
+}
+
+Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& range, size_t& bytes) const {
+  const BatchHeader& header = row.header;
+  auto row_missing = [&] { return std::unexpected(line_gap(header.from)); };
+  for (const auto& r : header.rows) {
+    if (r.kind == static_cast<uint8_t>(keys::LineRow::effects) && wanted(header, r.tag, scope)) {
+      std::string block;
+      if (row.in_memory) {
+        for (const auto& [tag, b] : row.in_memory->effects) {
+          if (tag == r.tag) block = b;
+        }
+      } else {
+        BL_ASSIGN(auto stored, store_.get(Table::line, keys::line_effects(header.to, r.tag.territory,
+                                                                         r.tag.origin, r.tag.echo)));
+        if (!stored) return row_missing();
+        block = std::move(*stored);
+      }
+      bytes += block.size();
+      range.blocks.push_back(std::move(block));
+    }
+    if (r.kind == static_cast<uint8_t>(keys::LineRow::fates) && r.tag.origin == scope.origin) {
+      std::string stored;
+      if (row.in_memory) {
+        for (const auto& [origin, b] : row.in_memory->fates) {
+          if (origin == scope.origin) stored = b;
+        }
+      } else {
+        BL_ASSIGN(auto found, store_.get(Table::line, keys::line_fates(header.to, scope.origin)));
+        if (!found) return row_missing();
+        stored = std::move(*found);
+      }
+      BL_ASSIGN(std::string raw, decompress(stored, limits::kMaxBlockBytes));
+      BL_ASSIGN(auto fates, decode_fate_block(raw));
+      bytes += raw.size();
+      for (const auto& f : fates) bytes += f.count * 64;  // work for the receiver
+      for (auto& f : fates) append_fate(range.fates, std::move(f));
+    }
+  }
+  return {};
+}
+
+Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope, size_t budget) const {
+  FeedRange range;
+  range.from = after.csn;
+  range.to = after;
+  size_t bytes = 0;
+  while (bytes < budget) {
+    BL_ASSIGN(auto row, next_batch(range.to.csn));
+    if (!row) break;
+    BL_TRY(take(*row, scope, range, bytes));
+    range.to.csn = row->header.to;
+    range.to.chain = row->header.chain;
+  }
+  return range;
+}
+
+// --- Snapshots ------------------------------------------------------------------------------------------
+
+namespace {
+
+bool holds(const FeedScope& scope, TerritoryId home, const std::vector<TerritoryId>& also_in) {
+  if (scope.territories.count(home)) return true;
+  return std::any_of(also_in.begin(), also_in.end(), [&](TerritoryId t) { return scope.territories.count(t); });
+}
+
+}  // namespace
+
+SnapshotSource::SnapshotSource(std::shared_ptr<const StoreView> view, const FeedScope& scope)
+    : view_(view), writer_(view, 0, [scope](TerritoryId home, const auto& also_in) {
+        return holds(scope, home, also_in);
+      }) {}
+
+Result<std::unique_ptr<SnapshotSource>> SnapshotSource::open(std::shared_ptr<const StoreView> view,
+                                                             const FeedScope& scope,
+                                                             const std::vector<PendingRange>& pending) {
+  BL_ASSIGN(auto row, view->get(Table::meta, keys::meta_state()));
+  if (!row) return fail(ErrorKind::unavailable, "snapshot.empty", "the master has no state yet");
+  BL_ASSIGN(auto state, decode_master_state(*row));
+  std::unique_ptr<SnapshotSource> out(new SnapshotSource(view, scope));
+  out->head_.at = {state.line, state.head, state.chain};
+  out->end_.hlc = state.hlc;
+  for (const auto& [t, sum] : state.totals.sums) {
+    if (scope.territories.count(t)) out->end_.totals.sums[t] = sum;
+  }
+  for (const auto& [key, count] : state.totals.counts) {
+    if (!scope.territories.count(key.second)) continue;
+    out->end_.totals.counts[key] = count;
+    out->head_.records += count;
+  }
+  // What became of the receiver's pending mutations up to here (SEMANTICS 25).
+  for (const auto& p : pending) {
+    Stream stream = p.stream;
+    stream.origin = scope.origin;
+    BL_ASSIGN(auto high, view->get(Table::meta, keys::meta_stream(stream)));
+    if (!high) continue;
+    BL_ASSIGN(auto at, decode_stream_state(*high));
+    out->end_.high_waters.push_back({stream, at.seq, at.chain});
+    auto cursor = scan_prefix(*view, Table::fates, keys::fate_prefix(stream));
+    for (; cursor->valid(); cursor->next()) {
+      auto id = keys::parse_fate(cursor->key());
+      if (!id) return fail(ErrorKind::corrupt, "fate.key", "a fate's key is damaged");
+      BL_ASSIGN(auto fate, decode_fate_row(*id, cursor->value()));
+      if (fate.entry.id.seq.value + fate.entry.count <= p.first.value) continue;
+      append_fate(out->end_.fates, std::move(fate.entry));
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+  }
+  return out;
+}
+
+Result<std::optional<std::string>> SnapshotSource::next() {
+  BL_ASSIGN(auto chunk, writer_.next());
+  if (!chunk) {
+    end_.chunks = writer_.chunks();
+    end_.digest = writer_.digest();
+  }
+  return chunk;
+}
+
+}  // namespace branchline

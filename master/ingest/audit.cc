@@ -1,0 +1,241 @@
+#include "master/ingest/audit.h"
+
+#include <set>
+
+#include "common/base/limits.h"
+#include "common/store/keyspace.h"
+#include "replication/line/compress.h"
+#include "replication/merge/record_audit.h"
+
+namespace branchline {
+namespace {
+
+struct Auditor {
+  const StoreView& view;
+  const Schema& schema;
+  MasterState state;
+  AuditReport report;
+  std::map<Stream, std::vector<FateEntry>> line_fates;
+  std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
+  std::set<std::string> row_keys;
+
+  void problem_at(Csn csn, const std::string& what) {
+    report.problem("main line, batch ending at csn " + std::to_string(csn.value) + ": " + what);
+  }
+
+  Result<std::string> row_bytes(const std::string& key, Csn at) {
+    row_keys.insert(key);
+    BL_ASSIGN(auto stored, view.get(Table::line, key));
+    if (!stored) {
+      problem_at(at, "a row is missing");
+      return std::string();
+    }
+    auto raw = decompress(*stored, limits::kMaxBlockBytes * 4);
+    if (!raw) {
+      problem_at(at, raw.error().message);
+      return std::string();
+    }
+    return std::move(*raw);
+  }
+
+  Result<Digest> digest_of(const BatchHeader& header, const BatchHeader::Row& row) {
+    Sha256 sha, total;
+    if (row.kind == uint8_t(keys::LineRow::effects)) {
+      const BlockTag& tag = row.tag;
+      BL_ASSIGN(auto raw, row_bytes(keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), header.to));
+      SaltKey key = salt_epoch_key(state.salt_key, Lane::interactive, header.to.value);
+      if (raw.empty()) return Digest{};
+      auto block = decode_commit_block(std::move(raw));
+      if (!block) {
+        problem_at(header.to, block.error().message);
+        return Digest{};
+      }
+      for (const auto& c : block->commits) total.add(commit_digest(sha, key, c).view());
+      return total.finish();
+    }
+    if (row.kind == uint8_t(keys::LineRow::fates)) {
+      BL_ASSIGN(auto raw, row_bytes(keys::line_fates(header.to, row.tag.origin), header.to));
+      auto fates = decode_fate_block(raw);
+      if (!fates) {
+        problem_at(header.to, fates.error().message);
+        return Digest{};
+      }
+      for (auto& f : *fates) line_fates[stream_of(f.id)].push_back(std::move(f));
+      return sha256(raw);
+    }
+    BL_ASSIGN(auto raw, row_bytes(keys::line_rejected(header.to), header.to));
+    Reader r(raw);
+    while (r.ok() && r.remaining() > 0) {
+      Reader one(r.blob());
+      auto m = get_mutation(one);
+      auto info = m ? incarnations.find({m->id.origin, m->id.incarnation}) : incarnations.end();
+      if (info == incarnations.end()) {
+        problem_at(header.to, "a rejected mutation's content is damaged");
+        return Digest{};
+      }
+      total.add(MutationHasher(info->second.salt_key, m->id.lane).digest(*m).view());
+    }
+    return total.finish();
+  }
+
+  Result<void> walk_line() {
+    Digest chain = line_start(state.line);
+    Csn at;
+    uint64_t rows_seen = 0;
+    auto cursor = view.scan(Table::line, {}, {});
+    for (; cursor->valid(); cursor->next()) {
+      ++rows_seen;
+      std::string_view key = cursor->key();
+      if (key.size() != 9 || key[8] != 0) continue;  // not a batch header
+      auto header = decode_batch_header(cursor->value());
+      if (!header) {
+        report.problem(header.error().message);
+        continue;
+      }
+      row_keys.insert(std::string(key));
+      if (header->from != at) problem_at(header->to, "begins at " + std::to_string(header->from.value) +
+                                                         ", the one before ended at " + std::to_string(at.value));
+      for (const auto& row : header->rows) {
+        BL_ASSIGN(Digest digest, digest_of(*header, row));
+        if (digest != row.digest) problem_at(header->to, "a row's content does not match its digest");
+      }
+      chain = batch_chain(chain, *header);
+      if (chain != header->chain) problem_at(header->to, "the hash chain does not verify");
+      chain = header->chain;
+      at = header->to;
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    if (at != state.head || chain != state.chain) report.problem("the main line does not end at its head");
+    if (rows_seen != row_keys.size()) report.problem("the main line holds rows that no batch names, or lacks some");
+    return {};
+  }
+
+  Result<void> check_fates() {
+    std::map<OriginId, Ledger> counted;
+    std::map<Csn, Csn> covered;  // first -> last
+    FateCoverage coverage;
+    for (auto& [stream, entries] : line_fates) {
+      for (const auto& f : entries) {
+        coverage.add(f, true, report);
+        counted[stream.origin].count(f.fate, f.count);
+        covered[f.csn] = Csn(f.csn.value + f.count - 1);
+      }
+    }
+    Csn next(1);
+    for (const auto& [first, last] : covered) {
+      if (first != next) report.problem("csn " + std::to_string(next.value) + " has no fate or more than one");
+      next = last.next();
+    }
+    if (next != state.head.next()) report.problem("not every commit has a fate");
+    // The permanent rows say the same.
+    std::map<Stream, Seq> ends;
+    FateCoverage stored;
+    std::map<OriginId, Ledger> stored_counts;
+    auto rows = view.scan(Table::fates, {}, {});
+    for (; rows->valid(); rows->next()) {
+      auto id = keys::parse_fate(rows->key());
+      auto row = id ? decode_fate_row(*id, rows->value()) : Result<FateRow>(std::unexpected(Error{}));
+      if (!row) {
+        report.problem("a damaged fate");
+        continue;
+      }
+      stored.add(row->entry, true, report);
+      stored_counts[id->origin].count(row->entry.fate, row->entry.count);
+    }
+    if (auto e = rows->error()) return std::unexpected(*e);
+    if (stored.ends() != coverage.ends()) report.problem("the fates kept and the main line differ");
+    auto streams = scan_prefix(view, Table::meta, keys::meta_stream_prefix());
+    std::map<Stream, Seq> high;
+    for (; streams->valid(); streams->next()) {
+      Reader key(streams->key().substr(1));
+      Stream s;
+      s.origin = OriginId(key.fixed16());
+      s.incarnation = Incarnation(key.fixed64());
+      s.lane = static_cast<Lane>(key.u8());
+      auto row = decode_stream_state(streams->value());
+      if (!row) {
+        report.problem(row.error().message);
+        continue;
+      }
+      high[s] = row->seq;
+    }
+    if (high != coverage.ends()) report.problem("high-water marks and the main line differ");
+    std::map<OriginId, Ledger> kept;
+    auto origins = scan_prefix(view, Table::meta, keys::meta_origin_prefix());
+    for (; origins->valid(); origins->next()) {
+      auto row = decode_origin_state(origins->value());
+      if (!row) {
+        report.problem(row.error().message);
+        continue;
+      }
+      OriginId origin(Reader(origins->key().substr(1)).fixed16());
+      kept[origin] = row->ledger;
+    }
+    for (auto& [origin, ledger] : kept) counted[origin];
+    for (auto& [origin, ledger] : counted) {
+      ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
+      if (ledger != kept[origin]) {
+        report.problem("the ledger of server " + std::to_string(origin.value) + " differs from the main line");
+      }
+      Ledger s = stored_counts[origin];
+      s.accepted = ledger.accepted;
+      if (s != ledger) report.problem("the fates of server " + std::to_string(origin.value) + " differ from the line");
+    }
+    report.counted = counted;
+    return {};
+  }
+
+  Result<AuditReport> run() {
+    auto known = scan_prefix(view, Table::meta, keys::meta_known_incarnation_prefix());
+    uint32_t own_starts = 0;
+    for (; known->valid(); known->next()) {
+      Reader key(known->key().substr(1));
+      OriginId origin(key.fixed16());
+      auto info = decode_incarnation(known->value());
+      if (!info) {
+        report.problem(info.error().message);
+        continue;
+      }
+      incarnations[{origin, info->incarnation}] = *info;
+      own_starts += origin == state.self ? 1 : 0;
+    }
+    if (own_starts != state.generation) report.problem("a process start of the master is not recorded");
+    for (const auto& [key, info] : incarnations) {
+      if (info.predecessor.value != 0 && !incarnations.count({key.first, info.predecessor})) {
+        report.problem("the predecessor of incarnation " + to_hex(info.incarnation.value) + " is missing");
+      }
+    }
+    BL_TRY(walk_line());
+    BL_TRY(check_fates());
+    uint64_t key_rows = 0;
+    auto key_cursor = view.scan(Table::keys, {}, {});
+    for (; key_cursor->valid(); key_cursor->next()) ++key_rows;
+    if (key_rows != state.key_rows) report.problem("an operation key is missing");
+    BL_ASSIGN(auto records, audit_records(view, schema, 0, IndexScope::authority));
+    for (auto& p : records.problems) report.problem(std::move(p));
+    report.at = {state.line, state.head, state.chain};
+    report.records = records.records;
+    report.elements = records.elements;
+    for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
+    for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
+    compare_totals(state.totals, report);
+    return std::move(report);
+  }
+};
+
+}  // namespace
+
+Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
+  BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
+  BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
+  if (!row || !identity) {
+    AuditReport report;
+    report.problem("the store's identity or state row is missing");
+    return report;
+  }
+  BL_ASSIGN(auto state, decode_master_state(*row));
+  Auditor auditor{view, schema, std::move(state), {}, {}, {}, {}};
+  return auditor.run();
+}
+
+}  // namespace branchline

@@ -1,0 +1,76 @@
+#include "master/ingest/directory.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace branchline {
+namespace {
+
+std::string text(const Entity& entity, const Record& record, std::string_view field) {
+  return std::string(record.value(entity.field(field)->id).payload);
+}
+int64_t number(const Entity& entity, const Record& record, std::string_view field) {
+  Value v = record.value(entity.field(field)->id);
+  return v.is_null() ? 0 : decode_integer(v.payload);
+}
+
+}  // namespace
+
+void Directory::take(const Schema& schema, const Record& record) {
+  if (!record.live()) return;
+  const Entity& entity = *schema.entity(record.key().entity);
+  if (entity.id == entity_id::kTerritory) {
+    territories_[text(entity, record, "name")] =
+        TerritoryId(static_cast<uint32_t>(number(entity, record, "territorynumber")));
+  } else if (entity.id == entity_id::kServer) {
+    ServerEntry s;
+    s.origin = OriginId(static_cast<uint16_t>(number(entity, record, "servernumber")));
+    s.name = text(entity, record, "name");
+    s.master = number(entity, record, "kind") == 1;
+    s.upstream = text(entity, record, "upstreamname");
+    territory_names_[s.origin] = text(entity, record, "territorynames");
+    servers_[s.origin] = std::move(s);
+  } else if (entity.id == entity_id::kTopology) {
+    topology_digest_ = text(entity, record, "digest");
+  }
+}
+
+void Directory::resolve() {
+  for (auto& [origin, server] : servers_) {
+    server.territories.clear();
+    std::istringstream names(territory_names_[origin]);
+    for (std::string name; names >> name;) {
+      if (auto t = territory(name)) server.territories.insert(*t);
+    }
+  }
+}
+
+const ServerEntry* Directory::server(std::string_view name) const {
+  for (const auto& [origin, s] : servers_) {
+    if (s.name == name) return &s;
+  }
+  return nullptr;
+}
+
+const ServerEntry* Directory::server(OriginId origin) const {
+  auto at = servers_.find(origin);
+  return at == servers_.end() ? nullptr : &at->second;
+}
+
+std::optional<TerritoryId> Directory::territory(std::string_view name) const {
+  auto at = territories_.find(name);
+  if (at == territories_.end()) return std::nullopt;
+  return at->second;
+}
+
+OriginId Directory::next_origin() const {
+  return servers_.empty() ? OriginId(1) : servers_.rbegin()->first.next();
+}
+
+TerritoryId Directory::next_territory() const {
+  TerritoryId next(kReferenceTerritory.value + 1);
+  for (const auto& [name, t] : territories_) next = std::max(next, t.next());
+  return next;
+}
+
+}  // namespace branchline

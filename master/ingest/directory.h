@@ -1,0 +1,47 @@
+// Servers and territories as the master committed them: names to numbers, and what each branch may hold.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "common/record/record.h"
+#include "common/schema/schema.h"
+
+namespace branchline {
+
+struct ServerEntry {
+  OriginId origin;
+  std::string name;
+  bool master = false;
+  std::string upstream;
+  std::set<TerritoryId> territories;  // a branch's subscription, without the reference territory
+
+  bool holds(TerritoryId t) const { return t == kReferenceTerritory || territories.count(t) > 0; }
+};
+
+class Directory {
+ public:
+  // Takes in a record of entity `server`, `territory` or `topology`; others are ignored.
+  void take(const Schema& schema, const Record& record);
+  // Resolves the servers' territory names; after the last take().
+  void resolve();
+
+  const ServerEntry* server(std::string_view name) const;
+  const ServerEntry* server(OriginId origin) const;
+  std::optional<TerritoryId> territory(std::string_view name) const;
+  const std::map<OriginId, ServerEntry>& servers() const { return servers_; }
+  const std::map<std::string, TerritoryId, std::less<>>& territories() const { return territories_; }
+  // SHA-256 of the topology that was committed last, hex; empty before the first.
+  const std::string& topology_digest() const { return topology_digest_; }
+  OriginId next_origin() const;
+  TerritoryId next_territory() const;
+
+ private:
+  std::map<OriginId, ServerEntry> servers_;
+  std::map<OriginId, std::string> territory_names_;
+  std::map<std::string, TerritoryId, std::less<>> territories_;
+  std::string topology_digest_;
+};
+
+}  // namespace branchline

@@ -1,0 +1,267 @@
+#include "master/ingest/ingest.h"
+
+#include "master/ingest/ingest_impl.h"
+
+namespace branchline {
+namespace {
+
+constexpr OriginId kMasterOrigin{1};
+
+}  // namespace
+
+Ingest::Ingest(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Ingest::~Ingest() = default;
+
+const MasterState& Ingest::state() const { return impl_->state; }
+const std::map<OriginId, OriginState>& Ingest::origins() const { return impl_->origins; }
+const Directory& Ingest::directory() const { return impl_->directory; }
+const StoreView& Ingest::store() const { return impl_->store; }
+const Schema& Ingest::schema() const { return *impl_->schema; }
+Workspace& Ingest::workspace() { return *impl_->workspace; }
+
+Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
+                                             Random& random, AttemptLog* attempts, Batch& start) {
+  auto impl = std::make_unique<Impl>(store, std::move(schema), clock, random, attempts);
+  Workspace::Config config;
+  config.scope = IndexScope::authority;
+  impl->workspace = std::make_unique<Workspace>(store, impl->schema, config);
+  impl->merger = std::make_unique<Merger>(*impl->workspace, impl->lineage);
+  BL_ASSIGN(auto row, store.get(Table::meta, keys::meta_state()));
+  if (row) {
+    BL_ASSIGN(impl->state, decode_master_state(*row));
+    BL_TRY(impl->load());
+  } else {
+    impl->start_line(start);
+  }
+  impl->start_incarnation(start);
+  start.put(Table::meta, keys::meta_state(), encode_master_state(impl->state));
+  return std::unique_ptr<Ingest>(new Ingest(std::move(impl)));
+}
+
+Result<void> Ingest::Impl::load() {
+  hlc.start(state.hlc);
+  auto rows = scan_prefix(store, Table::meta, keys::meta_known_incarnation_prefix());
+  for (; rows->valid(); rows->next()) {
+    OriginId origin(Reader(rows->key().substr(1)).fixed16());
+    BL_ASSIGN(auto info, decode_incarnation(rows->value()));
+    learn(origin, info);
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
+  rows = scan_prefix(store, Table::meta, keys::meta_origin_prefix());
+  for (; rows->valid(); rows->next()) {
+    BL_ASSIGN(origins[OriginId(Reader(rows->key().substr(1)).fixed16())], decode_origin_state(rows->value()));
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
+  rows = scan_prefix(store, Table::meta, keys::meta_stream_prefix());
+  for (; rows->valid(); rows->next()) {
+    Reader key(rows->key().substr(1));
+    Stream stream;
+    stream.origin = OriginId(key.fixed16());
+    stream.incarnation = Incarnation(key.fixed64());
+    stream.lane = static_cast<Lane>(key.u8());
+    BL_ASSIGN(streams[stream], decode_stream_state(rows->value()));
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
+  for (EntityId entity : {entity_id::kTerritory, entity_id::kServer, entity_id::kTopology}) {
+    auto records = scan_prefix(store, Table::records, keys::record_prefix(0, entity));
+    for (; records->valid(); records->next()) {
+      auto key = keys::parse_record(records->key());
+      if (!key) return fail(ErrorKind::corrupt, "record.key", "a record's key is damaged");
+      BL_ASSIGN(auto record, Record::decode(*key, std::string(records->value())));
+      directory.take(*schema, record);
+    }
+    if (auto e = records->error()) return std::unexpected(*e);
+  }
+  directory.resolve();
+  return {};
+}
+
+void Ingest::Impl::start_line(Batch& rows) {
+  state.line = LineId(random.next());
+  state.chain = line_start(state.line);
+  state.salt_key = SaltKey::from(random.bytes(16));
+  state.self = kMasterOrigin;
+  rows.put(Table::meta, keys::meta_identity(), "branchline master 1");
+}
+
+void Ingest::Impl::start_incarnation(Batch& rows) {
+  IncarnationInfo info;
+  info.generation = ++state.generation;
+  do info.incarnation = Incarnation(random.next());
+  while (info.incarnation.value == 0);
+  info.predecessor = origins[state.self].latest;
+  Stream before{state.self, info.predecessor, Lane::interactive};
+  if (auto at = streams.find(before); at != streams.end()) {
+    info.predecessor_order = at->second.order;
+    info.predecessor_ends[0] = {at->second.seq, at->second.chain};
+  }
+  info.salt_key = SaltKey::from(random.bytes(16));
+  learn(state.self, info);
+  own = info;
+  own_chain = chain_start({state.self, info.incarnation, Lane::interactive});
+  origins[state.self].latest = info.incarnation;
+  rows.put(Table::meta, keys::meta_known_incarnation(state.self, info.incarnation), encode_incarnation(info));
+  rows.put(Table::meta, keys::meta_origin(state.self), encode_origin_state(origins[state.self]));
+}
+
+void Ingest::Impl::learn(OriginId origin, const IncarnationInfo& info) {
+  incarnations[{origin, info.incarnation}] = info;
+  lineage.add(origin, info.incarnation, info.link());
+}
+
+MutationHasher& Ingest::Impl::hasher(const Stream& stream) {
+  auto& h = hashers[stream];
+  if (!h) {
+    const auto& info = incarnations.at({stream.origin, stream.incarnation});
+    h = std::make_unique<MutationHasher>(info.salt_key, stream.lane);
+  }
+  return *h;
+}
+
+Result<void> Ingest::Impl::check_introduction(const Introduction& intro, const ServerEntry& server) const {
+  auto conflict = [&](const char* code, std::string message) {
+    return fail(ErrorKind::conflict, code, std::move(message));
+  };
+  auto origin = origins.find(server.origin);
+  if (origin != origins.end() && origin->second.quarantined) {
+    return conflict("session.quarantined", "the link of " + server.name + " is quarantined: " + origin->second.why +
+                                               "; an operator must look at it, then run: branchline release " +
+                                               server.name);
+  }
+  if (intro.topology_digest != directory.topology_digest()) {
+    return conflict("session.topology", "the topology file of " + server.name +
+                                            " is not the one this master committed; give it the master's file");
+  }
+  if (intro.schema_version != schema->version() || intro.schema_digest != schema->digest()) {
+    return conflict("session.schema", server.name + " has another schema (version " +
+                                          std::to_string(intro.schema_version) + ") than this master (version " +
+                                          std::to_string(schema->version()) + "); upgrade the older one");
+  }
+  const LineCursor& cursor = intro.cursor;
+  if (cursor.csn.value == 0) return {};
+  if (cursor.line != state.line) {
+    return conflict("session.line_replaced", server.name + " follows main line " + to_hex(cursor.line.value) +
+                                                 ", this master's is " + to_hex(state.line.value) +
+                                                 "; was the wrong data directory started?");
+  }
+  if (cursor.csn > state.head) {
+    return conflict("session.ahead", server.name + " is at csn " + std::to_string(cursor.csn.value) +
+                                         ", this master only at " + std::to_string(state.head.value) +
+                                         ": the master's data are older than what it had confirmed; start it with "
+                                         "the newer copy");
+  }
+  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
+  std::optional<Digest> chain;
+  if (row) {
+    BL_ASSIGN(auto header, decode_batch_header(*row));
+    chain = header.chain;
+  }
+  if (chain != cursor.chain) {
+    return conflict("session.off_line", "the history of " + server.name + " up to csn " +
+                                            std::to_string(cursor.csn.value) +
+                                            " is not this main line's (chain hashes differ)");
+  }
+  return {};
+}
+
+Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& rows) {
+  Impl& s = *impl_;
+  const ServerEntry* server = s.directory.server(intro.server);
+  if (!server || server->master) {
+    return fail(ErrorKind::denied, "session.unknown",
+                "there is no branch named " + intro.server + " in the topology this master committed");
+  }
+  BL_TRY(s.check_introduction(intro, *server));
+  OriginId origin_id = server->origin;
+  for (const auto& info : intro.incarnations) {
+    auto known = s.incarnations.find({origin_id, info.incarnation});
+    if (known == s.incarnations.end()) {
+      s.learn(origin_id, info);
+      rows.put(Table::meta, keys::meta_known_incarnation(origin_id, info.incarnation), encode_incarnation(info));
+    } else if (encode_incarnation(known->second) != encode_incarnation(info)) {
+      return fail(ErrorKind::conflict, "session.incarnation",
+                  server->name + " describes its own past in another way than before; is a copy of it running?");
+    }
+  }
+  Registration out;
+  out.session = ++s.last_session;
+  out.origin = origin_id;
+  out.head = {s.state.line, s.state.head, s.state.chain};
+  out.term = s.state.term;
+  out.territories.assign(server->territories.begin(), server->territories.end());
+  out.holds_everything = server->territories.size() == s.directory.territories().size();
+  out.join = intro.cursor.csn.value == 0 || intro.reseed;
+  for (const auto& [stream, at] : s.streams) {
+    if (stream.origin != origin_id) continue;
+    auto pending =
+        std::find_if(intro.pending.begin(), intro.pending.end(), [&](const auto& p) {
+          return p.stream.incarnation == stream.incarnation && p.stream.lane == stream.lane;
+        });
+    bool holds = pending != intro.pending.end();
+    if (holds) out.high_waters.push_back({stream, at.seq, at.chain});
+    // Commits of its own beyond its cursor that it does not hold as pending: forgotten by its disk.
+    bool knows = holds && pending->last >= at.seq;
+    if (at.last_csn > intro.cursor.csn && !knows) {
+      out.rolled_back = true;
+      out.echo_until = s.state.head;
+    }
+  }
+  s.sessions[origin_id] = out.session;
+  OriginState& origin = s.origins[origin_id];
+  origin.latest = intro.incarnations.back().incarnation;
+  rows.put(Table::meta, keys::meta_origin(origin_id), encode_origin_state(origin));
+  return out;
+}
+
+Result<void> Ingest::release(OriginId origin, Batch& rows) {
+  auto at = impl_->origins.find(origin);
+  if (at == impl_->origins.end() || !at->second.quarantined) {
+    return fail(ErrorKind::not_found, "release.not_quarantined", "this server's link is not quarantined");
+  }
+  at->second.quarantined = false;
+  at->second.why.clear();
+  rows.put(Table::meta, keys::meta_origin(origin), encode_origin_state(at->second));
+  return {};
+}
+
+Result<Ingest::Local> Ingest::commit_local(std::vector<RecordOp> ops, const RecordId& author,
+                                           std::string_view operation_key) {
+  Impl& s = *impl_;
+  IncomingBlock incoming;
+  incoming.origin = s.state.self;
+  MutationBlock& block = incoming.block;
+  block.stream = {s.state.self, s.own.incarnation, Lane::interactive};
+  Mutation& m = block.mutations.emplace_back();
+  s.own_seq = s.own_seq.next();
+  s.own_order = s.own_order.next();
+  m.id = {s.state.self, s.own.incarnation, Lane::interactive, s.own_seq};
+  m.order = s.own_order;
+  m.line = s.state.line;
+  m.base = s.state.head;
+  m.hlc = s.hlc.stamp(s.clock.wall_ms());
+  m.author = author;
+  m.schema_version = s.schema->version();
+  m.operation_key = block.arena.copy(operation_key);
+  m.ops = std::move(ops);
+  for (auto& op : m.ops) {
+    for (auto& c : op.cells) c.value.payload = block.arena.copy(c.value.payload);
+  }
+  s.own_chain = chain_next(s.own_chain, s.hasher(block.stream).digest(m));
+  block.chain_check = Reader(s.own_chain.view()).fixed32();
+  block.forecasts.push_back(0);  // nobody forecast it: the effects go to all
+  Local local;
+  local.id = m.id;
+  std::vector<IncomingBlock> blocks;
+  blocks.push_back(std::move(incoming));
+  BL_ASSIGN(local.result, ingest(std::move(blocks)));
+  if (!local.result.broken.empty()) return std::unexpected(local.result.broken[0].error);
+  local.csn = s.state.head;
+  BL_ASSIGN(auto entries, decode_fate_block([&] {
+    return decompress(local.result.line->fates.front().second, limits::kMaxBlockBytes).value_or("");
+  }()));
+  local.fate = entries.back().fate;
+  local.outcomes = entries.back().outcomes;
+  return local;
+}
+
+}  // namespace branchline

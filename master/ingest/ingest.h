@@ -1,0 +1,144 @@
+// Decides mutations in order. A state machine: blocks in, a Batch and acknowledgements out. One thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/access/access.h"
+#include "common/base/random.h"
+#include "common/store/store.h"
+#include "common/time/clock.h"
+#include "master/ingest/directory.h"
+#include "replication/line/commit.h"
+#include "replication/line/incarnation.h"
+#include "replication/line/mutation_block.h"
+#include "replication/merge/merge.h"
+#include "replication/session/greeting.h"
+
+namespace branchline {
+
+// Remembers, across a crash of this process, which mutation was being decided: one that ended the master
+// twice is rejected and its bytes kept (SEMANTICS 13).
+class AttemptLog {
+ public:
+  virtual ~AttemptLog() = default;
+  virtual void begin(const MutationId& id) = 0;
+  virtual void done() = 0;
+  // How often deciding `id` ended the process.
+  virtual int crashes(const MutationId& id) const = 0;
+};
+
+struct IncomingBlock {
+  OriginId origin;
+  uint64_t session = 0;
+  MutationBlock block;
+};
+
+// A batch of the line as it was written: what feeds read without touching the disk.
+struct LineBatch {
+  BatchHeader header;
+  std::vector<std::pair<BlockTag, std::string>> effects;  // compressed
+  std::vector<std::pair<OriginId, std::string>> fates;
+  size_t bytes = 0;
+};
+
+struct IngestResult {
+  Batch batch;
+  struct Ack {
+    OriginId origin;
+    uint64_t session;
+    Stream stream;
+    Seq seq;
+  };
+  std::vector<Ack> acks;
+  struct Broken {
+    OriginId origin;
+    uint64_t session;
+    Error error;
+  };
+  std::vector<Broken> broken;  // sessions to close, with the reason to tell
+  std::shared_ptr<const LineBatch> line;  // null: nothing was committed
+};
+
+struct OriginState {
+  Ledger ledger;
+  Incarnation latest;
+  bool quarantined = false;
+  std::string why;
+};
+
+struct StreamState {
+  Seq seq;
+  Order order;
+  Digest chain;
+  Csn last_csn;
+};
+
+struct MasterState {
+  LineId line;
+  Term term{1};
+  Csn head;
+  Digest chain;
+  SaltKey salt_key;  // of the line's own digests
+  Hlc hlc;
+  Totals totals;
+  uint64_t key_rows = 0;  // in Table::keys
+  OriginId self;
+  uint32_t generation = 0;
+};
+std::string encode_master_state(const MasterState& state);
+Result<MasterState> decode_master_state(std::string_view bytes);
+std::string encode_stream_state(const StreamState& state);
+Result<StreamState> decode_stream_state(std::string_view bytes);
+std::string encode_origin_state(const OriginState& state);
+Result<OriginState> decode_origin_state(std::string_view bytes);
+// Rows of Table::keys at the master.
+std::string encode_key_row(const MutationId& first, Hlc hlc);
+std::optional<MutationId> decode_key_row(std::string_view bytes);
+
+class Ingest {
+ public:
+  // Reads the state, or starts a new line in an empty store; draws an incarnation either way and puts it in
+  // `start`, to be written synced before anything else. `attempts` may be null and must outlive this.
+  static Result<std::unique_ptr<Ingest>> open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
+                                              Random& random, AttemptLog* attempts, Batch& start);
+  ~Ingest();
+
+  // A branch has connected; its name is proven. `rows` is to be written (need not be synced) before blocks are
+  // taken. `denied` where it is not in the topology, `conflict` where its topology, schema or history is not
+  // this master's, or its link is quarantined: an operator must act.
+  Result<Registration> begin_session(const Introduction& intro, Batch& rows);
+
+  // Decides blocks in the given order. The batch must be written synced, or the process end.
+  Result<IngestResult> ingest(std::vector<IncomingBlock> blocks);
+
+  // A mutation of the master's own: topology, tokens.
+  struct Local {
+    IngestResult result;
+    MutationId id;
+    Csn csn;
+    Fate fate;
+    std::vector<Outcome> outcomes;
+  };
+  Result<Local> commit_local(std::vector<RecordOp> ops, const RecordId& author, std::string_view operation_key);
+
+  // An operator decided that a quarantined origin may come back.
+  Result<void> release(OriginId origin, Batch& rows);
+
+  const MasterState& state() const;
+  const std::map<OriginId, OriginState>& origins() const;
+  const Directory& directory() const;
+  const StoreView& store() const;
+  const Schema& schema() const;
+  // Records as they stand, with what is not yet written. For the admin interface, on the ingest thread.
+  Workspace& workspace();
+
+ private:
+  struct Impl;
+  explicit Ingest(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace branchline

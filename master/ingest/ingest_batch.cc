@@ -1,0 +1,393 @@
+// Deciding blocks, and the rows that a decided batch consists of.
+#include <algorithm>
+
+#include "common/base/probe.h"
+#include "master/ingest/ingest_impl.h"
+
+namespace branchline {
+namespace {
+
+std::string_view keep_bytes(Arena& arena, std::string_view v) { return arena.copy(v); }
+
+Error gap(const Stream& stream, Seq expected, Seq got) {
+  return {ErrorKind::invalid, "stream.gap",
+          "a gap in stream " + to_hex(stream.incarnation.value) + "." + std::string(to_string(stream.lane)) +
+              ": expected seq " + std::to_string(expected.value) + ", got " + std::to_string(got.value)};
+}
+
+}  // namespace
+
+Result<IngestResult> Ingest::ingest(std::vector<IncomingBlock> blocks) {
+  Impl& s = *impl_;
+  IngestBatch work;
+  IngestResult result;
+  work.blocks = std::move(blocks);
+  for (auto& incoming : work.blocks) BL_TRY(s.take_block(work, incoming, result));
+  BL_TRY(s.finish(work, result));
+  return result;
+}
+
+Result<size_t> Ingest::Impl::check_continuity(const MutationBlock& block, const StreamState& at) const {
+  Seq first = block.mutations.front().id.seq, last = block.mutations.back().id.seq;
+  if (first > at.seq.next()) return std::unexpected(gap(block.stream, at.seq.next(), first));
+  if (last < at.seq) return block.mutations.size();  // all known; an older part cannot be compared any more
+  return static_cast<size_t>(at.seq.value + 1 - first.value);
+}
+
+Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming, IngestResult& result) {
+  MutationBlock& block = incoming.block;
+  bool local = incoming.origin == state.self;
+  if (!local && sessions[incoming.origin] != incoming.session) {
+    BL_PROBE("ingest.block_of_old_session");
+    return {};
+  }
+  auto broken = [&](Error e) {
+    result.broken.push_back({incoming.origin, incoming.session, std::move(e)});
+    sessions[incoming.origin] = 0;  // what it still sends is dropped
+    return Result<void>{};
+  };
+  if (block.stream.origin != incoming.origin) {
+    return broken({ErrorKind::denied, "stream.foreign", "a block of another server's mutations"});
+  }
+  if (!incarnations.count({block.stream.origin, block.stream.incarnation})) {
+    return broken({ErrorKind::invalid, "stream.unknown_incarnation",
+                   "incarnation " + to_hex(block.stream.incarnation.value) + " was never introduced"});
+  }
+  auto at = streams.find(block.stream);
+  if (at == streams.end()) at = streams.emplace(block.stream, StreamState{{}, {}, chain_start(block.stream), {}}).first;
+  StreamState& stream = at->second;
+  auto fresh = check_continuity(block, stream);
+  if (!fresh) return broken(fresh.error());
+  if (*fresh > 0) BL_PROBE("ingest.resend_skipped");
+
+  // The chain over what is new must end where the origin says it does; otherwise its past is not the one
+  // this line knows, and answering as a resend would lose work (SEMANTICS 3).
+  Digest chain = stream.chain;
+  MutationHasher& hash = hasher(block.stream);
+  Order last_order = stream.order;
+  for (size_t i = *fresh; i < block.mutations.size(); ++i) {
+    const Mutation& m = block.mutations[i];
+    if (m.order <= last_order) {
+      return broken({ErrorKind::invalid, "stream.order",
+                     "order " + std::to_string(m.order.value) + " follows " + std::to_string(last_order.value)});
+    }
+    last_order = m.order;
+    chain = chain_next(chain, hash.digest(m));
+  }
+  bool comparable = *fresh < block.mutations.size() || block.mutations.back().id.seq == stream.seq;
+  if (comparable && Reader(chain.view()).fixed32() != block.chain_check) {
+    OriginState& origin = origins[incoming.origin];
+    origin.quarantined = true;
+    origin.why = "its mutations up to seq " + std::to_string(block.mutations.back().id.seq.value) +
+                 " of incarnation " + to_hex(block.stream.incarnation.value) +
+                 " are not those whose hashes it had announced (damaged or copied data directory?)";
+    work.origins.insert(incoming.origin);
+    return broken({ErrorKind::conflict, "session.quarantined", origin.why});
+  }
+
+  for (size_t begin = 0; begin < block.mutations.size(); begin += kForecastRun) {
+    size_t end = std::min(begin + kForecastRun, block.mutations.size());
+    if (end <= *fresh) continue;
+    BL_TRY(decide_run(work, block, begin, end, *fresh, block.forecasts[begin / kForecastRun]));
+  }
+  if (*fresh < block.mutations.size()) {
+    stream.seq = block.mutations.back().id.seq;
+    stream.order = last_order;
+    stream.chain = chain;
+    stream.last_csn = state.head;
+    work.streams.insert(block.stream);
+    work.origins.insert(block.stream.origin);
+  }
+  if (!local) result.acks.push_back({incoming.origin, incoming.session, block.stream, stream.seq});
+  return {};
+}
+
+Result<void> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
+                                      size_t fresh_from, uint64_t expected_forecast) {
+  std::vector<uint64_t> forecasts;
+  std::string bytes;
+  size_t first = work.decided.size();
+  int64_t now = clock.wall_ms();
+  for (size_t i = std::max(begin, fresh_from); i < end; ++i) {
+    Mutation& m = block.mutations[i];
+    Csn csn = state.head.next();
+    Hlc clamped;
+    if (m.hlc.ms() > now + limits::kMaxClockAheadMs) {
+      BL_PROBE("ingest.clock_clamped");
+      clamped = hlc.stamp(now);
+      m.hlc = clamped;
+    }
+    hlc.observe(m.hlc);
+    BL_ASSIGN(auto decision, decide(work, m, csn));
+    bytes.clear();
+    put_forecast(bytes, m.hlc, decision.effects);
+    forecasts.push_back(forecast_digest(bytes));
+    state.head = csn;
+    keep(work, std::move(decision), m, csn, clamped);
+  }
+  // A run that began before what is new cannot be compared: its effects go back.
+  bool whole = fresh_from <= begin;
+  if (!whole) BL_PROBE("ingest.run_cut_by_resend");
+  bool as_forecast = whole && run_digest(forecasts.data(), forecasts.size()) == expected_forecast;
+  for (size_t i = first; i < work.decided.size(); ++i) {
+    work.decided[i].echo = !as_forecast;
+    work.decided[i].fate.as_forecast = as_forecast;
+  }
+  return {};
+}
+
+Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
+  if (attempts && attempts->crashes(m.id) >= 2) return Merger::reject(Reason::crashed);
+  BL_ASSIGN(auto used_by, key_used_by(work, m));
+  if (used_by && *used_by != m.id) {
+    BL_PROBE("ingest.duplicate_operation");
+    Decision d;
+    d.fate = Fate::merged;
+    d.outcomes.push_back({0, FieldId(0), Fate::merged, Reason::duplicate_operation, *used_by});
+    return d;
+  }
+  Permit permit;
+  if (m.id.origin != state.self) {
+    BL_ASSIGN(permit, permit_of(m));
+    if (!permit) return Merger::reject(Reason::denied);
+  }
+  // A base on another line says nothing about what was seen here (SEMANTICS 2).
+  Csn base = m.base;
+  if (m.line != state.line) m.base = Csn(0);
+  if (attempts) attempts->begin(m.id);
+  auto decision = merger->run(m, csn, permit);
+  if (attempts) attempts->done();
+  m.base = base;
+  if (decision && decision->fate != Fate::rejected && !m.operation_key.empty()) {
+    std::string key = keys::operation_key(m.author, m.operation_key);
+    work.keys_used.emplace(key, m.id);
+    work.key_rows.emplace_back(std::move(key), encode_key_row(m.id, m.hlc));
+  }
+  return decision;
+}
+
+Result<std::optional<MutationId>> Ingest::Impl::key_used_by(IngestBatch& work, const Mutation& m) {
+  if (m.operation_key.empty()) return std::optional<MutationId>();
+  std::string key = keys::operation_key(m.author, m.operation_key);
+  if (auto at = work.keys_used.find(key); at != work.keys_used.end()) return std::optional(at->second);
+  BL_ASSIGN(auto row, store.get(Table::keys, key));
+  if (!row) return std::optional<MutationId>();
+  auto id = decode_key_row(*row);
+  if (!id) return fail(ErrorKind::corrupt, "master.state", "the row of an operation key is damaged");
+  return id;
+}
+
+Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
+  const ServerEntry* server = directory.server(m.id.origin);
+  BL_ASSIGN(auto token, workspace->find({entity_id::kApiToken, m.credential}));
+  BL_ASSIGN(auto user, workspace->find({entity_id::kUser, m.author}));
+  if (!server || !token.record || !user.record) return Permit{};
+  Value holder = token.record->value(schema->entity(entity_id::kApiToken)->field("systemuserid")->id);
+  if (holder.is_null() || decode_lookup(holder.payload).id != m.author) return Permit{};
+  // Judged at the mutation's own time: work done before a token ran out still counts.
+  auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms());
+  if (!principal) return Permit{};
+  return Permit([server, p = std::move(*principal)](const Entity& entity, const Record& record) {
+    if (!may_write(p, entity, record)) return false;
+    if (server->holds(record.territory())) return true;
+    return std::any_of(record.also_in().begin(), record.also_in().end(),
+                       [&](TerritoryId t) { return server->holds(t); });
+  });
+}
+
+void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn, Hlc clamped) {
+  auto& d = work.decided.emplace_back();
+  d.fate.id = m.id;
+  d.fate.csn = csn;
+  d.fate.fate = decision.fate;
+  d.fate.clamped = clamped;
+  d.fate.outcomes = std::move(decision.outcomes);
+  Commit& c = d.commit;
+  c.csn = csn;
+  c.id = m.id;
+  c.order = m.order;
+  c.hlc = m.hlc;
+  c.author = m.author;
+  for (auto& op : decision.effects) {
+    auto found = workspace->find(op.record);
+    BL_CHECK(found && found->record);
+    auto& where = d.where.emplace_back();
+    where.push_back(found->record->territory());
+    where.insert(where.end(), found->record->also_in().begin(), found->record->also_in().end());
+    for (auto& cell : op.cells) cell.value.payload = keep_bytes(work.arena, cell.value.payload);
+  }
+  c.effects = std::move(decision.effects);
+  if (d.fate.fate == Fate::rejected) {
+    std::string bytes;
+    Writer w(bytes);
+    put_mutation(w, m);
+    Writer(work.rejected).blob(bytes);
+    work.rejected_digest.add(hasher(stream_of(m.id)).digest(m).view());
+    work.any_rejected = true;
+  } else {
+    for (const auto& o : d.fate.outcomes) {
+      if (o.reason != Reason::older) continue;
+      const RecordOp& op = m.ops[o.op];
+      const Entity& entity = *schema->entity(op.record.entity);
+      auto found = workspace->find(op.record);
+      if (!found || !found->record) continue;
+      uint16_t group = entity.field(o.field)->group;
+      for (const auto& cell : op.cells) {
+        bool same_group = group != 0 && entity.field(cell.field)->group == group;
+        if (cell.field != o.field && !same_group) continue;
+        c.lost.push_back({op.record, cell.field, {cell.value.type, keep_bytes(work.arena, cell.value.payload)}});
+        d.lost_where.push_back(found->record->territory());
+      }
+    }
+  }
+  origins[m.id.origin].ledger.accepted += 1;
+  origins[m.id.origin].ledger.count(d.fate.fate, 1);
+  apply_totals(decision.journal.deltas);
+}
+
+void Ingest::Impl::apply_totals(const Deltas& deltas) {
+  for (const auto& [t, sum] : deltas.sums) state.totals.sums[t] += sum;
+  for (const auto& c : deltas.counts) state.totals.counts[{c.entity, c.territory}] += static_cast<uint64_t>(c.delta);
+}
+
+Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
+  if (work.decided.empty()) {
+    if (!work.origins.empty()) write_state(result.batch, {}, work.origins);
+    return {};
+  }
+  workspace->flush(result.batch);
+  state.key_rows += work.key_rows.size();
+  for (auto& [key, row] : work.key_rows) result.batch.put(Table::keys, key, row);
+  auto line = std::make_shared<LineBatch>();
+  BatchHeader& header = line->header;
+  header.from = Csn(work.decided.front().commit.csn.value - 1);
+  header.to = state.head;
+  header.term = state.term;
+  header.wall_ms = clock.wall_ms();
+  write_effects(work, result.batch, *line, header);
+  write_fates(work, result.batch, *line, header);
+  if (work.any_rejected) {
+    result.batch.put(Table::line, keys::line_rejected(header.to), compress(work.rejected));
+    header.rows.push_back({uint8_t(keys::LineRow::rejected), {}, work.rejected_digest.finish()});
+  }
+  header.chain = batch_chain(state.chain, header);
+  state.chain = header.chain;
+  std::string bytes = encode_batch_header(header);
+  line->bytes += bytes.size();
+  result.batch.put(Table::line, keys::line_batch(header.to), bytes);
+  state.hlc = hlc.last();
+  write_state(result.batch, work.streams, work.origins);
+  take_into_directory(work);
+  workspace->evict();
+  result.line = std::move(line);
+  return {};
+}
+
+void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header) {
+  // One block per tag, its commits in order; a commit appears in every territory that it concerns.
+  std::map<BlockTag, std::vector<Commit>> parts;
+  for (auto& d : work.decided) {
+    std::map<TerritoryId, Commit> by_territory;
+    auto part = [&](TerritoryId t) -> Commit& {
+      auto [at, fresh] = by_territory.try_emplace(t);
+      if (fresh) {
+        const Commit& c = d.commit;
+        at->second = Commit{c.csn, c.id, c.order, c.hlc, c.author, {}, {}};
+      }
+      return at->second;
+    };
+    for (size_t i = 0; i < d.commit.effects.size(); ++i) {
+      for (TerritoryId t : d.where[i]) part(t).effects.push_back(d.commit.effects[i]);
+    }
+    for (size_t i = 0; i < d.commit.lost.size(); ++i) part(d.lost_where[i]).lost.push_back(d.commit.lost[i]);
+    for (auto& [t, c] : by_territory) {
+      parts[{t, c.id.origin, d.echo}].push_back(std::move(c));
+    }
+  }
+  Sha256 sha, total;
+  for (auto& [tag, commits] : parts) {
+    CommitBlockWriter writer;
+    SaltKey key = salt_epoch_key(state.salt_key, Lane::interactive, header.to.value);
+    for (const auto& c : commits) {
+      writer.add(c);
+      total.add(commit_digest(sha, key, c).view());
+    }
+    std::string block = compress(writer.finish());
+    batch.put(Table::line, keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), block);
+    header.rows.push_back({uint8_t(keys::LineRow::effects), tag, total.finish()});
+    line.bytes += block.size();
+    line.effects.emplace_back(tag, std::move(block));
+  }
+}
+
+void Ingest::Impl::write_fates(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header) {
+  std::map<OriginId, std::vector<FateEntry>> by_origin;
+  for (auto& d : work.decided) {
+    auto& entries = by_origin[d.fate.id.origin];
+    bool plain = d.fate.outcomes.empty() && d.fate.clamped.value == 0;
+    if (plain && !entries.empty()) {
+      FateEntry& e = entries.back();
+      bool follows = stream_of(e.id) == stream_of(d.fate.id) && e.id.seq.value + e.count == d.fate.id.seq.value &&
+                     e.csn.value + e.count == d.fate.csn.value;
+      if (follows && e.outcomes.empty() && e.clamped.value == 0 && e.fate == d.fate.fate &&
+          e.as_forecast == d.fate.as_forecast) {
+        ++e.count;
+        continue;
+      }
+    }
+    entries.push_back(std::move(d.fate));
+  }
+  for (auto& [origin, entries] : by_origin) {
+    std::string raw = encode_fate_block(entries);
+    std::string block = compress(raw);
+    batch.put(Table::line, keys::line_fates(header.to, origin), block);
+    header.rows.push_back({uint8_t(keys::LineRow::fates), {{}, origin, false}, sha256(raw)});
+    line.bytes += block.size();
+    line.fates.emplace_back(origin, std::move(block));
+    for (const auto& e : entries) {
+      Stream stream = stream_of(e.id);
+      bool plain = e.outcomes.empty() && e.clamped.value == 0;
+      auto open = open_fates.find(stream);
+      if (plain && open != open_fates.end() && open->second.fate == e.fate &&
+          open->second.as_forecast == e.as_forecast &&
+          open->second.id.seq.value + open->second.count == e.id.seq.value &&
+          open->second.csn.value + open->second.count == e.csn.value) {
+        open->second.count += e.count;
+        batch.put(Table::fates, keys::fate(open->second.id), encode_fate_row(open->second, {}));
+        continue;
+      }
+      batch.put(Table::fates, keys::fate(e.id), encode_fate_row(e, {}));
+      if (plain) {
+        open_fates.insert_or_assign(stream, e);
+      } else {
+        open_fates.erase(stream);
+      }
+    }
+  }
+}
+
+void Ingest::Impl::write_state(Batch& batch, const std::set<Stream>& changed, const std::set<OriginId>& changed_origins) {
+  batch.put(Table::meta, keys::meta_state(), encode_master_state(state));
+  for (const auto& stream : changed) {
+    batch.put(Table::meta, keys::meta_stream(stream), encode_stream_state(streams.at(stream)));
+  }
+  for (OriginId origin : changed_origins) {
+    batch.put(Table::meta, keys::meta_origin(origin), encode_origin_state(origins.at(origin)));
+  }
+}
+
+void Ingest::Impl::take_into_directory(const IngestBatch& work) {
+  bool changed = false;
+  for (const auto& d : work.decided) {
+    for (const auto& op : d.commit.effects) {
+      EntityId e = op.record.entity;
+      if (e != entity_id::kServer && e != entity_id::kTerritory && e != entity_id::kTopology) continue;
+      auto found = workspace->find(op.record);
+      if (found && found->record) directory.take(*schema, *found->record);
+      changed = true;
+    }
+  }
+  if (changed) directory.resolve();
+}
+
+}  // namespace branchline

@@ -1,0 +1,93 @@
+// Private parts of Ingest: the cached state, and the batch under work.
+#pragma once
+
+#include <set>
+#include <unordered_map>
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/store/keyspace.h"
+#include "master/ingest/ingest.h"
+#include "replication/line/compress.h"
+#include "replication/merge/effects.h"
+
+namespace branchline {
+
+// Everything one call of ingest() collects until it is written.
+struct IngestBatch {
+  struct Decided {
+    Commit commit;               // effects of all territories
+    std::vector<std::vector<TerritoryId>> where;  // per effect
+    std::vector<TerritoryId> lost_where;
+    bool echo = false;
+    FateEntry fate;
+  };
+  std::vector<IncomingBlock> blocks;  // what commits point into
+  Arena arena;
+  std::vector<Decided> decided;
+  std::string rejected;               // canonical bytes of rejected mutations, each with its length
+  Sha256 rejected_digest;
+  bool any_rejected = false;
+  std::set<Stream> streams;
+  std::set<OriginId> origins;
+  std::vector<std::pair<std::string, std::string>> key_rows;
+  std::unordered_map<std::string, MutationId> keys_used;
+};
+
+struct Ingest::Impl {
+  Store& store;
+  std::shared_ptr<const Schema> schema;
+  Clock& clock;
+  Random& random;
+  AttemptLog* attempts;
+
+  MasterState state;
+  std::map<OriginId, OriginState> origins;
+  std::map<Stream, StreamState> streams;
+  // The last plain row of a stream in Table::fates, which the next run may extend.
+  std::map<Stream, FateEntry> open_fates;
+  std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
+  std::map<Stream, std::unique_ptr<MutationHasher>> hashers;
+  std::map<OriginId, uint64_t> sessions;
+  Lineage lineage;
+  Directory directory;
+  HybridClock hlc;
+  std::unique_ptr<Workspace> workspace;
+  std::unique_ptr<Merger> merger;
+  uint64_t last_session = 0;
+
+  // This process start of the master itself.
+  IncarnationInfo own;
+  Seq own_seq;
+  Order own_order;
+  Digest own_chain;
+
+  Impl(Store& s, std::shared_ptr<const Schema> sc, Clock& c, Random& r, AttemptLog* a)
+      : store(s), schema(std::move(sc)), clock(c), random(r), attempts(a) {}
+
+  Result<void> load();
+  void start_line(Batch& rows);
+  void start_incarnation(Batch& rows);
+  void learn(OriginId origin, const IncarnationInfo& info);
+  MutationHasher& hasher(const Stream& stream);
+  Result<void> check_introduction(const Introduction& intro, const ServerEntry& server) const;
+
+  // ingest_batch.cc
+  Result<void> take_block(IngestBatch& work, IncomingBlock& incoming, IngestResult& result);
+  // Skips what is committed already; an error tells why the session must end.
+  Result<size_t> check_continuity(const MutationBlock& block, const StreamState& at) const;
+  Result<void> decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
+                          size_t fresh_from, uint64_t expected_forecast);
+  Result<Decision> decide(IngestBatch& work, Mutation& m, Csn csn);
+  Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);
+  Result<Permit> permit_of(const Mutation& m);
+  void keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn, Hlc clamped);
+  Result<void> finish(IngestBatch& work, IngestResult& result);
+  void write_fates(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
+  void write_effects(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
+  void write_state(Batch& batch, const std::set<Stream>& streams, const std::set<OriginId>& origins);
+  void apply_totals(const Deltas& deltas);
+  void take_into_directory(const IngestBatch& work);
+};
+
+}  // namespace branchline

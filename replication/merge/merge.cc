@@ -1,0 +1,532 @@
+#include "replication/merge/merge.h"
+
+#include <deque>
+#include <set>
+
+#include "common/base/limits.h"
+#include "common/base/probe.h"
+#include "replication/merge/merge_context.h"
+#include "replication/merge/policy.h"
+
+namespace branchline {
+namespace {
+
+// Ties of equal stamps: any order will do that every server computes alike.
+bool later(Hlc a, const MutationId& a_id, Hlc b, const MutationId& b_id) {
+  return a != b ? a > b : a_id > b_id;
+}
+
+bool type_fits(const Field& field, const CellOp& op) {
+  if (op.kind == CellOpKind::remove) return op.value.is_null();
+  if (op.value.is_null()) return op.kind == CellOpKind::set || op.kind == CellOpKind::correct;
+  return op.value.type == field.type;
+}
+
+}  // namespace
+
+RecordOp& EffectList::cells_of(const RecordKey& key, RecordOpKind kind_if_new) {
+  auto [at, fresh] = cells_.try_emplace(key, ops_.size());
+  if (fresh) {
+    auto& op = ops_.emplace_back();
+    op.kind = kind_if_new;
+    op.record = key;
+  }
+  return ops_[at->second];
+}
+
+void EffectList::set_state(const RecordKey& key, RecordOpKind kind) {
+  auto [at, fresh] = states_.try_emplace(key, ops_.size());
+  if (fresh) ops_.emplace_back().record = key;
+  ops_[at->second].kind = kind;
+}
+
+void EffectList::note(const RecordKey& key, FieldId field) {
+  RecordOp& op = cells_of(key, RecordOpKind::put_cells);
+  for (const auto& c : op.cells) {
+    if (c.kind == CellOpKind::put && c.field == field) return;
+  }
+  op.cells.push_back({field, CellOpKind::put, {}, {}});
+}
+
+void EffectList::note_element(const RecordKey& key, FieldId field, CellOpKind kind, const ElementKey& element,
+                              const Value& value) {
+  cells_of(key, RecordOpKind::put_cells).cells.push_back({field, kind, value, element});
+}
+
+Merger::Merger(Workspace& workspace, const Lineage& lineage) : ws_(workspace), lineage_(lineage) {}
+
+Decision Merger::reject(Reason reason) {
+  Decision d;
+  d.fate = Fate::rejected;
+  d.outcomes.push_back({0, FieldId(0), Fate::rejected, reason, {}});
+  return d;
+}
+
+Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
+  if (Reason wrong = check_shape(m); wrong != Reason::none) return reject(wrong);
+  BL_ASSIGN(bool hold, guards_hold(m));
+  if (!hold) return reject(Reason::guard);
+
+  Context c{m, version_of(m, csn), {}, {}, permit};
+  ws_.begin();
+  for (size_t i = 0; i < m.ops.size() && !c.rejected; ++i) {
+    c.op = static_cast<uint16_t>(i);
+    const RecordOp& op = m.ops[i];
+    switch (op.kind) {
+      case RecordOpKind::create: BL_TRY(create(c, op)); break;
+      case RecordOpKind::update: BL_TRY(update(c, op)); break;
+      case RecordOpKind::remove: BL_TRY(remove(c, op)); break;
+      default: c.reject(FieldId(0), Reason::not_activated);
+    }
+  }
+  if (!c.rejected && m.atomic && c.decision.fate == Fate::overridden) {
+    c.reject(FieldId(0), Reason::atomic);
+  }
+  if (c.rejected) {
+    ws_.rollback();
+    return std::move(c.decision);
+  }
+  for (RecordOp& op : c.effects.list()) {
+    BL_ASSIGN(auto found, ws_.find(op.record));
+    for (CellOp& cell : op.cells) {
+      if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
+    }
+  }
+  c.decision.effects = std::move(c.effects.list());
+  c.decision.journal = ws_.end();
+  return std::move(c.decision);
+}
+
+Reason Merger::check_shape(const Mutation& m) const {
+  std::set<RecordKey> records;
+  for (const auto& op : m.ops) {
+    const Entity* entity = ws_.schema().entity(op.record.entity);
+    if (!entity || op.record.id.is_nil()) return Reason::malformed;
+    // One operation per record: the order of two would be a second thing to get wrong.
+    if (m.ops.size() > 1 && !records.insert(op.record).second) return Reason::malformed;
+    if (op.kind == RecordOpKind::remove && !op.cells.empty()) return Reason::malformed;
+    std::set<FieldId> plain;
+    for (const auto& cell : op.cells) {
+      const Field* field = entity->field(cell.field);
+      if (!field || field->derived.kind != Derived::Kind::none) return Reason::malformed;
+      if (rule_of(cell.kind, field->policy) == Rule::refuse || !type_fits(*field, cell)) {
+        return Reason::malformed;
+      }
+      // One value per field: which of two would count is nobody's to guess.
+      if (!field->is_collection() && !plain.insert(cell.field).second) return Reason::malformed;
+    }
+  }
+  return Reason::none;
+}
+
+Result<bool> Merger::guards_hold(const Mutation& m) {
+  for (const auto& g : m.guards) {
+    BL_ASSIGN(auto found, ws_.find(g.record));
+    if (found.held == Held::not_held) continue;
+    if (!found.record || !found.record->live()) return false;
+    if (found.record->value(g.field) != g.expected) return false;
+  }
+  return true;
+}
+
+// --- Create ---------------------------------------------------------------------------------------------
+
+Result<Merger::Home> Merger::home_of(Context& c, const RecordOp& op, const Entity& entity) {
+  Home home;
+  if (entity.territory == TerritoryRule::reference) {
+    home.territory = kReferenceTerritory;
+    return home;
+  }
+  for (FieldId parent_field : entity.parents) {
+    for (const auto& cell : op.cells) {
+      if (cell.field != parent_field || cell.value.is_null()) continue;
+      Lookup l = decode_lookup(cell.value.payload);
+      RecordKey parent{l.entity, l.id};
+      BL_ASSIGN(auto found, ws_.find(parent));
+      if (!found.record) {
+        home.refused = Reason::unknown_parent;
+        return home;
+      }
+      if (found.record->state() == RecordState::tombstone) {
+        const Entity* parent_entity = ws_.schema().entity(parent.entity);
+        // A child that the deleter had not seen brings the whole deletion back (SEMANTICS 14).
+        if (parent_entity->on_delete == DeletePolicy::delete_wins ||
+            was_seen(found.record->state_version(), c.m, lineage_)) {
+          home.refused = Reason::parent_deleted;
+          return home;
+        }
+        MutationId deletion = found.record->state_version().id;
+        BL_PROBE("merge.revived_by_child");
+        BL_TRY(revive(c, deletion));
+        c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
+      }
+      home.territory = found.record->territory();
+      home.also_in = found.record->also_in();
+      return home;
+    }
+  }
+  home.territory = op.territory;
+  home.also_in = op.also_in;
+  if (home.territory == kNoTerritory) home.refused = Reason::no_territory;
+  return home;
+}
+
+Result<void> Merger::create(Context& c, const RecordOp& op) {
+  const Entity& entity = *ws_.schema().entity(op.record.entity);
+  BL_ASSIGN(auto found, ws_.find(op.record));
+  if (found.record) {
+    c.outcome(FieldId(0), Fate::merged, Reason::exists, found.record->created_version().id);
+    return update(c, op);
+  }
+  BL_ASSIGN(Home home, home_of(c, op, entity));
+  if (home.refused != Reason::none) {
+    c.reject(FieldId(0), home.refused);
+    return {};
+  }
+  Record& record = ws_.create(op.record, home.territory, home.also_in, c.version);
+  RecordOp& effect = c.effects.cells_of(op.record, RecordOpKind::put_new);
+  effect.territory = home.territory;
+  effect.also_in = home.also_in;
+  if (!c.permitted(entity, record)) return {};
+  return cells(c, record, op, entity, true);
+}
+
+// --- Update ---------------------------------------------------------------------------------------------
+
+Result<void> Merger::update(Context& c, const RecordOp& op) {
+  const Entity& entity = *ws_.schema().entity(op.record.entity);
+  BL_ASSIGN(auto found, ws_.find(op.record));
+  if (found.held == Held::not_held) return {};  // no forecast (SEMANTICS 12)
+  if (!found.record) {
+    c.reject(FieldId(0), Reason::unknown_record);
+    return {};
+  }
+  Record& record = *found.record;
+  if (!c.permitted(entity, record)) return {};
+  if (record.state() == RecordState::redirect) {
+    c.reject(FieldId(0), Reason::not_activated);
+    return {};
+  }
+  if (record.state() == RecordState::tombstone) {
+    MutationId deletion = record.state_version().id;
+    if (entity.on_delete == DeletePolicy::delete_wins ||
+        was_seen(record.state_version(), c.m, lineage_)) {
+      c.outcome(FieldId(0), Fate::overridden, Reason::deleted, deletion);
+      return {};
+    }
+    BL_PROBE("merge.revived_by_edit");
+    BL_TRY(revive(c, deletion));
+    c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
+  }
+  return cells(c, record, op, entity, false);
+}
+
+Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const Entity& entity,
+                           bool created) {
+  std::set<uint16_t> groups_done;
+  for (const auto& cell_op : op.cells) {
+    const Field& field = *entity.field(cell_op.field);
+    if (field.group != 0) {
+      if (groups_done.insert(field.group).second) group(c, record, op, entity, field.group);
+      continue;
+    }
+    if (field.type == ValueType::lookup && !cell_op.value.is_null()) {
+      if (field.hierarchy) {
+        BL_ASSIGN(bool cycle, closes_cycle(record, cell_op));
+        if (cycle) {
+          BL_PROBE("merge.cycle");
+          c.outcome(field.id, Fate::overridden, Reason::cycle);
+          continue;
+        }
+      }
+    }
+    bool parent = std::find(entity.parents.begin(), entity.parents.end(), field.id) != entity.parents.end();
+    if (parent && !created) {
+      BL_ASSIGN(Reason move, moves_territory(record, cell_op));
+      if (move != Reason::none) {
+        c.reject(field.id, move);
+        return {};
+      }
+    }
+    Value before = record.value(cell_op.field);
+    // The record's heap may move while it is changed.
+    std::string kept(before.payload);
+    before.payload = kept;
+    BL_TRY(cell(c, record, cell_op, field));
+    if (entity.has_derived) {
+      BL_TRY(feed_parents(c, record, entity, before, record.value(cell_op.field), cell_op.field));
+    }
+    BL_TRY(mark_duplicate(c, record, entity, field.id));
+  }
+  if (entity.has_derived) BL_TRY(derive(c, record, entity));
+  return {};
+}
+
+Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Field& field) {
+  switch (rule_of(op.kind, field.policy)) {
+    case Rule::latest_wins: latest(c, record, op); return {};
+    case Rule::add: add(c, record, op); return {};
+    case Rule::raise: extreme(c, record, op, true); return {};
+    case Rule::lower: extreme(c, record, op, false); return {};
+    case Rule::insert_element: {
+      ElementKey key{c.m.id, op.key.index};
+      BL_TRY(ws_.put_element(record, op.field, key, Element::make(c.version, op.value)));
+      c.effects.note_element(record.key(), op.field, CellOpKind::put_element, key, op.value);
+      return {};
+    }
+    case Rule::remove_element: {
+      BL_ASSIGN(auto old, ws_.element(record.key(), op.field, op.key));
+      if (!old) return {};  // removed before: the same result
+      BL_TRY(ws_.remove_element(record, op.field, op.key));
+      c.effects.note_element(record.key(), op.field, CellOpKind::remove_element, op.key, {});
+      return {};
+    }
+    case Rule::refuse: break;
+  }
+  BL_CHECK(false);  // check_shape() refused it
+}
+
+void Merger::latest(Context& c, Record& record, const CellOp& op) {
+  const Cell* cell = record.find(op.field);
+  if (!cell || was_seen(record.version(*cell), c.m, lineage_)) {
+    put(c, record, op.field, op.value);
+    return;
+  }
+  const Version& there = record.version(*cell);
+  MutationId other = there.id;
+  if (later(c.m.hlc, c.m.id, there.hlc, there.id)) {
+    put(c, record, op.field, op.value);
+    BL_PROBE("merge.latest_won");
+    c.outcome(op.field, Fate::merged, Reason::newer, other);
+  } else {
+    BL_PROBE("merge.latest_lost");
+    c.outcome(op.field, Fate::overridden, Reason::older, other);
+  }
+}
+
+void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity& entity, uint16_t group) {
+  // The newest version among the members that the author had not seen decides for all of them.
+  const Version* unseen = nullptr;
+  for (const Field* f : entity.group_fields(group)) {
+    const Cell* cell = record.find(f->id);
+    if (!cell || was_seen(record.version(*cell), c.m, lineage_)) continue;
+    const Version& v = record.version(*cell);
+    if (!unseen || later(v.hlc, v.id, unseen->hlc, unseen->id)) unseen = &v;
+  }
+  FieldId first;
+  std::optional<MutationId> other;
+  if (unseen) other = unseen->id;
+  bool wins = !unseen || later(c.m.hlc, c.m.id, unseen->hlc, unseen->id);
+  for (const auto& cell_op : op.cells) {
+    if (entity.field(cell_op.field)->group != group) continue;
+    if (first.value == 0) first = cell_op.field;
+    if (wins) put(c, record, cell_op.field, cell_op.value);
+  }
+  if (other) {
+    BL_PROBE("merge.group_concurrent");
+    c.outcome(first, wins ? Fate::merged : Fate::overridden, wins ? Reason::newer : Reason::older, *other);
+  }
+}
+
+void Merger::add(Context& c, Record& record, const CellOp& op) {
+  const Cell* cell = record.find(op.field);
+  std::string sum;
+  bool overflow = false;
+  if (op.value.type == ValueType::integer) {
+    int64_t total = cell && cell->size ? decode_integer(record.value(*cell).payload) : 0;
+    overflow = __builtin_add_overflow(total, decode_integer(op.value.payload), &total);
+    sum = encode_integer(total);
+  } else {
+    Decimal old = cell && cell->size ? decode_decimal(record.value(*cell).payload) : Decimal();
+    auto total = Decimal::add(old, decode_decimal(op.value.payload));
+    overflow = !total;
+    if (total) sum = encode_decimal(*total);
+  }
+  MutationId other = cell ? record.version(*cell).id : MutationId{};
+  if (overflow) {
+    c.outcome(op.field, Fate::overridden, Reason::overflow, other);
+    return;
+  }
+  bool concurrent = cell && !was_seen(record.version(*cell), c.m, lineage_);
+  put(c, record, op.field, {op.value.type, sum});
+  if (concurrent) c.outcome(op.field, Fate::merged, Reason::combined, other);
+}
+
+void Merger::extreme(Context& c, Record& record, const CellOp& op, bool greater) {
+  const Cell* cell = record.find(op.field);
+  if (cell && cell->type != ValueType::null && !op.value.is_null()) {
+    int order = compare_ordered(op.value, record.value(*cell));
+    if (greater ? order <= 0 : order >= 0) {
+      if (order != 0) c.outcome(op.field, Fate::merged, Reason::beyond, record.version(*cell).id);
+      return;
+    }
+  }
+  if (op.value.is_null()) {  // nothing lies beyond anything
+    if (cell && cell->type != ValueType::null) {
+      c.outcome(op.field, Fate::merged, Reason::beyond, record.version(*cell).id);
+    }
+    return;
+  }
+  put(c, record, op.field, op.value);
+}
+
+void Merger::put(Context& c, Record& record, FieldId field, const Value& value) {
+  ws_.set_cell(record, field, c.version, value);
+  c.effects.note(record.key(), field);
+}
+
+Result<Reason> Merger::moves_territory(Record& record, const CellOp& op) {
+  if (op.value.is_null()) return Reason::none;  // it keeps the territory it has
+  Lookup l = decode_lookup(op.value.payload);
+  BL_ASSIGN(auto found, ws_.find({l.entity, l.id}));
+  if (found.held == Held::not_held) return Reason::none;
+  if (!found.record) return Reason::unknown_parent;
+  if (found.record->state() != RecordState::live) return Reason::parent_deleted;
+  bool same = found.record->territory() == record.territory() && found.record->also_in() == record.also_in();
+  return same ? Reason::none : Reason::territory_move;
+}
+
+Result<bool> Merger::closes_cycle(const Record& record, const CellOp& op) {
+  RecordKey at = record.key();
+  Lookup next = decode_lookup(op.value.payload);
+  for (size_t depth = 0; depth < limits::kMaxHierarchyDepth; ++depth) {
+    if (next.id == at.id) return true;
+    BL_ASSIGN(auto found, ws_.find({next.entity, next.id}));
+    if (!found.record) return false;
+    Value up = found.record->value(op.field);
+    if (up.is_null()) return false;
+    next = decode_lookup(up.payload);
+  }
+  return true;  // deeper than the limit counts as one
+}
+
+Result<void> Merger::mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field) {
+  for (const auto& index : entity.indexes) {
+    if (!index.unique || index.fields[0] != field) continue;
+    Value mine = record.value(field);
+    std::string kept(mine.payload);
+    BL_ASSIGN(auto holder, ws_.holder_of(entity, index, {mine.type, kept}, record.key().id));
+    if (!holder) {
+      if (!record.value(system_field::kDuplicateOf).is_null()) put(c, record, system_field::kDuplicateOf, {});
+      continue;
+    }
+    BL_ASSIGN(auto found, ws_.find(*holder));
+    MutationId other = found.record->created_version().id;
+    std::string lookup = encode_lookup({holder->entity, holder->id});
+    put(c, record, system_field::kDuplicateOf, {ValueType::lookup, lookup});
+    c.outcome(field, Fate::merged, Reason::duplicate_key, other);
+  }
+  return {};
+}
+
+// --- Delete and its return ------------------------------------------------------------------------------
+
+Result<bool> Merger::collect_cascade(const RecordKey& root, std::vector<RecordKey>& out) {
+  std::deque<RecordKey> open{root};
+  std::set<RecordKey> known{root};
+  while (!open.empty()) {
+    RecordKey key = open.front();
+    open.pop_front();
+    out.push_back(key);
+    if (out.size() > limits::kMaxCascade) return false;
+    for (const auto& link : ws_.schema().entity(key.entity)->children) {
+      BL_ASSIGN(auto below, ws_.children(link.child, link.field, key));
+      for (const auto& k : below) {
+        if (known.insert(k).second) open.push_back(k);
+      }
+    }
+  }
+  return true;
+}
+
+Result<bool> Merger::all_seen(Context& c, const Record& record, MutationId& unseen) {
+  const Entity& entity = *ws_.schema().entity(record.key().entity);
+  auto check = [&](const Version& v) {
+    if (was_seen(v, c.m, lineage_)) return true;
+    unseen = v.id;
+    return false;
+  };
+  if (!check(record.state_version())) return false;
+  for (const auto& cell : record.cells()) {
+    const Field* field = entity.field(cell.field);
+    // A sum that a concurrent line changed is not an edit of the order; the line itself is tested.
+    if (field && field->derived.kind != Derived::Kind::none) continue;
+    if (!check(record.version(cell))) return false;
+  }
+  BL_ASSIGN(auto all, ws_.elements(record.key(), FieldId(0)));
+  for (const auto& [key, element] : all) {
+    if (!check(element.version)) return false;
+  }
+  return true;
+}
+
+Result<void> Merger::remove(Context& c, const RecordOp& op) {
+  BL_ASSIGN(auto found, ws_.find(op.record));
+  if (found.held == Held::not_held) return {};
+  if (!found.record) {
+    c.reject(FieldId(0), Reason::unknown_record);
+    return {};
+  }
+  if (!c.permitted(*ws_.schema().entity(op.record.entity), *found.record)) return {};
+  if (found.record->state() != RecordState::live) {
+    c.outcome(FieldId(0), Fate::merged, Reason::already_deleted, found.record->state_version().id);
+    return {};
+  }
+  std::vector<RecordKey> group;
+  BL_ASSIGN(bool fits, collect_cascade(op.record, group));
+  if (!fits) {
+    c.reject(FieldId(0), Reason::too_large);
+    return {};
+  }
+  for (const auto& key : group) {
+    BL_ASSIGN(auto member, ws_.find(key));
+    if (ws_.schema().entity(key.entity)->on_delete == DeletePolicy::delete_wins) continue;
+    MutationId unseen;
+    BL_ASSIGN(bool seen, all_seen(c, *member.record, unseen));
+    if (!seen) {
+      BL_PROBE("merge.delete_overridden");
+      c.outcome(FieldId(0), Fate::overridden, Reason::concurrent_edit, unseen);
+      return {};
+    }
+  }
+  // What feeds a sum of a record that stays is taken out of it; sums within the group rest as they are.
+  BL_TRY(feed_whole(c, *found.record, *ws_.schema().entity(op.record.entity), true));
+  for (const auto& key : group) {
+    BL_ASSIGN(auto member, ws_.find(key));
+    BL_TRY(ws_.set_state(*member.record, RecordState::tombstone, c.version));
+    c.effects.set_state(key, RecordOpKind::tombstone);
+  }
+  return {};
+}
+
+Result<void> Merger::revive(Context& c, const MutationId& deletion) {
+  BL_ASSIGN(auto group, ws_.with_index_prefix(EntityId(0), keys::group_prefix(ws_.config().side, deletion)));
+  std::set<RecordKey> members(group.begin(), group.end());
+  std::string now = encode_integer(c.m.hlc.ms());
+  for (const auto& key : group) {
+    BL_ASSIGN(auto found, ws_.find(key));
+    if (!found.record || found.record->state() != RecordState::tombstone) continue;
+    BL_TRY(ws_.set_state(*found.record, RecordState::live, c.version));
+    c.effects.set_state(key, RecordOpKind::revive);
+    put(c, *found.record, system_field::kRevivedOn, {ValueType::instant, now});
+  }
+  for (const auto& key : group) {
+    BL_ASSIGN(auto found, ws_.find(key));
+    if (!found.record) continue;
+    const Entity& entity = *ws_.schema().entity(key.entity);
+    bool fed_outside = false;
+    for (const auto& feed : entity.feeds) {
+      Value lookup = found.record->value(feed.lookup);
+      if (lookup.is_null()) continue;
+      Lookup l = decode_lookup(lookup.payload);
+      fed_outside = fed_outside || !members.count({l.entity, l.id});
+    }
+    if (fed_outside) BL_TRY(feed_whole(c, *found.record, entity, false));
+    for (const auto& index : entity.indexes) {
+      if (index.unique) BL_TRY(mark_duplicate(c, *found.record, entity, index.fields[0]));
+    }
+  }
+  return {};
+}
+
+}  // namespace branchline

@@ -1,0 +1,101 @@
+// What a mutation does: the one function that the master runs for good and a branch as forecast.
+#pragma once
+
+#include <vector>
+
+#include "common/record/mutation.h"
+#include "replication/merge/fate.h"
+#include "replication/merge/seen.h"
+#include "replication/merge/workspace.h"
+
+namespace branchline {
+
+struct Decision {
+  Fate fate = Fate::applied;
+  // Only what is not plainly applied; empty for most mutations.
+  std::vector<Outcome> outcomes;
+  // Resulting values, in the order of first change. Payloads point into the mutation or into the records of
+  // the workspace, until its next change.
+  std::vector<RecordOp> effects;
+  Journal journal;
+};
+
+// Collects effects: per record at most one operation with its cells, each with its last value, and one that
+// changes its state.
+class EffectList {
+ public:
+  RecordOp& cells_of(const RecordKey& key, RecordOpKind kind_if_new);
+  void set_state(const RecordKey& key, RecordOpKind kind);
+  // Values are read from the records when the list is complete.
+  void note(const RecordKey& key, FieldId field);
+  void note_element(const RecordKey& key, FieldId field, CellOpKind kind, const ElementKey& element,
+                    const Value& value);
+  std::vector<RecordOp>& list() { return ops_; }
+
+ private:
+  std::vector<RecordOp> ops_;
+  std::unordered_map<RecordKey, size_t> cells_;
+  std::unordered_map<RecordKey, size_t> states_;
+};
+
+// Whether the author may touch this record (as it is, or as just created); asked for every operation.
+using Permit = std::function<bool(const Entity& entity, const Record& record)>;
+
+class Merger {
+ public:
+  Merger(Workspace& workspace, const Lineage& lineage);
+
+  // Decides `m`, changes the workspace by its effects and returns them; a rejected mutation changes nothing.
+  // `csn` is the place it gets, 0 for a forecast. `m.hlc` is already clamped. Errors are faults of the store
+  // only, after which nothing of this batch may be written.
+  // `permit` may be empty: then all is permitted.
+  Result<Decision> run(const Mutation& m, Csn csn, const Permit& permit = {});
+
+  // A rejection decided before any look at records.
+  static Decision reject(Reason reason);
+
+ private:
+  struct Context;
+  Result<void> create(Context& c, const RecordOp& op);
+  Result<void> update(Context& c, const RecordOp& op);
+  Result<void> remove(Context& c, const RecordOp& op);
+
+  Result<void> cells(Context& c, Record& record, const RecordOp& op, const Entity& entity, bool created);
+  Result<void> cell(Context& c, Record& record, const CellOp& op, const Field& field);
+  void latest(Context& c, Record& record, const CellOp& op);
+  void group(Context& c, Record& record, const RecordOp& op, const Entity& entity, uint16_t group);
+  void add(Context& c, Record& record, const CellOp& op);
+  void extreme(Context& c, Record& record, const CellOp& op, bool greater);
+
+  // Where a new record belongs, or why it cannot be.
+  struct Home {
+    TerritoryId territory;
+    std::vector<TerritoryId> also_in;
+    Reason refused = Reason::none;
+  };
+  Result<Home> home_of(Context& c, const RecordOp& op, const Entity& entity);
+  Result<Reason> moves_territory(Record& record, const CellOp& op);
+  Result<bool> closes_cycle(const Record& record, const CellOp& op);
+  Result<void> mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field);
+  Result<void> revive(Context& c, const MutationId& deletion);
+  Result<bool> all_seen(Context& c, const Record& record, MutationId& unseen);
+  Result<bool> collect_cascade(const RecordKey& root, std::vector<RecordKey>& out);
+  Result<bool> guards_hold(const Mutation& m);
+  Reason check_shape(const Mutation& m) const;
+
+  // Derived fields (derived.cc).
+  Result<void> derive(Context& c, Record& record, const Entity& entity);
+  Result<void> feed_parents(Context& c, Record& record, const Entity& entity, const Value& before,
+                            const Value& after, FieldId field);
+  Result<void> add_to_parent(Context& c, const Value& lookup, const Entity::FeedsParent& feed,
+                             const Decimal& delta, const Money& like);
+  Result<void> feed_whole(Context& c, Record& record, const Entity& entity, bool subtract);
+
+  // Changes, noted as effects.
+  void put(Context& c, Record& record, FieldId field, const Value& value);
+
+  Workspace& ws_;
+  const Lineage& lineage_;
+};
+
+}  // namespace branchline

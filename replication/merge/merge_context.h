@@ -1,0 +1,37 @@
+// The state of one run of Merger; private to this folder.
+#pragma once
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "replication/merge/merge.h"
+
+namespace branchline {
+
+struct Merger::Context {
+  const Mutation& m;
+  Version version;
+  Decision decision;
+  EffectList effects;
+  const Permit& permit;
+  uint16_t op = 0;
+  bool rejected = false;
+
+  // Rejects the mutation unless its author may touch the record.
+  bool permitted(const Entity& entity, const Record& record) {
+    if (!permit || permit(entity, record)) return true;
+    reject(FieldId(0), Reason::denied);
+    return false;
+  }
+
+  void outcome(FieldId field, Fate fate, Reason reason, const MutationId& other = {}) {
+    decision.outcomes.push_back({op, field, fate, reason, other});
+    decision.fate = std::max(decision.fate, fate);
+    if (fate == Fate::rejected) rejected = true;
+  }
+  void reject(FieldId field, Reason reason, const MutationId& other = {}) {
+    outcome(field, Fate::rejected, reason, other);
+  }
+};
+
+}  // namespace branchline

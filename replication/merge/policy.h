@@ -1,0 +1,46 @@
+// SEMANTICS 13: for every kind of field operation under every policy, what happens. The table is total; a
+// test enumerates it and compares it with docs/merging.md.
+#pragma once
+
+#include "common/record/operation.h"
+#include "common/schema/schema.h"
+
+namespace branchline {
+
+enum class Rule : uint8_t {
+  latest_wins,     // seen: applies; else the later HLC wins, ties by mutation id
+  add,             // differences add, seen or not
+  raise,           // the greater stays
+  lower,           // the lesser stays
+  insert_element,  // always
+  remove_element,  // removes the element it names if it is there
+  refuse,          // does not fit: the mutation is rejected as malformed
+};
+
+constexpr Rule rule_of(CellOpKind kind, Policy policy) {
+  switch (policy) {
+    case Policy::latest:
+      return kind == CellOpKind::set ? Rule::latest_wins : Rule::refuse;
+    case Policy::sum:
+      return kind == CellOpKind::add ? Rule::add : Rule::refuse;
+    case Policy::set:
+      return kind == CellOpKind::insert   ? Rule::insert_element
+             : kind == CellOpKind::remove ? Rule::remove_element
+                                          : Rule::refuse;
+    case Policy::append:
+      return kind == CellOpKind::append   ? Rule::insert_element
+             : kind == CellOpKind::remove ? Rule::remove_element
+                                          : Rule::refuse;
+    case Policy::max:
+      return kind == CellOpKind::set       ? Rule::raise
+             : kind == CellOpKind::correct ? Rule::latest_wins
+                                           : Rule::refuse;
+    case Policy::min:
+      return kind == CellOpKind::set       ? Rule::lower
+             : kind == CellOpKind::correct ? Rule::latest_wins
+                                           : Rule::refuse;
+  }
+  return Rule::refuse;
+}
+
+}  // namespace branchline

@@ -1,0 +1,157 @@
+#include "replication/merge/undo.h"
+
+namespace branchline {
+namespace {
+
+constexpr uint8_t kCreated = 1;
+constexpr uint8_t kStateChanged = 2;
+
+Error corrupt() { return {ErrorKind::corrupt, "undo.corrupt", "a pending mutation's pre-image is damaged"}; }
+
+struct CellBefore {
+  FieldId field;
+  std::optional<std::pair<Version, Value>> value;
+};
+struct ElementBefore {
+  FieldId field;
+  ElementKey key;
+  std::optional<Element> element;
+};
+struct RecordBefore {
+  UndoRecord record;
+  uint8_t flags = 0;
+  RecordState state = RecordState::live;
+  Version state_version;
+  RecordId target;
+  std::vector<CellBefore> cells;
+  std::vector<ElementBefore> elements;
+};
+
+RecordBefore get_record(Reader& r) {
+  RecordBefore b;
+  b.record.key.entity = EntityId(static_cast<uint16_t>(r.varint_max(0xffff)));
+  b.record.key.id = r.id();
+  b.record.previous.generation = static_cast<uint32_t>(r.varint_max(0xffffffff));
+  b.record.previous.order = Order(r.varint());
+  b.flags = r.u8();
+  if (b.flags & kStateChanged) {
+    uint8_t state = r.u8();
+    if (state > 2) r.fail();
+    b.state = static_cast<RecordState>(state);
+    b.state_version = get_version(r);
+    b.target = r.id();
+  }
+  b.cells.resize(r.varint_max(r.remaining()));
+  for (auto& c : b.cells) {
+    c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
+    if (r.u8() != 0) {
+      Version v = get_version(r);
+      auto type = static_cast<ValueType>(r.u8());
+      c.value.emplace(v, Value{type, r.blob()});
+      if (!valid(c.value->second)) r.fail();
+    }
+    if (!r.ok()) return b;
+  }
+  b.elements.resize(r.varint_max(r.remaining()));
+  for (auto& e : b.elements) {
+    e.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
+    e.key.mutation = get_mutation_id(r);
+    e.key.index = static_cast<uint32_t>(r.varint_max(0xffffffff));
+    std::string_view bytes = r.blob();
+    if (!bytes.empty()) {
+      auto element = decode_element(bytes);
+      if (!element) {
+        r.fail();
+        return b;
+      }
+      e.element = std::move(*element);
+    }
+    if (!r.ok()) return b;
+  }
+  return b;
+}
+
+Result<std::vector<RecordBefore>> get_undo(std::string_view undo) {
+  Reader r(undo);
+  std::vector<RecordBefore> all(r.varint_max(undo.size()));
+  for (auto& b : all) {
+    b = get_record(r);
+    if (!r.ok()) break;
+  }
+  if (!r.done()) return std::unexpected(corrupt());
+  return all;
+}
+
+}  // namespace
+
+void put_undo(Writer& w, Workspace& ws, const Journal& journal) {
+  w.varint(journal.records.size());
+  for (const auto& b : journal.records) {
+    auto found = ws.find(b.key);
+    const Record* record = found ? found->record : nullptr;
+    w.varint(b.key.entity.value);
+    w.id(b.key.id);
+    w.varint(b.pending.generation);
+    w.varint(b.pending.order.value);
+    uint8_t flags = 0;
+    if (b.created) flags |= kCreated;
+    if (b.state_changed) flags |= kStateChanged;
+    w.u8(flags);
+    if (b.state_changed) {
+      w.u8(static_cast<uint8_t>(b.state));
+      put_version(w, b.state_version);
+      w.id(b.target);
+    }
+    w.varint(b.cells.size());
+    for (const auto& c : b.cells) {
+      w.varint(c.field.value);
+      w.u8(c.existed ? 1 : 0);
+      if (!c.existed) continue;
+      put_version(w, record->version(c.cell));
+      Value v = record->value(c.cell);
+      w.u8(static_cast<uint8_t>(v.type));
+      w.blob(v.payload);
+    }
+    w.varint(b.elements.size());
+    for (const auto& e : b.elements) {
+      w.varint(e.field.value);
+      put_mutation_id(w, e.key.mutation);
+      w.varint(e.key.index);
+      w.blob(e.element ? encode_element(*e.element) : std::string());
+    }
+  }
+}
+
+Result<std::vector<UndoRecord>> undo_records(std::string_view undo) {
+  BL_ASSIGN(auto all, get_undo(undo));
+  std::vector<UndoRecord> out;
+  out.reserve(all.size());
+  for (const auto& b : all) out.push_back(b.record);
+  return out;
+}
+
+Result<void> apply_undo(Workspace& ws, std::string_view undo) {
+  BL_ASSIGN(auto all, get_undo(undo));
+  for (auto b = all.rbegin(); b != all.rend(); ++b) {
+    BL_ASSIGN(auto found, ws.find(b->record.key));
+    if (!found.record) return std::unexpected(corrupt());
+    Record& record = *found.record;
+    for (auto e = b->elements.rbegin(); e != b->elements.rend(); ++e) {
+      if (e->element) {
+        BL_TRY(ws.put_element(record, e->field, e->key, *e->element));
+      } else {
+        BL_TRY(ws.remove_element(record, e->field, e->key));
+      }
+    }
+    if (b->flags & kCreated) {
+      BL_TRY(ws.uncreate(record));
+      continue;
+    }
+    for (const auto& c : b->cells) ws.restore_cell(record, c.field, c.value);
+    if (b->flags & kStateChanged) BL_TRY(ws.restore_state(record, b->state, b->state_version, b->target));
+    ws.set_pending(record, b->record.previous);
+  }
+  return {};
+}
+
+}  // namespace branchline

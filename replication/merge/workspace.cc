@@ -1,0 +1,518 @@
+#include "replication/merge/workspace.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "common/schema/index_key.h"
+
+namespace branchline {
+namespace {
+
+bool in_scope(const Index& index, IndexScope scope) {
+  return scope == IndexScope::all || index.unique || index.parent;
+}
+
+std::string unique_prefix(keys::Side side, const Entity& entity, const Index& index, const Value& value) {
+  std::string prefix = keys::index_prefix(side, entity.id, index.id);
+  put_index_value(prefix, value);
+  return prefix;
+}
+
+}  // namespace
+
+Value effective_value(const Record& record, const Field* field, FieldId id, std::string& scratch) {
+  if (const Cell* cell = record.find(id)) return record.value(*cell);
+  if (field) {
+    if (!field->default_value.empty()) return {field->type, field->default_value};
+    return {};
+  }
+  if (id == system_field::kCreatedOn) {
+    scratch = encode_integer(record.created_version().hlc.ms());
+    return {ValueType::instant, scratch};
+  }
+  if (id == system_field::kModifiedOn) {
+    scratch = encode_integer(record.last_version().hlc.ms());
+    return {ValueType::instant, scratch};
+  }
+  if (id == system_field::kCreatedBy || id == system_field::kModifiedBy) {
+    const Version& v =
+        id == system_field::kCreatedBy ? record.created_version() : record.last_version();
+    if (v.author.is_nil()) return {};
+    scratch = encode_lookup({entity_id::kUser, v.author});
+    return {ValueType::lookup, scratch};
+  }
+  return {};
+}
+
+std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
+                                    IndexScope scope) {
+  std::vector<std::string> out;
+  if (record.state() == RecordState::tombstone) {
+    out.push_back(keys::group_member(side, record.state_version().id, record.key()));
+    return out;
+  }
+  if (!record.live()) return out;
+  std::string scratch;
+  for (const auto& index : entity.indexes) {
+    if (!in_scope(index, scope)) continue;
+    std::string key = keys::index_prefix(side, entity.id, index.id);
+    bool null = true;
+    for (FieldId f : index.fields) {
+      Value v = effective_value(record, entity.field(f), f, scratch);
+      null = null && v.is_null();
+      put_index_value(key, v);
+    }
+    // Keys and parents are looked up by value only; a null has no place there.
+    if (null && (index.unique || index.parent)) continue;
+    key.append(record.key().id.view());
+    out.push_back(std::move(key));
+  }
+  return out;
+}
+
+void Deltas::add_sum(TerritoryId t, const Sum128& s, bool subtract) {
+  for (auto& [territory, sum] : sums) {
+    if (territory == t) {
+      subtract ? sum -= s : sum += s;
+      return;
+    }
+  }
+  Sum128 sum;
+  subtract ? sum -= s : sum += s;
+  sums.emplace_back(t, sum);
+}
+
+void Deltas::add_count(EntityId e, TerritoryId t, int64_t delta) {
+  for (auto& c : counts) {
+    if (c.entity == e && c.territory == t) {
+      c.delta += delta;
+      return;
+    }
+  }
+  counts.push_back({e, t, delta});
+}
+
+void Deltas::merge(const Deltas& other) {
+  for (const auto& [t, s] : other.sums) add_sum(t, s, false);
+  for (const auto& c : other.counts) add_count(c.entity, c.territory, c.delta);
+}
+
+Workspace::Workspace(const StoreView& store, std::shared_ptr<const Schema> schema, Config config)
+    : store_(store), schema_(std::move(schema)), config_(config) {}
+
+// --- Reading --------------------------------------------------------------------------------------------
+
+Result<Workspace::Found> Workspace::find(const RecordKey& key) {
+  auto at = entries_.find(key);
+  if (at == entries_.end()) {
+    BL_ASSIGN(auto flat, store_.get(Table::records, keys::record(config_.side, key)));
+    Entry entry;
+    if (flat) {
+      BL_ASSIGN(auto record, Record::decode(key, std::move(*flat)));
+      entry.record = std::make_unique<Record>(std::move(record));
+      entry.stored = true;
+    } else {
+      // Absence is not cached: a create follows at once, or the answer is not asked for again.
+      const Entity* entity = schema_->entity(key.entity);
+      bool everywhere = config_.holds_everything ||
+                        (entity && entity->territory == TerritoryRule::reference);
+      return Found{everywhere ? Held::absent : Held::not_held, nullptr};
+    }
+    at = entries_.emplace(key, std::move(entry)).first;
+  }
+  if (!at->second.record) return Found{Held::absent, nullptr};
+  return Found{Held::value, at->second.record.get()};
+}
+
+Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity, const std::string& prefix) {
+  std::vector<RecordKey> out;
+  bool group = entity.value == 0;  // group rows carry the entity
+  auto cursor = scan_prefix(store_, Table::index, prefix);
+  for (; cursor->valid(); cursor->next()) {
+    RecordKey key{entity, keys::index_record(cursor->key())};
+    if (group) {
+      std::string_view k = cursor->key();
+      key.entity = EntityId(Reader(k.substr(k.size() - 18)).fixed16());
+    }
+    auto at = entries_.find(key);
+    if (at != entries_.end() && at->second.index_touched) continue;  // judged below
+    out.push_back(key);
+  }
+  if (auto error = cursor->error()) return std::unexpected(*error);
+  for (const RecordKey& key : dirty_) {
+    const Entry& entry = entries_.at(key);
+    if (!entry.index_touched || !entry.record) continue;
+    if (!group && key.entity != entity) continue;
+    for (const auto& k : index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope)) {
+      if (k.starts_with(prefix)) {
+        out.push_back(key);
+        break;
+      }
+    }
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+Result<std::vector<RecordKey>> Workspace::children(EntityId child, FieldId field, const RecordKey& parent) {
+  const Entity* entity = schema_->entity(child);
+  for (const auto& index : entity->indexes) {
+    if (!index.parent || index.fields[0] != field) continue;
+    std::string lookup = encode_lookup({parent.entity, parent.id});
+    std::string prefix = keys::index_prefix(config_.side, child, index.id);
+    put_index_value(prefix, {ValueType::lookup, lookup});
+    return with_index_prefix(child, prefix);
+  }
+  return std::vector<RecordKey>{};
+}
+
+Result<std::optional<RecordKey>> Workspace::holder_of(const Entity& entity, const Index& index,
+                                                      const Value& value, const RecordId& except) {
+  if (value.is_null()) return std::optional<RecordKey>();
+  std::string prefix = unique_prefix(config_.side, entity, index, value);
+  std::vector<RecordKey> candidates;
+  auto cursor = scan_prefix(store_, Table::index, prefix);
+  for (; cursor->valid(); cursor->next()) {
+    candidates.push_back({entity.id, keys::index_record(cursor->key())});
+  }
+  if (auto error = cursor->error()) return std::unexpected(*error);
+  if (auto at = claims_.find(prefix); at != claims_.end()) {
+    candidates.insert(candidates.end(), at->second.begin(), at->second.end());
+  }
+  std::string wanted = comparison_key(value);
+  std::optional<RecordKey> holder;
+  for (const auto& key : candidates) {
+    if (key.id == except) continue;
+    BL_ASSIGN(auto found, find(key));
+    if (!found.record || !found.record->live()) continue;
+    if (comparison_key(found.record->value(index.fields[0])) != wanted) continue;
+    // Several may hold it (second claims are kept): name the same one at every server.
+    if (!holder || key.id < holder->id) holder = key;
+  }
+  return holder;
+}
+
+Result<std::optional<Element>> Workspace::element(const RecordKey& record, FieldId field, const ElementKey& key) {
+  std::string k = keys::element(config_.side, record, field, key);
+  if (auto at = element_writes_.find(k); at != element_writes_.end()) return at->second;
+  BL_ASSIGN(auto bytes, store_.get(Table::elements, k));
+  if (!bytes) return std::optional<Element>();
+  BL_ASSIGN(auto element, decode_element(*bytes));
+  return std::optional<Element>(std::move(element));
+}
+
+Result<std::vector<std::pair<keys::ParsedElement, Element>>> Workspace::elements(const RecordKey& record,
+                                                                                FieldId field) {
+  std::string prefix = field.value == 0 ? keys::element_prefix(config_.side, record)
+                                        : keys::element_prefix(config_.side, record, field);
+  std::map<std::string, Element> found;
+  auto cursor = scan_prefix(store_, Table::elements, prefix);
+  for (; cursor->valid(); cursor->next()) {
+    BL_ASSIGN(auto element, decode_element(cursor->value()));
+    found.emplace(std::string(cursor->key()), std::move(element));
+  }
+  if (auto error = cursor->error()) return std::unexpected(*error);
+  for (auto at = element_writes_.lower_bound(prefix);
+       at != element_writes_.end() && at->first.starts_with(prefix); ++at) {
+    if (at->second) {
+      found.insert_or_assign(at->first, *at->second);
+    } else {
+      found.erase(at->first);
+    }
+  }
+  std::vector<std::pair<keys::ParsedElement, Element>> out;
+  for (auto& [key, element] : found) {
+    auto parsed = keys::parse_element(key);
+    if (!parsed) return fail(ErrorKind::corrupt, "element.key", "an element's key is damaged");
+    out.emplace_back(*parsed, std::move(element));
+  }
+  return out;
+}
+
+// --- Changing -------------------------------------------------------------------------------------------
+
+void Workspace::begin() {
+  BL_CHECK(!journalling_);
+  journal_ = {};
+  journalling_ = true;
+}
+
+Journal Workspace::end() {
+  BL_CHECK(journalling_);
+  journalling_ = false;
+  return std::move(journal_);
+}
+
+void Workspace::rollback() {
+  BL_CHECK(journalling_);
+  journalling_ = false;
+  for (auto at = journal_.records.rbegin(); at != journal_.records.rend(); ++at) {
+    Entry& entry = entries_.at(at->key);
+    for (auto e = at->elements.rbegin(); e != at->elements.rend(); ++e) {
+      std::string key = keys::element(config_.side, at->key, e->field, e->key);
+      // The store's row may be older than what an earlier mutation of this batch wrote: write it back.
+      element_writes_[key] = std::move(e->element);
+    }
+    if (at->created) {
+      entry.record.reset();
+      continue;
+    }
+    Record& record = *entry.record;
+    if (at->state_changed) record.restore_state(at->state, at->state_version, at->target);
+    for (const auto& c : at->cells) record.restore_cell(c.field, c.existed ? &c.cell : nullptr);
+    record.set_pending(at->pending);
+  }
+  journal_ = {};
+}
+
+Workspace::Entry& Workspace::entry_of(const Record& record) { return entries_.at(record.key()); }
+
+bool Workspace::indexed(EntityId entity, FieldId field) const {
+  for (const auto& index : schema_->entity(entity)->indexes) {
+    if (!in_scope(index, config_.scope)) continue;
+    if (std::find(index.fields.begin(), index.fields.end(), field) != index.fields.end()) return true;
+  }
+  return false;
+}
+
+void Workspace::touch(Entry& entry, const RecordKey& key, bool index) {
+  if (!entry.dirty) {
+    entry.dirty = true;
+    dirty_.push_back(key);
+  }
+  if (index && !entry.index_touched) {
+    entry.index_touched = true;
+    if (entry.stored && entry.record) {
+      entry.old_index_keys =
+          index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+    }
+  }
+}
+
+Journal::RecordBefore& Workspace::before(const Record& record) {
+  BL_CHECK(journalling_);
+  auto [place, fresh] = journal_.places.try_emplace(record.key(), journal_.records.size());
+  if (!fresh) return journal_.records[place->second];
+  auto& b = journal_.records.emplace_back();
+  b.key = record.key();
+  b.pending = record.pending();
+  return b;
+}
+
+void Workspace::add_term(const Record& record, const Sum128& term, bool subtract) {
+  journal_.deltas.add_sum(record.territory(), term, subtract);
+  for (TerritoryId t : record.also_in()) journal_.deltas.add_sum(t, term, subtract);
+}
+
+Result<void> Workspace::add_whole(const Record& record, bool subtract) {
+  if (record.state() == RecordState::tombstone) return {};
+  add_term(record, record_sum(record), subtract);
+  BL_ASSIGN(auto all, elements(record.key(), FieldId(0)));
+  for (const auto& [key, element] : all) {
+    add_term(record, element_term(record.key(), key.field, key.key, element.value()), subtract);
+  }
+  if (record.live()) {
+    int64_t one = subtract ? -1 : 1;
+    journal_.deltas.add_count(record.key().entity, record.territory(), one);
+  }
+  return {};
+}
+
+void Workspace::note_claims(const Record& record, FieldId field, const Value& value) {
+  if (value.is_null()) return;
+  const Entity& entity = *schema_->entity(record.key().entity);
+  for (const auto& index : entity.indexes) {
+    if (index.unique && index.fields[0] == field) {
+      claims_[unique_prefix(config_.side, entity, index, value)].push_back(record.key());
+    }
+  }
+}
+
+Record& Workspace::create(const RecordKey& key, TerritoryId home, std::vector<TerritoryId> also_in,
+                          const Version& version) {
+  Entry& entry = entries_[key];
+  BL_CHECK(!entry.record);
+  touch(entry, key, true);
+  entry.record = std::make_unique<Record>(key, home, std::move(also_in), version);
+  auto& b = before(*entry.record);
+  b.created = true;
+  b.pending = {};
+  add_term(*entry.record, state_term(*entry.record), false);
+  journal_.deltas.add_count(key.entity, home, 1);
+  return *entry.record;
+}
+
+void Workspace::set_cell(Record& record, FieldId field, const Version& version, const Value& value) {
+  Entry& entry = entry_of(record);
+  bool index = indexed(record.key().entity, field);
+  touch(entry, record.key(), index);
+  auto& b = before(record);
+  const Cell* cell = record.find(field);
+  bool known = std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
+  if (!known && !b.created) b.cells.push_back({field, cell != nullptr, cell ? *cell : Cell{}});
+  bool counts = record.state() != RecordState::tombstone;
+  if (counts && cell) {
+    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id), true);
+  }
+  record.set(field, version, value);
+  if (counts) add_term(record, cell_term(record.key(), field, value, version.id), false);
+  if (index) note_claims(record, field, value);
+}
+
+Result<void> Workspace::set_state(Record& record, RecordState state, const Version& version) {
+  return restore_state(record, state, version, {});
+}
+
+Result<void> Workspace::restore_state(Record& record, RecordState state, const Version& version,
+                                      const RecordId& target) {
+  touch(entry_of(record), record.key(), true);
+  auto& b = before(record);
+  if (!b.state_changed) {
+    b.state_changed = true;
+    b.state = record.state();
+    b.state_version = record.state_version();
+    b.target = record.target();
+  }
+  BL_TRY(add_whole(record, true));
+  record.restore_state(state, version, target);
+  BL_TRY(add_whole(record, false));
+  if (record.live()) {
+    for (const auto& c : record.cells()) {
+      if (indexed(record.key().entity, c.field)) note_claims(record, c.field, record.value(c));
+    }
+  }
+  return {};
+}
+
+Result<void> Workspace::put_element(Record& record, FieldId field, const ElementKey& key,
+                                    const Element& value) {
+  BL_ASSIGN(auto old, element(record.key(), field, key));
+  if (record.state() != RecordState::tombstone) {
+    if (old) add_term(record, element_term(record.key(), field, key, old->value()), true);
+    add_term(record, element_term(record.key(), field, key, value.value()), false);
+  }
+  before(record).elements.push_back({field, key, std::move(old)});
+  element_writes_[keys::element(config_.side, record.key(), field, key)] = value;
+  return {};
+}
+
+Result<void> Workspace::remove_element(Record& record, FieldId field, const ElementKey& key) {
+  BL_ASSIGN(auto old, element(record.key(), field, key));
+  if (!old) return {};
+  if (record.state() != RecordState::tombstone) {
+    add_term(record, element_term(record.key(), field, key, old->value()), true);
+  }
+  before(record).elements.push_back({field, key, std::move(old)});
+  element_writes_[keys::element(config_.side, record.key(), field, key)] = std::nullopt;
+  return {};
+}
+
+void Workspace::set_pending(Record& record, PendingRef ref) {
+  if (record.pending() == ref) return;
+  touch(entry_of(record), record.key(), false);
+  if (journalling_) before(record);
+  record.set_pending(ref);
+}
+
+void Workspace::restore_cell(Record& record, FieldId field,
+                             const std::optional<std::pair<Version, Value>>& value_before) {
+  if (value_before) {
+    set_cell(record, field, value_before->first, value_before->second);
+    return;
+  }
+  const Cell* cell = record.find(field);
+  if (!cell) return;
+  touch(entry_of(record), record.key(), indexed(record.key().entity, field));
+  auto& b = before(record);
+  bool known = std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
+  if (!known && !b.created) b.cells.push_back({field, true, *cell});
+  if (record.state() != RecordState::tombstone) {
+    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id), true);
+  }
+  record.remove_cell(field);
+}
+
+Result<void> Workspace::uncreate(Record& record) {
+  Entry& entry = entry_of(record);
+  touch(entry, record.key(), true);
+  BL_TRY(add_whole(record, true));
+  entry.record.reset();
+  return {};
+}
+
+// --- Writing --------------------------------------------------------------------------------------------
+
+void Workspace::flush(Batch& batch) {
+  BL_CHECK(!journalling_);
+  for (const RecordKey& key : dirty_) {
+    Entry& entry = entries_.at(key);
+    std::string row = keys::record(config_.side, key);
+    if (entry.record) {
+      std::string flat;
+      entry.record->encode_to(flat);
+      batch.put(Table::records, row, flat);
+      entry.record->compact(flat);
+    } else if (entry.stored) {
+      batch.erase(Table::records, row);
+    }
+    if (entry.index_touched) {
+      std::vector<std::string> fresh;
+      if (entry.record) {
+        fresh = index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+      }
+      for (const auto& k : entry.old_index_keys) {
+        if (std::find(fresh.begin(), fresh.end(), k) == fresh.end()) batch.erase(Table::index, k);
+      }
+      for (const auto& k : fresh) {
+        bool kept = std::find(entry.old_index_keys.begin(), entry.old_index_keys.end(), k) !=
+                    entry.old_index_keys.end();
+        if (!kept) batch.put(Table::index, k, {});
+      }
+    }
+    if (!entry.record) {
+      entries_.erase(key);
+      continue;
+    }
+    entry.dirty = false;
+    entry.index_touched = false;
+    entry.stored = true;
+    entry.old_index_keys.clear();
+  }
+  dirty_.clear();
+  for (const auto& [key, element] : element_writes_) {
+    if (element) {
+      batch.put(Table::elements, key, encode_element(*element));
+    } else {
+      batch.erase(Table::elements, key);
+    }
+  }
+  element_writes_.clear();
+  claims_.clear();
+}
+
+void Workspace::evict() {
+  if (entries_.size() <= config_.max_cached) return;
+  BL_CHECK(dirty_.empty());
+  // Random replacement: hash order. Half goes, so that this is rare.
+  size_t keep = config_.max_cached / 2;
+  for (auto at = entries_.begin(); at != entries_.end() && entries_.size() > keep;) at = entries_.erase(at);
+}
+
+void Workspace::discard() {
+  entries_.clear();
+  dirty_.clear();
+  element_writes_.clear();
+  claims_.clear();
+  journal_ = {};
+  journalling_ = false;
+}
+
+void Workspace::reset(keys::Side side, bool holds_everything) {
+  BL_CHECK(!dirty());
+  entries_.clear();
+  config_.side = side;
+  config_.holds_everything = holds_everything;
+}
+
+}  // namespace branchline

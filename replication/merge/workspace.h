@@ -1,0 +1,169 @@
+// Records under work. The one thread that writes a replica (or the main line) changes records here, flushes
+// the changes into a Batch, and keeps what it read for the next batch. By-products of every change: index
+// keys, additive checksums, counts, and the journal that can put everything back.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "common/record/operation.h"
+#include "common/schema/schema.h"
+#include "common/store/keyspace.h"
+#include "common/store/store.h"
+#include "replication/merge/element.h"
+
+namespace branchline {
+
+// Which indexes are kept: a branch answers queries, the master only finds children and unique keys.
+enum class IndexScope { all, authority };
+
+// Answers of a read (SEMANTICS 12).
+enum class Held { value, absent, not_held };
+
+// The keys that a record has in Table::index: one per index, or its place in a deletion group.
+std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
+                                    IndexScope scope);
+// The value of a field as indexes and queries see it: system properties and defaults included. Points into
+// the record, the schema or `scratch`.
+Value effective_value(const Record& record, const Field* field, FieldId id, std::string& scratch);
+
+// What a change did to the sums that a server keeps.
+struct Deltas {
+  std::vector<std::pair<TerritoryId, Sum128>> sums;
+  struct Count {
+    EntityId entity;
+    TerritoryId territory;
+    int64_t delta;
+  };
+  std::vector<Count> counts;  // of live records
+
+  void add_sum(TerritoryId t, const Sum128& s, bool subtract);
+  void add_count(EntityId e, TerritoryId t, int64_t delta);
+  void merge(const Deltas& other);
+  void clear() {
+    sums.clear();
+    counts.clear();
+  }
+};
+
+// The pre-images of one mutation (or of one commit's effects).
+struct Journal {
+  struct CellBefore {
+    FieldId field;
+    bool existed;
+    Cell cell;  // payload still in the record's heap
+  };
+  struct ElementBefore {
+    FieldId field;
+    ElementKey key;
+    std::optional<Element> element;
+  };
+  struct RecordBefore {
+    RecordKey key;
+    bool created = false;
+    PendingRef pending;
+    bool state_changed = false;
+    RecordState state = RecordState::live;
+    Version state_version;
+    RecordId target;
+    std::vector<CellBefore> cells;
+    std::vector<ElementBefore> elements;
+  };
+  std::vector<RecordBefore> records;
+  std::unordered_map<RecordKey, size_t> places;  // in `records`
+  Deltas deltas;
+};
+
+class Workspace {
+ public:
+  struct Config {
+    keys::Side side = 0;
+    IndexScope scope = IndexScope::all;
+    // Whether a record that is not in the store does not exist anywhere.
+    bool holds_everything = true;
+    size_t max_cached = 20'000;  // records kept between batches
+  };
+  Workspace(const StoreView& store, std::shared_ptr<const Schema> schema, Config config);
+
+  struct Found {
+    Held held = Held::absent;
+    Record* record = nullptr;  // valid until evict(); do not change it but through this class
+  };
+  Result<Found> find(const RecordKey& key);
+  // Records that have an index key with this prefix, uncommitted changes included.
+  Result<std::vector<RecordKey>> with_index_prefix(EntityId entity, const std::string& prefix);
+  // Live records of `child` whose lookup `field` is `parent`.
+  Result<std::vector<RecordKey>> children(EntityId child, FieldId field, const RecordKey& parent);
+  // Another live record with this value in its unique index.
+  Result<std::optional<RecordKey>> holder_of(const Entity& entity, const Index& index, const Value& value,
+                                             const RecordId& except);
+  Result<std::optional<Element>> element(const RecordKey& record, FieldId field, const ElementKey& key);
+  // All elements of a record; of one field unless `field` is 0.
+  Result<std::vector<std::pair<keys::ParsedElement, Element>>> elements(const RecordKey& record, FieldId field);
+
+  // --- Changes; between begin() and end() or rollback() -------------------------------------------------
+  void begin();
+  Journal end();
+  void rollback();
+
+  // The record must not be held, or be a leftover that is to be replaced.
+  Record& create(const RecordKey& key, TerritoryId home, std::vector<TerritoryId> also_in,
+                 const Version& version);
+  void set_cell(Record& record, FieldId field, const Version& version, const Value& value);
+  // Reads elements to keep the sums, hence may fail.
+  Result<void> set_state(Record& record, RecordState state, const Version& version);
+  Result<void> put_element(Record& record, FieldId field, const ElementKey& key, const Element& element);
+  Result<void> remove_element(Record& record, FieldId field, const ElementKey& key);
+  // Allowed outside of begin() and end() too: no pre-image of its own.
+  void set_pending(Record& record, PendingRef ref);
+
+  // Undoing what a stored pre-image says (see undo.h); journalled like any change.
+  void restore_cell(Record& record, FieldId field, const std::optional<std::pair<Version, Value>>& before);
+  Result<void> restore_state(Record& record, RecordState state, const Version& version, const RecordId& target);
+  // As if the record had never been created.
+  Result<void> uncreate(Record& record);
+
+  // Writes every change since the last flush. The batch must then be written, or the process end.
+  void flush(Batch& batch);
+  // Forgets cached records beyond the limit; only between batches.
+  void evict();
+  // Forgets everything, unflushed changes too: what was under work is given up.
+  void discard();
+  // Forgets everything; nothing may be unflushed. For a switch of sides.
+  void reset(keys::Side side, bool holds_everything);
+  bool dirty() const { return !dirty_.empty() || !element_writes_.empty(); }
+
+  const Schema& schema() const { return *schema_; }
+  const Config& config() const { return config_; }
+
+ private:
+  struct Entry {
+    std::unique_ptr<Record> record;
+    bool dirty = false;
+    bool index_touched = false;
+    bool stored = false;  // whether the store has a row
+    std::vector<std::string> old_index_keys;
+  };
+  Entry& entry_of(const Record& record);
+  void touch(Entry& entry, const RecordKey& key, bool index);
+  Journal::RecordBefore& before(const Record& record);
+  void add_term(const Record& record, const Sum128& term, bool subtract);
+  Result<void> add_whole(const Record& record, bool subtract);
+  void note_claims(const Record& record, FieldId field, const Value& value);
+  bool indexed(EntityId entity, FieldId field) const;
+
+  const StoreView& store_;
+  std::shared_ptr<const Schema> schema_;
+  Config config_;
+  std::unordered_map<RecordKey, Entry> entries_;
+  std::vector<RecordKey> dirty_;
+  std::map<std::string, std::optional<Element>> element_writes_;  // by key; nothing: removed
+  std::unordered_map<std::string, std::vector<RecordKey>> claims_;  // unique values set since the last flush
+  Journal journal_;
+  bool journalling_ = false;
+};
+
+}  // namespace branchline

@@ -1,0 +1,244 @@
+#include "replication/session/branch_session.h"
+
+#include "common/base/limits.h"
+#include "replication/line/mutation_block.h"
+#include "replication/session/link_timing.h"
+
+namespace branchline {
+
+std::string_view to_string(LinkState state) {
+  switch (state) {
+    case LinkState::idle: return "idle";
+    case LinkState::greeting: return "greeting";
+    case LinkState::joining: return "joining";
+    case LinkState::following: return "following";
+    case LinkState::closed: return "closed";
+  }
+  return "unknown";
+}
+
+namespace {
+
+Error unexpected(FrameType type, LinkState state) {
+  return {ErrorKind::invalid, "session.unexpected",
+          "a " + std::string(to_string(type)) + " frame while " + std::string(to_string(state))};
+}
+
+}  // namespace
+
+BranchSession::BranchSession(const OutboxSource& outbox, int64_t now_us)
+    : outbox_(outbox), started_at_(now_us), heard_at_(now_us) {}
+
+BranchEffects BranchSession::start(const Introduction& intro, int64_t wall_ms) {
+  BranchEffects out;
+  intro_ = intro;
+  origin_ = intro.origin;
+  received_ = applied_ = reported_ = intro.cursor.csn;
+  state_ = LinkState::greeting;
+  out.frames.push_back(encode_frame(FrameType::hello, encode_hello(intro, wall_ms)));
+  return out;
+}
+
+void BranchSession::close(BranchEffects& out, const Error& error) {
+  if (state_ == LinkState::closed) return;
+  state_ = LinkState::closed;
+  out.close = error;
+}
+
+BranchEffects BranchSession::on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms) {
+  BranchEffects out;
+  if (state_ == LinkState::closed) return out;
+  heard_at_ = now_us;
+  if (auto ok = handle(frame, now_us, wall_ms, out); !ok) {
+    if (frame.type != FrameType::refused) {
+      out.frames.push_back(encode_frame(FrameType::refused, encode_refused(ok.error())));
+    }
+    close(out, ok.error());
+  }
+  return out;
+}
+
+Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms, BranchEffects& out) {
+  bool open = state_ == LinkState::joining || state_ == LinkState::following;
+  switch (frame.type) {
+    case FrameType::refused: return std::unexpected(decode_refused(frame.payload));
+    case FrameType::welcome:
+      if (state_ != LinkState::greeting) break;
+      return on_welcome(frame, wall_ms, out);
+    case FrameType::heartbeat: {
+      if (!open) break;
+      BL_ASSIGN(Heartbeat h, decode_heartbeat(frame.payload));
+      peer_sent_us_ = h.sent_us;
+      peer_heard_at_ = now_us;
+      if (h.echo_us > 0) {
+        round_trip_us_ = now_us - h.echo_us;
+        clock_offset_ms_ = h.wall_ms + round_trip_us_ / 2000 - wall_ms;
+      }
+      master_head_ = std::max(master_head_, h.csn);
+      return {};
+    }
+    case FrameType::ack: {
+      if (!open) break;
+      BL_ASSIGN(StreamAck a, decode_ack(frame.payload));
+      a.stream.origin = origin_;
+      acknowledged(a.stream, a.seq);
+      return ship(out);
+    }
+    case FrameType::feed:
+      if (state_ != LinkState::following) break;
+      return on_feed(frame, out);
+    case FrameType::snapshot_head: {
+      if (state_ != LinkState::joining || chunks_ > 0) break;
+      BL_ASSIGN(out.begin_join, decode_snapshot_head(frame.payload));
+      received_ = out.begin_join->at.csn;
+      return {};
+    }
+    case FrameType::snapshot_chunk:
+      if (state_ != LinkState::joining) break;
+      ++chunks_;
+      out.chunks.push_back(frame.payload);
+      return {};
+    case FrameType::snapshot_end: {
+      if (state_ != LinkState::joining) break;
+      BL_ASSIGN(out.end_join, decode_snapshot_end(frame.payload));
+      state_ = LinkState::following;
+      return ship(out);
+    }
+    default: break;
+  }
+  return std::unexpected(unexpected(frame.type, state_));
+}
+
+Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, BranchEffects& out) {
+  BL_ASSIGN(Welcome w, decode_welcome(frame.payload));
+  const Registration& r = w.registration;
+  if (origin_.value != 0 && r.origin != origin_) {
+    return fail(ErrorKind::conflict, "session.other_master",
+                "the master numbers this server " + std::to_string(r.origin.value) + ", it was " +
+                    std::to_string(origin_.value) + " before; is this the right master and data directory?");
+  }
+  origin_ = r.origin;
+  clock_offset_ms_ = w.wall_ms - wall_ms;
+  master_head_ = r.head.csn;
+  for (const auto& h : r.high_waters) {
+    high_waters_[h.stream] = h.seq;
+    BL_ASSIGN(auto mine, outbox_.chain_at(h.stream, h.seq));
+    if (mine && *mine != h.chain) {
+      return fail(ErrorKind::conflict, "session.quarantined",
+                  "the master's copy of this server's mutations up to seq " + std::to_string(h.seq.value) +
+                      " differs from what is kept here (SEMANTICS 3); an operator must look at it");
+    }
+  }
+  assembler_.emplace(r.head.line);
+  state_ = r.join ? LinkState::joining : LinkState::following;
+  out.welcome = r;
+  // Nothing is shipped while joining: fates that come with the snapshot may retire it.
+  return r.join ? Result<void>{} : ship(out);
+}
+
+Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
+  unreported_bytes_ += frame.payload.size();
+  BL_ASSIGN(auto range, assembler_->add(frame.payload));
+  if (!range) return {};
+  if (range->from != received_) {
+    return fail(ErrorKind::invalid, "feed.gap",
+                "a range from csn " + std::to_string(range->from.value) + " where " +
+                    std::to_string(received_.value) + " was due");
+  }
+  received_ = range->to.csn;
+  master_head_ = std::max(master_head_, received_);
+  for (const auto& f : range->fates) {
+    if (f.id.origin != origin_) return fail(ErrorKind::invalid, "feed.foreign_fate", "another server's fate");
+    acknowledged(stream_of(f.id), Seq(f.id.seq.value + f.count - 1));
+  }
+  out.ranges.push_back(std::move(*range));
+  return ship(out);
+}
+
+void BranchSession::acknowledged(const Stream& stream, Seq seq) {
+  while (!in_flight_.empty() && in_flight_.front().stream == stream && in_flight_.front().last <= seq) {
+    in_flight_bytes_ -= in_flight_.front().bytes;
+    in_flight_.pop_front();
+  }
+}
+
+Result<void> BranchSession::ship(BranchEffects& out) {
+  while (state_ == LinkState::following && in_flight_bytes_ < limits::kUplinkWindowBytes) {
+    BL_ASSIGN(auto slice, outbox_.read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+    if (slice.mutations.empty()) return {};
+    Stream stream = stream_of(slice.mutations.front().id);
+    Seq known = high_waters_[stream];
+    MutationBlockWriter writer;
+    for (size_t i = 0; i < slice.mutations.size(); ++i) {
+      if (slice.mutations[i].id.seq > known) writer.add(slice.mutations[i], slice.forecasts[i]);
+    }
+    shipped_ = slice.last;
+    if (writer.count() == 0) continue;
+    std::string frame =
+        encode_frame(FrameType::mutations, compressor_.compress(writer.finish(slice.chain_after)));
+    in_flight_bytes_ += frame.size();
+    in_flight_.push_back({stream, slice.mutations.back().id.seq, frame.size()});
+    out.frames.push_back(std::move(frame));
+  }
+  return {};
+}
+
+BranchEffects BranchSession::on_outbox() {
+  BranchEffects out;
+  if (auto ok = ship(out); !ok) close(out, ok.error());
+  return out;
+}
+
+BranchEffects BranchSession::on_applied(Csn csn, int64_t now_us) {
+  BranchEffects out;
+  applied_ = std::max(applied_, csn);
+  if (unreported_bytes_ >= limits::kFeedWindowBytes / 4 && state_ == LinkState::following) {
+    out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
+    unreported_bytes_ = 0;
+    reported_ = applied_;
+    reported_at_ = now_us;
+  }
+  return out;
+}
+
+BranchEffects BranchSession::on_chunk_installed(uint64_t chunks) {
+  BranchEffects out;
+  if (state_ == LinkState::closed) return out;
+  out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks})));
+  return out;
+}
+
+BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& facts) {
+  BranchEffects out;
+  if (state_ == LinkState::closed || state_ == LinkState::idle) return out;
+  if (state_ == LinkState::greeting && now_us - started_at_ > link_timing::kGreeting) {
+    close(out, {ErrorKind::unavailable, "session.no_welcome", "the master did not answer the greeting"});
+    return out;
+  }
+  if (state_ != LinkState::greeting && now_us - heard_at_ > link_timing::kSilence) {
+    close(out, {ErrorKind::unavailable, "session.silent", "nothing heard from the master; the line is taken as down"});
+    return out;
+  }
+  if (state_ == LinkState::greeting) return out;
+  if (now_us - beat_at_ >= link_timing::kHeartbeat) {
+    beat_at_ = now_us;
+    Heartbeat h;
+    h.sent_us = now_us;
+    if (peer_sent_us_ != 0) h.echo_us = peer_sent_us_ + (now_us - peer_heard_at_);
+    h.wall_ms = wall_ms;
+    h.csn = facts.applied;
+    h.durable_csn = facts.durable;
+    h.pending = facts.pending;
+    h.oldest_pending_ms = facts.oldest_pending_ms;
+    out.frames.push_back(encode_frame(FrameType::heartbeat, encode_heartbeat(h)));
+  }
+  if (unreported_bytes_ > 0 && applied_ > reported_ && now_us - reported_at_ >= link_timing::kProgressWait) {
+    out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
+    unreported_bytes_ = 0;
+    reported_ = applied_;
+    reported_at_ = now_us;
+  }
+  return out;
+}
+
+}  // namespace branchline

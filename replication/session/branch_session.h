@@ -1,0 +1,97 @@
+// The branch's end of the link: one object per connection. Pure; called by one thread.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+
+#include "replication/line/compress.h"
+#include "replication/session/greeting.h"
+#include "replication/session/outbox_source.h"
+#include "replication/wire/feed_frame.h"
+#include "replication/wire/frame.h"
+
+namespace branchline {
+
+enum class LinkState { idle, greeting, joining, following, closed };
+std::string_view to_string(LinkState state);
+
+// What the owner has to do, in this order.
+struct BranchEffects {
+  std::optional<Registration> welcome;     // note origin, subscription
+  std::optional<SnapshotHead> begin_join;
+  std::vector<std::string> chunks;         // snapshot chunks to install
+  std::optional<SnapshotEnd> end_join;
+  std::vector<FeedRange> ranges;           // to apply, in order; then call on_applied()
+  std::vector<std::string> frames;         // to send, in order
+  std::optional<Error> close;              // after sending
+};
+
+class BranchSession {
+ public:
+  // `outbox` outlives this.
+  BranchSession(const OutboxSource& outbox, int64_t now_us);
+
+  BranchEffects start(const Introduction& intro, int64_t wall_ms);
+  BranchEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
+  // There is more in the outbox, and it is synced.
+  BranchEffects on_outbox();
+  // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
+  BranchEffects on_applied(Csn csn, int64_t now_us);
+  BranchEffects on_chunk_installed(uint64_t chunks);
+  struct Facts {
+    Csn applied, durable;
+    uint64_t pending = 0;
+    int64_t oldest_pending_ms = 0;
+  };
+  BranchEffects tick(int64_t now_us, int64_t wall_ms, const Facts& facts);
+
+  LinkState state() const { return state_; }
+  int64_t round_trip_us() const { return round_trip_us_; }
+  // Master's clock minus ours, as far as the round trip lets one see.
+  int64_t clock_offset_ms() const { return clock_offset_ms_; }
+  Csn master_head() const { return master_head_; }
+  bool caught_up() const { return state_ == LinkState::following && received_ >= master_head_; }
+  size_t in_flight_bytes() const { return in_flight_bytes_; }
+
+ private:
+  Result<void> handle(const Frame& frame, int64_t now_us, int64_t wall_ms, BranchEffects& out);
+  Result<void> on_welcome(const Frame& frame, int64_t wall_ms, BranchEffects& out);
+  Result<void> on_feed(const Frame& frame, BranchEffects& out);
+  void acknowledged(const Stream& stream, Seq seq);
+  Result<void> ship(BranchEffects& out);
+  void close(BranchEffects& out, const Error& error);
+
+  const OutboxSource& outbox_;
+  LinkState state_ = LinkState::idle;
+  Introduction intro_;
+  OriginId origin_;
+  std::map<Stream, Seq> high_waters_;
+  PendingRef shipped_;
+  struct InFlight {
+    Stream stream;
+    Seq last;
+    size_t bytes;
+  };
+  std::deque<InFlight> in_flight_;
+  size_t in_flight_bytes_ = 0;
+  StreamCompressor compressor_;
+
+  std::optional<FeedAssembler> assembler_;
+  Csn received_;  // end of the last complete range
+  Csn master_head_;
+  uint64_t chunks_ = 0;
+  size_t unreported_bytes_ = 0;
+  Csn applied_, reported_;
+  int64_t reported_at_ = 0;
+
+  int64_t started_at_;
+  int64_t heard_at_;
+  int64_t beat_at_ = 0;
+  int64_t peer_sent_us_ = 0;
+  int64_t peer_heard_at_ = 0;
+  int64_t round_trip_us_ = 0;
+  int64_t clock_offset_ms_ = 0;
+};
+
+}  // namespace branchline

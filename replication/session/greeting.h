@@ -1,0 +1,112 @@
+// What branch and master tell each other at first contact, and how it stands on the wire.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "replication/line/commit.h"
+#include "replication/line/incarnation.h"
+
+namespace branchline {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kFeatureLevel = 1;
+
+struct PendingRange {
+  Stream stream;
+  Seq first, last;
+};
+
+struct HighWater {
+  Stream stream;
+  Seq seq;
+  Digest chain;
+};
+
+// What a branch says of itself.
+struct Introduction {
+  std::string server;
+  OriginId origin;                            // as it knows it; 0 before the first welcome
+  uint32_t schema_version = 0;
+  Digest schema_digest;
+  std::string topology_digest;                // hex
+  LineCursor cursor;                          // csn 0: it holds nothing
+  bool reseed = false;
+  std::vector<IncarnationInfo> incarnations;  // oldest first, the current one last
+  std::vector<PendingRange> pending;          // per stream what it still holds
+};
+
+// What the master answers, having noted it.
+struct Registration {
+  uint64_t session = 0;  // blocks of earlier sessions of this origin are dropped from now on
+  OriginId origin;
+  LineCursor head;
+  Term term;
+  std::vector<TerritoryId> territories;
+  bool holds_everything = false;
+  std::vector<HighWater> high_waters;  // of the streams it has pending work in
+  // Up to here its own commits are fed with their effects: its disk was rolled back and does not know them
+  // (SEMANTICS 1).
+  Csn echo_until;
+  bool rolled_back = false;
+  bool join = false;  // it gets a snapshot first
+};
+
+std::string encode_hello(const Introduction& intro, int64_t wall_ms);
+Result<Introduction> decode_hello(std::string_view bytes);
+std::string encode_welcome(const Registration& registration, int64_t wall_ms);
+struct Welcome {
+  Registration registration;
+  int64_t wall_ms = 0;
+};
+Result<Welcome> decode_welcome(std::string_view bytes);
+
+std::string encode_refused(const Error& error);
+// The error that was refused with; its kind is `conflict` where an operator has to act, else `unavailable`.
+Error decode_refused(std::string_view bytes);
+
+struct SnapshotHead {
+  LineCursor at;
+  uint64_t records = 0;
+};
+std::string encode_snapshot_head(const SnapshotHead& head);
+Result<SnapshotHead> decode_snapshot_head(std::string_view bytes);
+
+struct SnapshotEnd {
+  uint64_t chunks = 0;
+  Digest digest;
+  Totals totals;
+  std::vector<HighWater> high_waters;
+  std::vector<FateEntry> fates;
+  Hlc hlc;
+};
+std::string encode_snapshot_end(const SnapshotEnd& end);
+Result<SnapshotEnd> decode_snapshot_end(std::string_view bytes);
+
+struct Heartbeat {
+  int64_t sent_us = 0;
+  int64_t echo_us = 0;
+  int64_t wall_ms = 0;
+  Csn csn;
+  Csn durable_csn;
+  uint64_t pending = 0;
+  int64_t oldest_pending_ms = 0;
+};
+std::string encode_heartbeat(const Heartbeat& h);
+Result<Heartbeat> decode_heartbeat(std::string_view bytes);
+
+struct Progress {
+  Csn csn;
+  uint64_t snapshot_chunks = 0;
+};
+std::string encode_progress(const Progress& p);
+Result<Progress> decode_progress(std::string_view bytes);
+
+struct StreamAck {
+  Stream stream;  // origin is the receiver's own
+  Seq seq;
+};
+std::string encode_ack(const StreamAck& a);
+Result<StreamAck> decode_ack(std::string_view bytes);
+
+}  // namespace branchline

@@ -1,0 +1,279 @@
+#include "replication/session/master_session.h"
+
+#include <algorithm>
+
+#include "common/base/limits.h"
+#include "replication/session/link_timing.h"
+
+namespace branchline {
+namespace {
+
+constexpr size_t kFateWeight = 64;
+
+}  // namespace
+
+std::string_view to_string(MasterSession::State state) {
+  switch (state) {
+    case MasterSession::State::greeting: return "greeting";
+    case MasterSession::State::registering: return "registering";
+    case MasterSession::State::snapshotting: return "snapshotting";
+    case MasterSession::State::feeding: return "feeding";
+    case MasterSession::State::closed: return "closed";
+  }
+  return "unknown";
+}
+
+MasterSession::MasterSession(const FeedSource& feed, std::string peer, int64_t now_us)
+    : feed_(feed), peer_(std::move(peer)), started_at_(now_us), heard_at_(now_us) {}
+
+void MasterSession::close(MasterEffects& out, const Error& error, bool tell) {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  if (tell) out.frames.push_back(encode_frame(FrameType::refused, encode_refused(error)));
+  out.close = error;
+}
+
+MasterEffects MasterSession::on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms) {
+  MasterEffects out;
+  if (state_ == State::closed) return out;
+  heard_at_ = now_us;
+  if (auto ok = handle(frame, now_us, wall_ms, out); !ok) close(out, ok.error(), frame.type != FrameType::refused);
+  return out;
+}
+
+Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms, MasterEffects& out) {
+  (void)wall_ms;
+  bool open = state_ == State::snapshotting || state_ == State::feeding;
+  switch (frame.type) {
+    case FrameType::refused: return std::unexpected(decode_refused(frame.payload));
+    case FrameType::hello: {
+      if (state_ != State::greeting) break;
+      BL_ASSIGN(Introduction intro, decode_hello(frame.payload));
+      if (intro.server != peer_) {
+        return fail(ErrorKind::denied, "session.name",
+                    "the certificate is " + peer_ + "'s, the greeting says " + intro.server);
+      }
+      state_ = State::registering;
+      sent_ = intro.cursor;
+      out.introduce = std::move(intro);
+      return {};
+    }
+    case FrameType::mutations: {
+      if (!open) break;
+      BL_ASSIGN(std::string block, decompressor_.decompress(frame.payload, limits::kMaxBlockBytes));
+      unacked_bytes_ += frame.payload.size();
+      out.blocks.push_back(std::move(block));
+      return {};
+    }
+    case FrameType::heartbeat: {
+      if (!open) break;
+      BL_ASSIGN(peer_beat_, decode_heartbeat(frame.payload));
+      peer_heard_at_ = now_us;
+      if (peer_beat_.echo_us > 0) round_trip_us_ = now_us - peer_beat_.echo_us;
+      return {};
+    }
+    case FrameType::progress: {
+      if (!open) break;
+      BL_ASSIGN(Progress p, decode_progress(frame.payload));
+      if (p.csn > sent_.csn || p.snapshot_chunks > chunks_sent_) {
+        return fail(ErrorKind::invalid, "session.progress", "progress beyond what was sent");
+      }
+      while (!in_flight_.empty() && in_flight_.front().to <= p.csn) {
+        in_flight_bytes_ -= in_flight_.front().bytes;
+        in_flight_.pop_front();
+      }
+      chunks_installed_ = std::max(chunks_installed_, p.snapshot_chunks);
+      return pump(now_us, out);
+    }
+    default: break;
+  }
+  return fail(ErrorKind::invalid, "session.unexpected",
+              "a " + std::string(to_string(frame.type)) + " frame while " + std::string(to_string(state_)));
+}
+
+MasterEffects MasterSession::on_registered(const Result<Registration>& registration, int64_t now_us,
+                                           int64_t wall_ms) {
+  MasterEffects out;
+  if (state_ != State::registering) return out;
+  if (!registration) {
+    close(out, registration.error(), true);
+    return out;
+  }
+  registration_ = *registration;
+  scope_.origin = registration_.origin;
+  scope_.territories.insert(registration_.territories.begin(), registration_.territories.end());
+  scope_.territories.insert(kReferenceTerritory);
+  scope_.echo_until = registration_.echo_until;
+  head_ = registration_.head;
+  out.frames.push_back(encode_frame(FrameType::welcome, encode_welcome(registration_, wall_ms)));
+  if (registration_.join) {
+    state_ = State::snapshotting;
+    out.open_snapshot = true;
+    return out;
+  }
+  state_ = State::feeding;
+  sent_.line = head_.line;
+  if (sent_.csn.value == 0) sent_.chain = line_start(head_.line);
+  scanned_ = sent_;
+  if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
+  return out;
+}
+
+MasterEffects MasterSession::on_snapshot(const SnapshotHead& head, int64_t now_us) {
+  MasterEffects out;
+  if (state_ != State::snapshotting) return out;
+  sent_ = scanned_ = head.at;
+  out.frames.push_back(encode_frame(FrameType::snapshot_head, encode_snapshot_head(head)));
+  (void)pump(now_us, out);
+  return out;
+}
+
+MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const SnapshotEnd& end, int64_t now_us) {
+  MasterEffects out;
+  if (state_ != State::snapshotting) return out;
+  chunk_wanted_ = false;
+  if (payload) {
+    ++chunks_sent_;
+    out.frames.push_back(encode_frame(FrameType::snapshot_chunk, *payload));
+  } else {
+    out.frames.push_back(encode_frame(FrameType::snapshot_end, encode_snapshot_end(end)));
+    state_ = State::feeding;
+  }
+  if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
+  return out;
+}
+
+MasterEffects MasterSession::on_committed(const Stream& stream, Seq seq, int64_t now_us) {
+  MasterEffects out;
+  if (state_ != State::feeding && state_ != State::snapshotting) return out;
+  if (unacked_.empty()) unacked_since_ = now_us;
+  unacked_[stream] = seq;
+  if (unacked_bytes_ >= limits::kUplinkWindowBytes / 4) send_acks(out);
+  return out;
+}
+
+void MasterSession::send_acks(MasterEffects& out) {
+  for (const auto& [stream, seq] : unacked_) {
+    out.frames.push_back(encode_frame(FrameType::ack, encode_ack({stream, seq})));
+  }
+  unacked_.clear();
+  unacked_bytes_ = 0;
+}
+
+MasterEffects MasterSession::on_line(const LineCursor& head, int64_t now_us) {
+  MasterEffects out;
+  if (state_ == State::closed) return out;
+  head_ = head;
+  if (state_ == State::feeding) {
+    if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
+  }
+  return out;
+}
+
+MasterEffects MasterSession::on_broken(const Error& error) {
+  MasterEffects out;
+  close(out, error, true);
+  return out;
+}
+
+Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
+  if (state_ == State::snapshotting) {
+    // Chunks are about equally large, so a count bounds the bytes.
+    constexpr uint64_t window = limits::kSnapshotWindowBytes / limits::kSnapshotChunkBytes;
+    if (!chunk_wanted_ && chunks_sent_ - chunks_installed_ < window) {
+      chunk_wanted_ = true;
+      out.want_chunk = true;
+    }
+    return {};
+  }
+  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes) {
+    if (scanned_.csn < head_.csn && open_bytes_ < limits::kTargetFeedFrameBytes) {
+      BL_ASSIGN(FeedRange more, feed_.read(scanned_, scope_, limits::kTargetFeedFrameBytes - open_bytes_));
+      if (more.to.csn > scanned_.csn) {
+        if (scanned_.csn == sent_.csn) {
+          open_since_ = now_us;
+          open_ = {};
+          open_.from = sent_.csn;
+        }
+        scanned_ = open_.to = more.to;
+        for (auto& b : more.blocks) {
+          open_bytes_ += b.size();
+          open_.blocks.push_back(std::move(b));
+        }
+        for (auto& f : more.fates) {
+          // A fate is short to send but work to apply: ranges stay small for the branch's writers' sake.
+          open_bytes_ += 8 + f.count * kFateWeight;
+          open_.fates.push_back(std::move(f));
+        }
+      }
+    }
+    if (scanned_.csn == sent_.csn) return {};
+    int64_t wait = !open_.blocks.empty() || open_bytes_ >= limits::kTargetFeedFrameBytes ? 0
+                   : !open_.fates.empty() ? link_timing::kFatesWait
+                                          : link_timing::kQuietWait;
+    if (now_us - open_since_ < wait) return {};
+    send_open_range(out);
+  }
+  return {};
+}
+
+void MasterSession::send_open_range(MasterEffects& out) {
+  for (const auto& f : open_.fates) {
+    // A fate says more than an acknowledgement.
+    auto at = unacked_.find(stream_of(f.id));
+    if (at != unacked_.end() && at->second.value < f.id.seq.value + f.count) unacked_.erase(at);
+  }
+  if (unacked_.empty()) unacked_bytes_ = 0;
+  size_t bytes = 0;
+  for (const auto& payload : encode_feed(open_)) {
+    out.frames.push_back(encode_frame(FrameType::feed, payload));
+    bytes += out.frames.back().size();
+  }
+  sent_ = scanned_;
+  in_flight_.push_back({sent_.csn, bytes});
+  in_flight_bytes_ += bytes;
+  open_ = {};
+  open_bytes_ = 0;
+}
+
+MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
+  MasterEffects out;
+  if (state_ == State::closed) return out;
+  bool greeted = state_ == State::feeding || state_ == State::snapshotting;
+  if (!greeted && now_us - started_at_ > link_timing::kGreeting) {
+    close(out, {ErrorKind::unavailable, "session.no_hello", "no greeting within the time allowed"}, true);
+    return out;
+  }
+  if (greeted && now_us - heard_at_ > link_timing::kSilence) {
+    close(out, {ErrorKind::unavailable, "session.silent", "nothing heard from " + peer_}, false);
+    return out;
+  }
+  if (!greeted) return out;
+  if (auto ok = pump(now_us, out); !ok) {
+    close(out, ok.error(), true);
+    return out;
+  }
+  if (!unacked_.empty() && now_us - unacked_since_ >= link_timing::kAckWait) send_acks(out);
+  if (now_us - beat_at_ >= link_timing::kHeartbeat) {
+    beat_at_ = now_us;
+    Heartbeat h;
+    h.sent_us = now_us;
+    if (peer_beat_.sent_us != 0) h.echo_us = peer_beat_.sent_us + (now_us - peer_heard_at_);
+    h.wall_ms = wall_ms;
+    h.csn = head_.csn;
+    out.frames.push_back(encode_frame(FrameType::heartbeat, encode_heartbeat(h)));
+  }
+  return out;
+}
+
+int64_t MasterSession::next_tick_us() const {
+  int64_t next = beat_at_ + link_timing::kHeartbeat;
+  if (!unacked_.empty()) next = std::min(next, unacked_since_ + link_timing::kAckWait);
+  if (state_ == State::feeding && scanned_.csn > sent_.csn) {
+    int64_t wait = open_.fates.empty() ? link_timing::kQuietWait : link_timing::kFatesWait;
+    next = std::min(next, open_since_ + wait);
+  }
+  return next;
+}
+
+}  // namespace branchline

@@ -1,0 +1,115 @@
+// The master's end of a link: one object per connection. Pure; called by one thread.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "replication/line/compress.h"
+#include "replication/session/greeting.h"
+#include "replication/wire/feed_frame.h"
+#include "replication/wire/frame.h"
+
+namespace branchline {
+
+// What a branch gets to see of the line.
+struct FeedScope {
+  OriginId origin;
+  std::set<TerritoryId> territories;  // the reference territory included
+  Csn echo_until;                     // see Registration
+};
+
+class FeedSource {
+ public:
+  virtual ~FeedSource() = default;
+  // The batches behind `after` as one range, until about `budget` bytes; `to` == `after` where there is none.
+  virtual Result<FeedRange> read(const LineCursor& after, const FeedScope& scope, size_t budget) const = 0;
+};
+
+// What the owner has to do, in this order.
+struct MasterEffects {
+  std::optional<Introduction> introduce;  // register it with ingest, then call on_registered()
+  std::vector<std::string> blocks;        // decompressed mutation blocks for ingest, in order
+  bool open_snapshot = false;             // then call on_snapshot()
+  bool want_chunk = false;                // then call on_chunk()
+  std::vector<std::string> frames;        // to send, in order
+  std::optional<Error> close;             // after sending
+};
+
+class MasterSession {
+ public:
+  enum class State { greeting, registering, snapshotting, feeding, closed };
+
+  // `feed` outlives this. `peer` is the name in the certificate of the other end.
+  MasterSession(const FeedSource& feed, std::string peer, int64_t now_us);
+
+  MasterEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
+  MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us, int64_t wall_ms);
+  MasterEffects on_snapshot(const SnapshotHead& head, int64_t now_us);
+  // A chunk, or at the end nothing and what ends it.
+  MasterEffects on_chunk(std::optional<std::string> payload, const SnapshotEnd& end, int64_t now_us);
+  // Mutations of this session are committed and synced.
+  MasterEffects on_committed(const Stream& stream, Seq seq, int64_t now_us);
+  // The line has grown to `head`, synced.
+  MasterEffects on_line(const LineCursor& head, int64_t now_us);
+  // Ingest ends this session.
+  MasterEffects on_broken(const Error& error);
+  MasterEffects tick(int64_t now_us, int64_t wall_ms);
+  // When tick() is due at the latest.
+  int64_t next_tick_us() const;
+
+  State state() const { return state_; }
+  const std::string& peer() const { return peer_; }
+  const Registration& registration() const { return registration_; }
+  int64_t round_trip_us() const { return round_trip_us_; }
+  const Heartbeat& peer_heartbeat() const { return peer_beat_; }
+  int64_t heard_at_us() const { return heard_at_; }
+  const LineCursor& sent() const { return sent_; }
+  size_t in_flight_bytes() const { return in_flight_bytes_; }
+
+ private:
+  Result<void> handle(const Frame& frame, int64_t now_us, int64_t wall_ms, MasterEffects& out);
+  Result<void> pump(int64_t now_us, MasterEffects& out);
+  void send_open_range(MasterEffects& out);
+  void send_acks(MasterEffects& out);
+  void close(MasterEffects& out, const Error& error, bool tell);
+
+  const FeedSource& feed_;
+  std::string peer_;
+  State state_ = State::greeting;
+  Registration registration_;
+  FeedScope scope_;
+  StreamDecompressor decompressor_;
+
+  LineCursor head_;     // of the line
+  LineCursor sent_;     // end of the last range sent
+  FeedRange open_;      // read but not yet sent: from sent_.csn to scanned_
+  LineCursor scanned_;
+  size_t open_bytes_ = 0;
+  int64_t open_since_ = 0;
+  struct InFlight {
+    Csn to;
+    size_t bytes;
+  };
+  std::deque<InFlight> in_flight_;
+  size_t in_flight_bytes_ = 0;
+
+  uint64_t chunks_sent_ = 0;
+  uint64_t chunks_installed_ = 0;
+  bool chunk_wanted_ = false;
+
+  std::map<Stream, Seq> unacked_;
+  int64_t unacked_since_ = 0;
+  size_t unacked_bytes_ = 0;
+
+  int64_t started_at_;
+  int64_t heard_at_;
+  int64_t beat_at_ = 0;
+  int64_t peer_heard_at_ = 0;
+  int64_t round_trip_us_ = 0;
+  Heartbeat peer_beat_;
+};
+std::string_view to_string(MasterSession::State state);
+
+}  // namespace branchline
