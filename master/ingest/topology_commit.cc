@@ -79,7 +79,9 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   // The master is number 1: it writes before it has committed who anybody is.
   std::vector<const ServerSpec*> servers;
   for (const auto& s : topology.servers) servers.push_back(&s);
-  std::stable_partition(servers.begin(), servers.end(), [](const auto* s) { return s->kind == ServerKind::master; });
+  std::stable_sort(servers.begin(), servers.end(), [](const auto* a, const auto* b) {
+    return a->kind == ServerKind::master && b->kind != ServerKind::master;
+  });
   for (const ServerSpec* s : servers) {
     if (directory.server(s->name)) continue;
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kServer, "server", s->name);
