@@ -78,10 +78,9 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   OriginId next_origin = directory.next_origin();
   // The master is number 1: it writes before it has committed who anybody is.
   std::vector<const ServerSpec*> servers;
-  for (const auto& s : topology.servers) servers.push_back(&s);
-  std::stable_sort(servers.begin(), servers.end(), [](const auto* a, const auto* b) {
-    return a->kind == ServerKind::master && b->kind != ServerKind::master;
-  });
+  for (const auto& s : topology.servers) {
+    servers.insert(s.kind == ServerKind::master ? servers.begin() : servers.end(), &s);
+  }
   for (const ServerSpec* s : servers) {
     if (directory.server(s->name)) continue;
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kServer, "server", s->name);
