@@ -137,9 +137,13 @@ struct Replica::Apply {
       for (const Commit* c : event.commits) {
         for (const auto& op : c->effects) BL_TRY(pending_on(op.record, {}, open));
       }
-      if (event.fate && !event.fate->as_forecast) {
-        BL_ASSIGN(auto refs, refs_of(*event.fate));
-        open.insert(refs.begin(), refs.end());
+      if (!event.fate) continue;
+      BL_ASSIGN(auto refs, refs_of(*event.fate));
+      for (PendingRef ref : refs) {
+        BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+        // Its forecast changed on a base that has changed back since, perhaps by records that its replay only
+        // read: it is decided again at its place.
+        if (!event.fate->as_forecast || entry->current != entry->forecast) open.insert(ref);
       }
     }
     // A mutation that is decided again may decide otherwise, for later ones on all its records too.
@@ -240,9 +244,6 @@ struct Replica::Apply {
           BL_PROBE("apply.decided_as_committed");
           BL_TRY(decide_as_committed(*entry, Csn(fate.csn.value + i)));
         } else {
-          if (entry->current != entry->forecast) {
-            return std::unexpected(diverged(fate.id, "was forecast otherwise than the master decided"));
-          }
           add_to_base(entry->sums);
         }
       } else if (!undone) {
