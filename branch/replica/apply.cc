@@ -131,6 +131,20 @@ struct Replica::Apply {
     return {};
   }
 
+  Result<void> pending_from(PendingRef ref, std::set<PendingRef>& found) {
+    OutboxReader reader(r.store_, r.state_.side);
+    PendingRef at{ref.generation, Order(ref.order.value - 1)};
+    for (;;) {
+      BL_ASSIGN(auto block, reader.next(at, false));
+      if (!block) return {};
+      at = block->last();
+      for (const auto& e : block->entries) {
+        PendingRef here{block->generation, e.mutation.order};
+        if (here >= ref && is_pending(r.state_.retired, here)) found.insert(here);
+      }
+    }
+  }
+
   Result<void> find_affected() {
     std::set<PendingRef> open;
     for (const auto& [csn, event] : events) {
@@ -141,9 +155,15 @@ struct Replica::Apply {
       BL_ASSIGN(auto refs, refs_of(*event.fate));
       for (PendingRef ref : refs) {
         BL_ASSIGN(PendingEntry* entry, entry_of(ref));
-        // Its forecast changed on a base that has changed back since, perhaps by records that its replay only
-        // read: it is decided again at its place.
-        if (!event.fate->as_forecast || entry->current != entry->forecast) open.insert(ref);
+        if (!event.fate->as_forecast) {
+          open.insert(ref);
+        } else if (entry->current != entry->forecast) {
+          // Its forecast changed on a base that has changed back since. It is decided again at its place, and
+          // without all that was written here after it: a view in which its delete had failed let clients add
+          // children that its decision must not see.
+          BL_PROBE("apply.forecast_changed_back");
+          BL_TRY(pending_from(ref, open));
+        }
       }
     }
     // A mutation that is decided again may decide otherwise, for later ones on all its records too.
@@ -286,6 +306,19 @@ struct Replica::Apply {
     return {};
   }
 
+  // Also a mutation without effects hangs on its records: when they change, it is decided again.
+  Result<void> link_operations(const Mutation& m, Journal& journal) {
+    for (const auto& op : m.ops) {
+      BL_ASSIGN(auto found, r.workspace_->find(op.record));
+      if (!found.record || journal.places.count(op.record)) continue;
+      journal.places.emplace(op.record, journal.records.size());
+      auto& b = journal.records.emplace_back();
+      b.key = op.record;
+      b.pending = found.record->pending();
+    }
+    return {};
+  }
+
   Result<void> redo_touched() {
     for (PendingRef ref : touched) {
       BL_PROBE("apply.pending_redone");
@@ -295,6 +328,7 @@ struct Replica::Apply {
       put_forecast(bytes, entry->mutation.hlc, decision.effects);
       entry->current = forecast_digest(bytes);
       if (entry->current != entry->forecast) BL_PROBE("apply.forecast_changed");
+      BL_TRY(link_operations(entry->mutation, decision.journal));
       entry->undo.clear();
       Writer undo(entry->undo);
       put_undo(undo, *r.workspace_, decision.journal);
