@@ -17,7 +17,7 @@ constexpr const char* kExpected[] = {
     "seen: rolled-back disk", "seen: snapshot", "replayed at the same office", "retried under the same key",
     "fates: merged", "fates: overridden", "fates: rejected"};
 constexpr const char* kProbes[] = {
-    "apply.pending_redone", "apply.forecast_changed", "apply.decided_as_committed", "apply.forgotten_mutation",
+    "apply.pending_redone", "apply.forecast_changed", "apply.forecast_put_back", "apply.original_forecast_put_back", "apply.forgotten_mutation",
     "apply.clock_clamped", "ingest.duplicate_operation", "ingest.clock_clamped", "ingest.block_of_old_session",
     "merge.latest_won", "merge.latest_lost", "merge.group_concurrent", "merge.revived_by_edit",
     "merge.revived_by_child", "merge.delete_overridden", "merge.cycle"};

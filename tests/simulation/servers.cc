@@ -83,7 +83,7 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     c->pending = effects.introduce->pending;
     Batch rows;
     auto registration = ingest->begin_session(*effects.introduce, rows);
-    BL_CHECK(store_.write(rows, Sync::no));
+    BL_CHECK(store_.write(rows, Sync::yes));
     if (registration && registration->rolled_back) ++world_.counts["seen: rolled-back disk"];
     perform(c, c->session->on_registered(registration, world_.now(), clock.wall_ms()));
   }
