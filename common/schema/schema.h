@@ -1,6 +1,7 @@
 // What kinds of records there are. Immutable after parse(); shared by all threads.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -71,6 +72,7 @@ struct Field {
   size_t max_length = 0;             // text, in code points; 0: limits::kMaxValueBytes
   std::vector<Option> options;
   std::string default_value;         // canonical payload; empty: none
+  std::array<char, 3> currency{'X', 'X', 'X'};  // money: of amounts that name none
   Derived derived;
 
   bool is_collection() const { return policy == Policy::set || policy == Policy::append; }

@@ -57,8 +57,10 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     schema_ = std::make_shared<Schema>();
     schema_->digest_ = sha256(text_);
     YAML::Node root = YAML::Load(text_);
-    allow_keys(root, {"version", "entities"}, "the schema");
+    allow_keys(root, {"version", "currency", "entities"}, "the schema");
     schema_->version_ = get<uint32_t>(root, "version", "the schema");
+    currency_ = get<std::string>(root, "currency", "the schema");
+    if (currency_.size() != 3) mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
     YAML::Node entities = root["entities"];
     if (!entities || !entities.IsSequence()) mistake(root, "`entities` must be a list");
     read_names(entities);
@@ -239,6 +241,7 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
     }
     f.default_value = encode_integer(get<int64_t>(node, "default", what));
   }
+  std::copy_n(currency_.begin(), 3, f.currency.begin());
   f.read_only = static_cast<bool>(node["derived"]);
   check_field(node, entity, f);
   entity.fields.push_back(std::move(f));
