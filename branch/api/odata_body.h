@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "branch/api/json.h"
+#include "common/json/json.h"
 #include "branch/crm/input.h"
 #include "common/schema/schema.h"
 

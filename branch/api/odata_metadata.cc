@@ -1,6 +1,6 @@
 #include "branch/api/odata_metadata.h"
 
-#include "branch/api/json.h"
+#include "common/json/json.h"
 #include "branch/api/odata_names.h"
 
 namespace branchline {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "branch/api/json.h"
+#include "common/json/json.h"
 #include "branch/crm/expression.h"
 #include "common/schema/schema.h"
 

@@ -1,4 +1,4 @@
-#include "branch/api/json.h"
+#include "common/json/json.h"
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/error.hpp>

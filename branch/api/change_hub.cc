@@ -1,0 +1,50 @@
+#include "branch/api/change_hub.h"
+
+#include <algorithm>
+
+#include "common/base/bytes.h"
+
+namespace branchline {
+
+void ChangeHub::add(const std::vector<RecordKey>& records) {
+  for (const auto& r : records) {
+    ring_.push_back({next_++, r});
+    if (ring_.size() > kKept) ring_.pop_front();
+  }
+  more_.notify();
+}
+
+void ChangeHub::stop() {
+  stopped_ = true;
+  more_.notify();
+}
+
+std::string ChangeHub::event_id(uint64_t number) const {
+  return server_ + "." + to_hex(incarnation_.value) + "." + std::to_string(number);
+}
+
+std::optional<uint64_t> ChangeHub::resume_after(std::string_view event_id) const {
+  std::string prefix = server_ + "." + to_hex(incarnation_.value) + ".";
+  if (!event_id.starts_with(prefix)) return std::nullopt;
+  event_id.remove_prefix(prefix.size());
+  if (event_id.empty() || event_id.size() > 18) return std::nullopt;
+  uint64_t number = 0;
+  for (char c : event_id) {
+    if (c < '0' || c > '9') return std::nullopt;
+    number = number * 10 + static_cast<uint64_t>(c - '0');
+  }
+  uint64_t oldest = ring_.empty() ? next_ : ring_.front().number;
+  if (number >= next_ || number + 1 < oldest) return std::nullopt;
+  return number;
+}
+
+std::optional<std::vector<ChangeEvent>> ChangeHub::since(uint64_t after, size_t limit) const {
+  if (!ring_.empty() && after + 1 < ring_.front().number) return std::nullopt;
+  std::vector<ChangeEvent> out;
+  if (ring_.empty() || after >= ring_.back().number) return out;
+  size_t at = static_cast<size_t>(after + 1 - ring_.front().number);
+  for (; at < ring_.size() && out.size() < limit; ++at) out.push_back(ring_[at]);
+  return out;
+}
+
+}  // namespace branchline

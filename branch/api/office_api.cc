@@ -1,0 +1,248 @@
+#include "branch/api/office_api.h"
+
+#include "branch/api/odata_metadata.h"
+#include "branch/api/office_call.h"
+#include "branch/crm/virtual_sets.h"
+#include "common/base/bytes.h"
+
+namespace branchline {
+namespace {
+
+constexpr size_t kMaxPrincipals = 10'000;
+
+constexpr const char* kPaths = "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, /healthz, /readyz, /metrics";
+
+std::unexpected<Error> unauthorized(std::string message) {
+  return fail(ErrorKind::denied, "token.missing", std::move(message));
+}
+
+RecordId territory_record(std::string_view name) { return keyed_record_id({}, "territory:" + std::string(name), 0); }
+
+}  // namespace
+
+HttpResponse method_not_allowed(std::string_view allowed) {
+  HttpResponse r = error_response({ErrorKind::invalid, "method.unknown", "this resource takes " + std::string(allowed)});
+  r.status = 405;
+  r.headers.emplace_back("Allow", std::string(allowed));
+  return r;
+}
+
+OfficeApi::OfficeApi(OfficeParts parts) : parts_(std::move(parts)), facts_(std::make_shared<OfficeFacts>()) {}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& request) {
+  auto url = parse_target(request.target);
+  if (!url) co_return error_response(url.error());
+  co_return co_await route(request, std::move(*url));
+}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request, UrlParts url) {
+  const std::string& path = url.path;
+  bool get = request.method == "GET" || request.method == "HEAD";
+  if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
+  if (path == "/readyz") {
+    bool ready = parts_.committer->joined();
+    co_return json_response(ready ? "{\"status\":\"ready\"}" : "{\"status\":\"joining\"}", ready ? 200 : 503);
+  }
+  if (path == "/metrics") {
+    HttpResponse r;
+    r.content_type = "text/plain; version=0.0.4";
+    r.body = parts_.metrics();
+    co_return r;
+  }
+  if (!path.starts_with("/api/")) {
+    if (!get) co_return method_not_allowed("GET, HEAD");
+    co_return parts_.files->answer(path, request.header("If-None-Match"));
+  }
+  auto principal = authenticate(request);
+  if (!principal) co_return error_response(principal.error());
+  Call call{request, std::move(url), std::move(*principal), parse_prefer(request.header("Prefer")), {}};
+  if (call.url.path == "/api/data/v9.2" || call.url.path.starts_with(kDataPath)) {
+    call.resource.assign(call.url.segments.begin() + 3, call.url.segments.end());
+    co_return co_await odata(call);
+  }
+  if (call.url.path == "/api/sync/status" && get) co_return co_await sync_status(call);
+  if (call.url.segments.size() == 4 && call.url.path.starts_with("/api/sync/mutations/") && get) {
+    co_return co_await mutation_status(call, call.url.segments[3]);
+  }
+  if (call.url.path == "/api/changes" && get) co_return change_stream(call);
+  co_return not_found_response(kPaths);
+}
+
+// --- Who asks -------------------------------------------------------------------------------------------
+
+Result<Principal> OfficeApi::authenticate(const HttpRequest& request) {
+  std::string_view header = request.header("Authorization");
+  if (header.empty()) return unauthorized("this needs a token: send \"Authorization: Bearer <token>\"");
+  if (header.size() < 8 || !(header.starts_with("Bearer ") || header.starts_with("bearer "))) {
+    return unauthorized("the Authorization header must be \"Bearer <token>\"");
+  }
+  if (!parts_.committer->joined()) {
+    return fail(ErrorKind::unavailable, "branch.joining", "this branch has not received its data yet; try again in a moment");
+  }
+  std::string hash = token_hash(header.substr(7));
+  if (auto at = principals_.find(hash); at != principals_.end()) return at->second;
+  const Entity& tokens = *parts_.schema->entity(entity_id::kApiToken);
+  ReadContext all;
+  all.view = std::shared_ptr<const StoreView>(std::shared_ptr<void>(), parts_.store);
+  all.schema = parts_.schema;
+  all.side = parts_.committer->side();
+  // The index is read without a principal: this is how one becomes known.
+  std::string prefix = keys::index_prefix(all.side, tokens.id, tokens.indexes[0].id);
+  FieldId hash_field = tokens.indexes[0].fields[0];
+  put_index_value(prefix, {ValueType::text, hash});
+  auto cursor = scan_prefix(*all.view, Table::index, prefix);
+  for (; cursor->valid(); cursor->next()) {
+    RecordKey key{tokens.id, keys::index_record(cursor->key())};
+    BL_ASSIGN(auto flat, all.view->get(Table::records, keys::record(all.side, key)));
+    if (!flat) continue;
+    BL_ASSIGN(auto token, Record::decode(key, std::move(*flat)));
+    if (token.value(hash_field).payload != hash) continue;
+    Value holder = token.value(tokens.field("systemuserid")->id);
+    if (holder.is_null()) continue;
+    RecordKey user_key{entity_id::kUser, decode_lookup(holder.payload).id};
+    BL_ASSIGN(auto user_flat, all.view->get(Table::records, keys::record(all.side, user_key)));
+    if (!user_flat) continue;
+    BL_ASSIGN(auto user, Record::decode(user_key, std::move(*user_flat)));
+    BL_ASSIGN(Principal p, principal_of(*parts_.schema, token, user, parts_.clock->wall_ms()));
+    // A token with an end is looked up each time, so that it ends in time.
+    if (token.value(tokens.field("expireson")->id).is_null() && principals_.size() < kMaxPrincipals) principals_[hash] = p;
+    return p;
+  }
+  if (auto e = cursor->error()) return std::unexpected(*e);
+  return fail(ErrorKind::denied, "token.unknown", "this token is not known here (or not good for this office)");
+}
+
+void OfficeApi::on_changes(const Changes& changes) {
+  bool access = false;
+  for (const auto& r : changes.records) {
+    access = access || r.entity == entity_id::kApiToken || r.entity == entity_id::kUser;
+    if (r.entity == entity_id::kTerritory || r.entity == entity_id::kServer) directory_known_ = false;
+  }
+  if (access || changes.records.empty()) principals_.clear();
+  if (changes.records.empty()) directory_known_ = false;  // a new snapshot: everything may have changed
+}
+
+// Names of servers and territories, read when they are first needed and after they changed.
+void OfficeApi::refresh_directory() {
+  if (directory_known_) return;
+  auto facts = std::make_shared<OfficeFacts>();
+  servers_.clear();
+  territory_ids_.clear();
+  keys::Side side = parts_.committer->side();
+  for (EntityId id : {entity_id::kTerritory, entity_id::kServer}) {
+    const Entity& entity = *parts_.schema->entity(id);
+    auto rows = scan_prefix(*parts_.store, Table::records, keys::record_prefix(side, id));
+    for (; rows->valid(); rows->next()) {
+      auto key = keys::parse_record(rows->key());
+      auto record = key ? Record::decode(*key, std::string(rows->value())) : Result<Record>(std::unexpected(Error{}));
+      if (!record || !record->live()) continue;
+      std::string name(record->value(entity.field("name")->id).payload);
+      auto number = [&](const char* field) { return decode_integer(record->value(entity.field(field)->id).payload); };
+      if (id == entity_id::kTerritory) {
+        TerritoryId t(static_cast<uint32_t>(number("territorynumber")));
+        facts->territories[name] = t;
+        territory_ids_[t] = key->id;
+      } else {
+        servers_[OriginId(static_cast<uint16_t>(number("servernumber")))] = name;
+      }
+    }
+  }
+  facts->held = parts_.committer->status().territories;
+  facts_ = std::move(facts);
+  directory_known_ = parts_.committer->joined();
+}
+
+std::string OfficeApi::mutation_name(const MutationId& id) const { return mutation_text(id, parts_.server); }
+
+ReadContext OfficeApi::reader(const Principal& principal, bool snapshot) const {
+  ReadContext c;
+  c.view = snapshot ? parts_.store->snapshot()
+                    : std::shared_ptr<const StoreView>(std::shared_ptr<void>(), parts_.store);
+  c.schema = parts_.schema;
+  c.side = parts_.committer->side();
+  c.principal = principal;
+  c.server = parts_.server;
+  if (snapshot) {
+    c.self = parts_.committer->status().self;
+    c.server_name = [servers = servers_](OriginId origin) {
+      auto at = servers.find(origin);
+      return at == servers.end() ? "server" + std::to_string(origin.value) : at->second;
+    };
+  }
+  return c;
+}
+
+TerritoryNumber OfficeApi::territory_number() const {
+  return [ids = territory_ids_](const RecordId& id) -> int64_t {
+    for (const auto& [t, record] : ids) {
+      if (record == id) return t.value;
+    }
+    return 0;
+  };
+}
+
+JsonOptions OfficeApi::json_options(const Call& call) const {
+  JsonOptions o;
+  o.annotations = call.prefer.count("odata.include-annotations") > 0;
+  o.territory_id = [this](TerritoryId t) {
+    auto at = territory_ids_.find(t);
+    return at == territory_ids_.end() ? RecordId{} : at->second;
+  };
+  return o;
+}
+
+// --- OData's routes -------------------------------------------------------------------------------------
+
+boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
+  refresh_directory();
+  const auto& path = call.resource;
+  if (path.empty()) {
+    if (!call.is("GET")) co_return method_not_allowed("GET");
+    co_return odata_json(service_document(*parts_.schema, call.root()));
+  }
+  if (path[0] == "$metadata") {
+    HttpResponse r;
+    r.content_type = "application/xml";
+    r.body = csdl(*parts_.schema);
+    co_return r;
+  }
+  auto segment = parse_resource(path[0]);
+  if (!segment) co_return error_response(segment.error());
+  if (segment->name == "WhoAmI" && path.size() == 1) co_return who_am_i(call);
+  auto set = parts_.schema->set(segment->name);
+  if (!set || set->entity->credential) {
+    co_return error_response({ErrorKind::not_found, "set.unknown", "there is no entity set `" + segment->name + "`; GET " +
+                                                                       std::string(kDataPath) + " lists them"});
+  }
+  bool addressed = segment->parentheses;
+  if (call.is("GET")) {
+    if (path.size() == 1 && addressed) co_return co_await read_one(call, *set, *segment);
+    if (path.size() > 1 && addressed) co_return co_await read_below(call, *set, *segment);
+    bool count = path.size() == 2 && path[1] == "$count";
+    if (path.size() > 1 && !count) co_return not_found_response("entityset, entityset(id), entityset/$count");
+    auto options = parse_options(*parts_.schema, *set, call.url, territory_number());
+    if (!options) co_return error_response(options.error());
+    co_return co_await read_set(call, *set, std::move(*options));
+  }
+  if (set->entity->id == entity_id::kAnnotation) co_return co_await write_note(call, *segment);
+  if (set->entity->virtual_set) co_return method_not_allowed("GET");
+  co_return co_await write(call, *set, *segment);
+}
+
+HttpResponse OfficeApi::who_am_i(const Call& call) const {
+  std::string body = "{\"@odata.context\":";
+  append_json_string(body, call.root() + "$metadata#Microsoft.Dynamics.CRM.WhoAmIResponse");
+  body += ",\"BusinessUnitId\":\"" + to_string(territory_record(parts_.server)) + "\",\"UserId\":\"" +
+          to_string(call.principal.user) + "\",\"OrganizationId\":\"" + to_string(keyed_record_id({}, "organization", 0)) +
+          "\",\"FullName\":";
+  append_json_string(body, call.principal.name);
+  body += ",\"Server\":";
+  append_json_string(body, parts_.server);
+  body += ",\"Administrator\":";
+  body += call.principal.admin ? "true" : "false";
+  body += ",\"MayWrite\":";
+  body += call.principal.may_write ? "true}" : "false}";
+  return odata_json(std::move(body));
+}
+
+}  // namespace branchline

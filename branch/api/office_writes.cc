@@ -1,0 +1,246 @@
+// Writes: a request becomes a command; the answer waits until it is durable here.
+#include <algorithm>
+
+#include "branch/api/odata_names.h"
+#include "branch/api/office_call.h"
+#include "branch/crm/etag.h"
+#include "branch/crm/virtual_sets.h"
+#include "common/base/limits.h"
+
+namespace branchline {
+namespace {
+
+std::string trimmed(std::string_view s) {
+  while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
+  while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
+  return std::string(s);
+}
+
+Result<Precondition> parse_precondition(const HttpRequest& request) {
+  Precondition p;
+  std::string none = trimmed(request.header("If-None-Match"));
+  std::string match = trimmed(request.header("If-Match"));
+  if (!none.empty() && none != "*") {
+    return fail(ErrorKind::invalid, "precondition.malformed", "If-None-Match of a write can only be *");
+  }
+  p.must_not_exist = none == "*";
+  if (match == "*") {
+    p.must_exist = true;
+    return p;
+  }
+  std::string_view rest = match;
+  while (!rest.empty()) {
+    size_t comma = std::min(rest.find(','), rest.size());
+    std::string one = trimmed(rest.substr(0, comma));
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    if (one.starts_with("W/")) one = one.substr(2);
+    std::optional<uint64_t> etag;
+    if (one.size() == 18 && one.front() == '"' && one.back() == '"') etag = parse_hex64(std::string_view(one).substr(1, 16));
+    // An ETag that is none of ours matches nothing: the record differs from what the client has.
+    p.etags.push_back(etag.value_or(0));
+  }
+  return p;
+}
+
+Result<Json> parse_body(const HttpRequest& request) {
+  std::string_view type = request.header("Content-Type");
+  if (!type.empty() && type.find("json") == std::string_view::npos) {
+    return fail(ErrorKind::invalid, "body.type", "the body must be JSON (Content-Type: application/json)");
+  }
+  if (request.body.empty()) return fail(ErrorKind::invalid, "body.empty", "the request has no body");
+  return parse_json(request.body);
+}
+
+}  // namespace
+
+BodyContext OfficeApi::body_context(const Call& call) const {
+  BodyContext c;
+  c.schema = parts_.schema;
+  c.resolve_key = [this, &call](const Entity& entity, const Index& index, const OwnedValue& value) -> Result<RecordId> {
+    BL_ASSIGN(auto record, read_by_key(reader(call.principal, false), entity, index, value.view()));
+    if (!record) return fail(ErrorKind::invalid, "lookup.unknown", "there is no " + entity.label + " with this key here");
+    return record->key().id;
+  };
+  c.territory_name = [this](const RecordId& id) -> std::string {
+    for (const auto& [t, record] : territory_ids_) {
+      if (record != id) continue;
+      for (const auto& [name, number] : facts_->territories) {
+        if (number == t) return name;
+      }
+    }
+    return {};
+  };
+  return c;
+}
+
+Result<void> OfficeApi::prepare_command(const Call& call, Command& command) const {
+  std::string_view key = call.request.header("Idempotency-Key");
+  if (key.empty()) return {};
+  if (key.size() > limits::kMaxOperationKeyBytes || !is_utf8(key)) {
+    return fail(ErrorKind::invalid, "key.malformed",
+                "Idempotency-Key: at most " + std::to_string(limits::kMaxOperationKeyBytes) + " bytes of UTF-8");
+  }
+  command.operation_key = std::string(key);
+  Sha256 sha;
+  sha.add(call.request.method).add(" ").add(call.request.target).add("\n").add(call.request.body);
+  command.request = std::string(sha.finish().view().substr(0, 16));
+  return {};
+}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set set, const ResourceSegment& segment) {
+  const auto& path = call.resource;
+  auto precondition = parse_precondition(call.request);
+  if (!precondition) co_return error_response(precondition.error());
+  BodyContext context = body_context(call);
+  RecordInput input;
+  input.entity = set.entity;
+  input.subtype = set.subtype;
+
+  if (call.request.method == "POST" && path.size() == 1 && !segment.parentheses) {
+    auto body = parse_body(call.request);
+    if (!body) co_return error_response(body.error());
+    auto parsed = parse_record_body(context, set, *body, true);
+    if (!parsed) co_return error_response(parsed.error());
+    co_return co_await save(call, SaveCommand::Mode::create, std::move(*parsed), *precondition);
+  }
+  if (!segment.parentheses) co_return method_not_allowed("GET, POST");
+  auto address = parse_address(*set.entity, segment);
+  if (!address) co_return error_response(address.error());
+
+  if (call.request.method == "PATCH" && path.size() == 1) {
+    auto body = parse_body(call.request);
+    if (!body) co_return error_response(body.error());
+    // The key in the body, if any, must be that of the URL; it is checked against the address.
+    auto parsed = parse_record_body(context, set, *body, false);
+    if (!parsed) co_return error_response(parsed.error());
+    parsed->address = *address;
+    bool update = precondition->must_exist || !precondition->etags.empty();
+    co_return co_await save(call, update ? SaveCommand::Mode::update : SaveCommand::Mode::upsert, std::move(*parsed), *precondition);
+  }
+  input.address = *address;
+  if (call.request.method == "DELETE" && path.size() == 1) {
+    co_return co_await save(call, SaveCommand::Mode::remove, std::move(input), *precondition);
+  }
+  bool property = path.size() == 2 && (call.request.method == "PUT" || call.request.method == "DELETE" || call.request.method == "PATCH");
+  if (property) {
+    Json value;  // null: DELETE clears
+    if (call.request.method != "DELETE") {
+      auto body = parse_body(call.request);
+      if (!body) co_return error_response(body.error());
+      const Json* member = body->member("value");
+      if (!member) member = body->member(path[1]);
+      if (!member) co_return error_response({ErrorKind::invalid, "body.value", "the body must be {\"value\": ...}"});
+      value = *member;
+    }
+    auto field = parse_property(context, *set.entity, path[1], value);
+    if (!field) co_return error_response(field.error());
+    input.fields.push_back(std::move(*field));
+    co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
+  }
+  co_return method_not_allowed(path.size() == 1 ? "GET, PATCH, DELETE" : "GET, PUT, DELETE");
+}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mode mode, RecordInput input,
+                                                     Precondition precondition) {
+  const Entity& entity = *input.entity;
+  std::string set_name = input.subtype ? input.subtype->set_name : entity.set_name;
+  auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, mode, std::move(input), precondition);
+  if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
+  auto accepted = co_await parts_.committer->submit(command);
+  if (!accepted) co_return error_response(accepted.error());
+  RecordKey key = command->record();
+  std::string url = call.root() + set_name + "(" + to_string(key.id) + ")";
+  bool created = command->created() || (accepted->replayed && mode == SaveCommand::Mode::create);
+  HttpResponse r;
+  r.status = 204;
+  if (mode != SaveCommand::Mode::remove && call.wants_representation()) {
+    ReadContext read = reader(call.principal, false);
+    auto record = read_record(read, key);
+    if (!record) co_return error_response(record.error());
+    if (*record) {
+      std::string body;
+      auto ok = append_record(body, read, entity, **record, {}, {}, json_options(call),
+                              call.root() + "$metadata#" + set_name + "/$entity");
+      if (!ok) co_return error_response(ok.error());
+      r = odata_json(std::move(body), created ? 201 : 200);
+      r.headers.emplace_back("ETag", etag_text(etag_of(**record, entity)));
+      r.headers.emplace_back("Preference-Applied", "return=representation");
+    }
+  }
+  if (r.status == 204) r.headers.emplace_back("OData-Version", "4.0");
+  if (mode != SaveCommand::Mode::remove) r.headers.emplace_back("OData-EntityId", url);
+  if (created && r.status == 201) r.headers.emplace_back("Location", url);
+  if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+  if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
+  co_return r;
+}
+
+// Notes: POST to annotations appends to the timeline of the record it is bound to.
+boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const ResourceSegment& segment) {
+  const Entity& notes = *parts_.schema->entity(entity_id::kAnnotation);
+  if (call.request.method == "DELETE" && segment.parentheses && call.resource.size() == 1) {
+    auto id = parse_record_id(segment.id);
+    if (!id) co_return error_response({ErrorKind::invalid, "key.malformed", "`" + segment.id + "` is no record id"});
+    ReadContext read = reader(call.principal, true);
+    auto job = [read, id = *id] { return find_note(read, id); };
+    auto place = co_await parts_.pool->run(std::move(job));
+    if (!place) co_return error_response(place.error());
+    if (!*place) co_return error_response({ErrorKind::not_found, "record.not_found", "there is no Note with this id here"});
+    auto command = std::make_shared<RemoveElementCommand>(parts_.schema, call.principal, (*place)->record, (*place)->field, (*place)->key);
+    if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
+    auto accepted = co_await parts_.committer->submit(command);
+    if (!accepted) co_return error_response(accepted.error());
+    HttpResponse r;
+    r.status = 204;
+    if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+    co_return r;
+  }
+  if (call.request.method != "POST" || segment.parentheses) co_return method_not_allowed("GET, POST, and DELETE of one note");
+  auto body = parse_body(call.request);
+  if (!body) co_return error_response(body.error());
+  auto note = parse_record_body(body_context(call), {&notes, nullptr}, *body, true);
+  if (!note) co_return error_response(note.error());
+  Lookup object;
+  std::vector<RowField> row;
+  RecordId id = note->address.id.value_or(RecordId{});
+  if (id.is_nil()) {
+    std::string_view key = call.request.header("Idempotency-Key");
+    SystemRandom random;
+    id = key.empty() ? RecordIdMaker(random).make(parts_.clock->wall_ms()) : keyed_record_id(call.principal.user, key, 0);
+  }
+  std::string id_bytes = encode_lookup({EntityId(0), id});
+  row.push_back({annotation_field::kId, {ValueType::lookup, id_bytes}});
+  for (const auto& f : note->fields) {
+    if (f.field->name == "objectid" && f.value.type == ValueType::lookup) object = decode_lookup(f.value.payload);
+    if (f.value.type == ValueType::null) continue;
+    if (f.field->name == "subject") row.push_back({annotation_field::kSubject, f.value.view()});
+    if (f.field->name == "notetext") row.push_back({annotation_field::kText, f.value.view()});
+  }
+  const Entity* target = parts_.schema->entity(object.entity);
+  const Field* timeline = target ? target->field("annotations") : nullptr;
+  if (!timeline) {
+    co_return error_response({ErrorKind::invalid, "field.required", "a note needs its record: \"objectid_account@odata.bind\": \"/accounts(id)\""});
+  }
+  if (row.size() == 1) co_return error_response({ErrorKind::invalid, "field.required", "a note needs a subject or a notetext"});
+  RecordInput input;
+  input.entity = target;
+  input.address.id = object.id;
+  FieldInput append;
+  append.field = timeline;
+  append.kind = FieldInput::Kind::append;
+  append.value = {ValueType::row, encode_row(row)};
+  input.fields.push_back(std::move(append));
+  auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, SaveCommand::Mode::update, std::move(input), Precondition{});
+  if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
+  auto accepted = co_await parts_.committer->submit(command);
+  if (!accepted) co_return error_response(accepted.error());
+  HttpResponse r;
+  r.status = 204;
+  r.headers.emplace_back("OData-Version", "4.0");
+  r.headers.emplace_back("OData-EntityId", call.root() + "annotations(" + to_string(id) + ")");
+  if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+  if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
+  co_return r;
+}
+
+}  // namespace branchline

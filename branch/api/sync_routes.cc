@@ -1,0 +1,199 @@
+// What became of a write, how the link is, and the change stream.
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "branch/api/odata_names.h"
+#include "branch/api/office_call.h"
+#include "branch/crm/virtual_sets.h"
+#include "replication/line/commit.h"
+
+namespace branchline {
+namespace {
+
+constexpr size_t kMaxStreams = 200;
+constexpr size_t kEventsPerWrite = 256;
+
+std::string ledger_json(const Ledger& l) {
+  return "{\"accepted\":" + std::to_string(l.accepted) + ",\"pending\":" + std::to_string(l.pending) +
+         ",\"applied\":" + std::to_string(l.applied) + ",\"merged\":" + std::to_string(l.merged) +
+         ",\"overridden\":" + std::to_string(l.overridden) + ",\"rejected\":" + std::to_string(l.rejected) +
+         ",\"lost\":" + std::to_string(l.lost) + "}";
+}
+
+// The fate of one of this server's own mutations, or nothing while it is pending or unknown.
+Result<std::optional<FateRow>> fate_of(const StoreView& view, const MutationId& id) {
+  MutationId behind = id;
+  behind.seq = id.seq.next();
+  auto cursor = view.scan_back(Table::fates, keys::fate_prefix(stream_of(id)), keys::fate(behind));
+  if (auto e = cursor->error()) return std::unexpected(*e);
+  if (!cursor->valid()) return std::optional<FateRow>();
+  auto first = keys::parse_fate(cursor->key());
+  if (!first) return fail(ErrorKind::corrupt, "fate.key", "a fate's key is damaged");
+  BL_ASSIGN(auto row, decode_fate_row(*first, cursor->value()));
+  if (id.seq.value >= first->seq.value + row.entry.count) return std::optional<FateRow>();
+  row.entry.csn = Csn(row.entry.csn.value + (id.seq.value - first->seq.value));
+  return std::optional<FateRow>(std::move(row));
+}
+
+}  // namespace
+
+boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
+  ReplicaStatus s = parts_.committer->status();
+  refresh_directory();
+  std::string body = "{\"server\":";
+  append_json_string(body, parts_.server);
+  body += ",\"joined\":";
+  body += s.joined ? "true" : "false";
+  body += ",\"line\":\"" + to_hex(s.cursor.line.value) + "\",\"csn\":" + std::to_string(s.cursor.csn.value) +
+          ",\"pending\":" + std::to_string(s.ledger.pending) + ",\"ledger\":" + ledger_json(s.ledger) +
+          ",\"lastEvent\":";
+  append_json_string(body, parts_.changes->event_id(parts_.changes->last()));
+  body += ",\"territories\":[";
+  bool first = true;
+  for (const auto& [name, t] : facts_->territories) {
+    if (std::find(s.territories.begin(), s.territories.end(), t) == s.territories.end()) continue;
+    if (!first) body.push_back(',');
+    first = false;
+    append_json_string(body, name);
+  }
+  body += "]";
+  if (!s.joined || s.seed_expected > 0) {
+    body += ",\"joining\":{\"records\":" + std::to_string(s.seeded) + ",\"expected\":" + std::to_string(s.seed_expected) + "}";
+  }
+  body += ",\"link\":{" + parts_.link_status() + "}}";
+  (void)call;
+  co_return json_response(std::move(body));
+}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, const std::string& text) {
+  auto parsed = parse_mutation_text(text);
+  if (!parsed) {
+    co_return error_response({ErrorKind::invalid, "mutation.malformed",
+                              "`" + text.substr(0, 80) + "` is no mutation id (server.incarnation.lane.number, from a Branchline-Mutation header)"});
+  }
+  if (parsed->server != parts_.server) {
+    co_return error_response({ErrorKind::not_found, "mutation.elsewhere", "this mutation was made at " + parsed->server + "; ask there"});
+  }
+  MutationId id = parsed->id;
+  id.origin = parts_.committer->status().self;
+  ReadContext read = reader(call.principal, true);
+  auto fate = fate_of(*read.view, id);
+  if (!fate) co_return error_response(fate.error());
+  std::string body = "{\"id\":";
+  append_json_string(body, text);
+  if (!*fate) {
+    // Neither decided nor in the outbox: it never was.
+    auto rows = scan_prefix(*read.view, Table::meta, keys::meta_incarnation_prefix());
+    std::optional<uint32_t> generation;
+    for (; rows->valid(); rows->next()) {
+      auto info = decode_incarnation(rows->value());
+      if (info && info->incarnation == id.incarnation) generation = info->generation;
+    }
+    bool pending = false;
+    if (generation) {
+      OutboxReader outbox(*read.view, read.side);
+      auto block = outbox.holding({*generation, Order(id.seq.value)});
+      if (!block) co_return error_response(block.error());
+      pending = block->has_value();
+    }
+    if (!pending) co_return error_response({ErrorKind::not_found, "mutation.unknown", "no such mutation was made here"});
+    co_return json_response(body + ",\"state\":\"pending\"}");
+  }
+  const FateEntry& e = (*fate)->entry;
+  body += ",\"state\":\"" + std::string(to_string(e.fate)) + "\",\"csn\":" + std::to_string(e.csn.value);
+  std::optional<Mutation> m;
+  if (!(*fate)->content.empty()) {
+    Reader r((*fate)->content);
+    auto content = get_mutation(r);
+    if (content) m = std::move(*content);
+  }
+  // The values are their author's; others learn the outcome only.
+  bool show = m && (m->author == call.principal.user || call.principal.admin);
+  body += ",\"outcomes\":[";
+  for (size_t i = 0; i < e.outcomes.size(); ++i) {
+    const Outcome& o = e.outcomes[i];
+    if (i) body.push_back(',');
+    body += "{\"outcome\":\"" + std::string(to_string(o.fate)) + "\",\"reason\":\"" + std::string(to_string(o.reason)) + "\",\"explanation\":";
+    append_json_string(body, explain(o.reason));
+    if (!o.other.is_none()) {
+      auto at = servers_.find(o.other.origin);
+      body += ",\"other\":";
+      append_json_string(body, mutation_text(o.other, at == servers_.end() ? "server" + std::to_string(o.other.origin.value) : at->second));
+    }
+    if (m && o.op < m->ops.size()) {
+      const RecordOp& op = m->ops[o.op];
+      const Entity* entity = parts_.schema->entity(op.record.entity);
+      if (entity) {
+        body += ",\"entity\":\"" + entity->name + "\",\"record\":\"" + to_string(op.record.id) + "\"";
+        const Field* field = entity->field(o.field);
+        if (field) body += ",\"field\":\"" + field->name + "\"";
+        for (const auto& cell : op.cells) {
+          if (!show || !field || cell.field != o.field) continue;
+          body += ",\"value\":";
+          append_json_value(body, cell.value);
+        }
+      }
+    }
+    body.push_back('}');
+  }
+  co_return json_response(body + "]}");
+}
+
+// Events name records, never values: a client reads what it is shown, with its own rights. A record that it may not
+// read (any more), or that was deleted, is told as such.
+HttpResponse OfficeApi::change_stream(Call& call) {
+  std::string_view last = call.request.header("Last-Event-ID");
+  if (last.empty()) {
+    if (const std::string* parameter = call.url.parameter("since")) last = *parameter;
+  }
+  uint64_t after = parts_.changes->last();
+  if (!last.empty()) {
+    auto resumed = parts_.changes->resume_after(last);
+    if (!resumed) {
+      HttpResponse gone = error_response({ErrorKind::not_found, "changes.gone",
+                                          "this position is of another server or start, or too old: read anew, then follow the stream"});
+      gone.status = 410;
+      return gone;
+    }
+    after = *resumed;
+  }
+  if (streams_ >= kMaxStreams) {
+    return error_response({ErrorKind::exhausted, "changes.too_many", "too many change streams are open at this server"});
+  }
+  HttpResponse r;
+  r.content_type = "text/event-stream";
+  r.headers.emplace_back("Cache-Control", "no-store");
+  r.stream = [this, after, principal = call.principal](HttpStream& out) mutable -> boost::asio::awaitable<void> {
+    struct Counted {
+      size_t& n;
+      explicit Counted(size_t& count) : n(count) { ++n; }
+      ~Counted() { --n; }
+    } counted(streams_);
+    ChangeHub& hub = *parts_.changes;
+    std::string hello = "id: " + hub.event_id(after) + "\nevent: hello\ndata: {}\n\n";
+    if (!co_await out.write(std::move(hello))) co_return;
+    while (!hub.stopped()) {
+      auto events = hub.since(after, kEventsPerWrite);
+      if (!events) co_return;  // it fell too far behind: the client comes again and gets 410
+      if (events->empty()) {
+        co_await hub.more().wait();
+        continue;
+      }
+      ReadContext read = reader(principal, false);
+      std::string text;
+      for (const auto& e : *events) {
+        after = e.number;
+        const Entity* entity = parts_.schema->entity(e.record.entity);
+        if (!entity || entity->credential) continue;
+        auto record = read_record(read, e.record);
+        if (!record) co_return;
+        text += "id: " + hub.event_id(e.number) + "\nevent: change\ndata: {\"entity\":\"" + entity->name + "\",\"set\":\"" +
+                entity->set_name + "\",\"id\":\"" + to_string(e.record.id) + "\",\"kind\":\"" + (*record ? "changed" : "gone") + "\"}\n\n";
+      }
+      if (!text.empty() && !co_await out.write(std::move(text))) co_return;
+    }
+  };
+  return r;
+}
+
+}  // namespace branchline

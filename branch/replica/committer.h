@@ -1,0 +1,121 @@
+// The one thread that writes a replica: groups what clients want into synced batches, takes in the feed between
+// groups, and tells the I/O thread. Owns the order of everything that changes the store.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "branch/replica/replica.h"
+
+namespace branchline {
+
+struct CommitterCounters {
+  uint64_t groups = 0;
+  uint64_t mutations = 0;
+  uint64_t sync_us = 0;  // spent in synced writes
+};
+
+// What other threads may know of the replica, as of its last batch.
+struct ReplicaStatus {
+  bool joined = false;
+  keys::Side side = 0;
+  OriginId self;
+  LineCursor cursor;
+  Ledger ledger;
+  std::vector<TerritoryId> territories;
+  bool holds_everything = false;
+  Incarnation incarnation;
+  uint64_t seeded = 0, seed_expected = 0;  // records, while a snapshot is taken in
+};
+
+class Committer {
+ public:
+  struct Events {
+    // All on the I/O thread.
+    std::function<void(const Changes&)> changed;  // after a batch that changed records
+    std::function<void()> outbox;                 // there is more to ship, synced
+  };
+  // `store` and `replica` outlive this; from now on only its thread touches the replica.
+  Committer(boost::asio::io_context& io, Store& store, Replica& replica, Events events);
+  ~Committer();
+
+  // I/O thread: waits until the command is durable or refused. `shutdown` after stop().
+  boost::asio::awaitable<Result<Accepted>> submit(std::shared_ptr<Command> command);
+
+  // Any thread: runs `task` on the writing thread, between groups. `write` writes a batch to the store; a failed
+  // write never returns. `done` then runs on the I/O thread.
+  using Write = Replica::Write;
+  using Task = std::move_only_function<std::move_only_function<void()>(Replica&, const Write&)>;
+  void post(Task task);
+  // I/O thread: the same, awaited.
+  template <typename T>
+  boost::asio::awaitable<T> run(std::move_only_function<T(Replica&, const Write&)> task);
+
+  // Refuses new commands (503), finishes what is queued, ends the thread. Blocks.
+  void stop();
+  CommitterCounters counters() const;
+  ReplicaStatus status() const;
+  bool joined() const { return joined_.load(); }
+  keys::Side side() const { return side_.load(); }
+  // Refuse writes with 507 while the disk is nearly full (checked by the server).
+  void set_disk_full(bool full) { disk_full_.store(full); }
+
+ private:
+  struct Waiting {
+    std::shared_ptr<Command> command;
+    std::move_only_function<void(Result<Accepted>)> done;
+  };
+  void work();
+  void commit_group(std::vector<Waiting> group);
+  void run_task(Task task);
+  void publish();
+  void write_or_die(const Batch& batch, Sync sync);
+
+  boost::asio::io_context& io_;
+  Store& store_;
+  Replica& replica_;
+  Events events_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Waiting> commands_;
+  std::deque<Task> tasks_;
+  std::atomic<size_t> queued_{0};
+  std::atomic<bool> disk_full_{false};
+  bool stopping_ = false;
+  CommitterCounters counters_;
+  ReplicaStatus status_;
+  std::atomic<bool> joined_{false};
+  std::atomic<keys::Side> side_{0};
+  std::thread thread_;
+};
+
+// --- Template ---------------------------------------------------------------------------------------------
+
+}  // namespace branchline
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace branchline {
+
+template <typename T>
+boost::asio::awaitable<T> Committer::run(std::move_only_function<T(Replica&, const Write&)> task) {
+  auto start = [this, task = std::move(task)](auto handler) mutable {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    post([task = std::move(task), shared](Replica& replica, const Write& write) mutable {
+      auto result = std::make_shared<T>(task(replica, write));
+      return std::move_only_function<void()>([shared, result] { (std::move(*shared))(std::move(*result)); });
+    });
+  };
+  co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(T)>(
+      std::move(start), boost::asio::use_awaitable);
+}
+
+}  // namespace branchline
