@@ -44,6 +44,10 @@ struct Replica::Apply {
   std::vector<FateEntry> single_fates;
   std::vector<PendingRef> finished;         // blocks whose last mutation is decided
   std::set<RecordKey> changed;
+  // What undone mutations did. A fate "as forecast" puts it back as it was: deciding again at its place would
+  // see what was written here after it.
+  std::map<PendingRef, std::vector<RecordOp>> undone;
+  Arena arena;
   std::map<RecordKey, PendingRef> walked;   // down to where a record's pending mutations were looked up
   bool single = false;  // fates are taken one by one
 
@@ -137,9 +141,12 @@ struct Replica::Apply {
       for (const Commit* c : event.commits) {
         for (const auto& op : c->effects) BL_TRY(pending_on(op.record, {}, open));
       }
-      if (event.fate && !event.fate->as_forecast) {
-        BL_ASSIGN(auto refs, refs_of(*event.fate));
-        open.insert(refs.begin(), refs.end());
+      if (!event.fate) continue;
+      BL_ASSIGN(auto refs, refs_of(*event.fate));
+      for (PendingRef ref : refs) {
+        BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+        // Where its forecast has changed since it was shipped, the master's decision is not what is shown.
+        if (!event.fate->as_forecast || entry->current != entry->forecast) open.insert(ref);
       }
     }
     // A mutation that is decided again may decide otherwise, for later ones on all its records too.
@@ -175,6 +182,7 @@ struct Replica::Apply {
   Result<void> undo_touched() {
     for (auto ref = touched.rbegin(); ref != touched.rend(); ++ref) {
       BL_ASSIGN(PendingEntry* entry, entry_of(*ref));
+      BL_ASSIGN(undone[*ref], effects_of(*r.workspace_, entry->undo, arena));
       r.workspace_->begin();
       BL_TRY(apply_undo(*r.workspace_, entry->undo));
       note(r.workspace_->end());
@@ -232,20 +240,17 @@ struct Replica::Apply {
       PendingRef ref = refs[i];
       Order& retired = r.state_.retired.at(ref.generation);
       if (ref.order != retired.next()) return std::unexpected(diverged(fate.id, "is decided out of order"));
-      bool undone = touched.count(ref) > 0;
+      bool was_undone = touched.count(ref) > 0;
       std::string content;
       BL_ASSIGN(PendingEntry* entry, entry_of(ref));
       if (fate.as_forecast && !with_effects) {
-        if (undone) {
-          BL_PROBE("apply.decided_as_committed");
-          BL_TRY(decide_as_committed(*entry, Csn(fate.csn.value + i)));
+        if (was_undone) {
+          BL_PROBE("apply.forecast_put_back");
+          BL_TRY(put_forecast_back(ref, *entry, Csn(fate.csn.value + i)));
         } else {
-          if (entry->current != entry->forecast) {
-            return std::unexpected(diverged(fate.id, "was forecast otherwise than the master decided"));
-          }
           add_to_base(entry->sums);
         }
-      } else if (!undone) {
+      } else if (!was_undone) {
         return std::unexpected(diverged(fate.id, "came with effects that did not touch its records"));
       }
       if (fate.clamped.value != 0) {
@@ -274,14 +279,28 @@ struct Replica::Apply {
     return {};
   }
 
-  // The same decision that the master made, on the same base: it must have the same effects.
-  Result<void> decide_as_committed(PendingEntry& entry, Csn csn) {
-    BL_ASSIGN(Decision decision, r.merger_->run(entry.mutation, csn));
-    std::string bytes;
-    put_forecast(bytes, entry.mutation.hlc, decision.effects);
-    bool same = decision.fate != Fate::rejected && forecast_digest(bytes) == entry.forecast;
-    add_to_base(note(std::move(decision.journal)));
-    if (!same) return std::unexpected(diverged(entry.mutation.id, "has other effects here than at the master"));
+  Result<void> put_forecast_back(PendingRef ref, const PendingEntry& entry, Csn csn) {
+    std::vector<RecordOp> effects = undone[ref];
+    if (entry.current != entry.forecast) {
+      BL_PROBE("apply.original_forecast_put_back");
+      BL_ASSIGN(effects, decode_effects(entry.original));
+    }
+    r.workspace_->begin();
+    auto ok = apply_effects(*r.workspace_, effects, version_of(entry.mutation, csn));
+    add_to_base(note(r.workspace_->end()));
+    return ok;
+  }
+
+  // Also a mutation without effects hangs on its records: when they change, it is decided again.
+  Result<void> link_operations(const Mutation& m, Journal& journal) {
+    for (const auto& op : m.ops) {
+      BL_ASSIGN(auto found, r.workspace_->find(op.record));
+      if (!found.record || journal.places.count(op.record)) continue;
+      journal.places.emplace(op.record, journal.records.size());
+      auto& b = journal.records.emplace_back();
+      b.key = op.record;
+      b.pending = found.record->pending();
+    }
     return {};
   }
 
@@ -292,8 +311,15 @@ struct Replica::Apply {
       BL_ASSIGN(Decision decision, r.merger_->run(entry->mutation, Csn(0)));
       std::string bytes;
       put_forecast(bytes, entry->mutation.hlc, decision.effects);
+      bool was_original = entry->current == entry->forecast;
       entry->current = forecast_digest(bytes);
-      if (entry->current != entry->forecast) BL_PROBE("apply.forecast_changed");
+      if (entry->current == entry->forecast) {
+        entry->original.clear();
+      } else if (was_original) {
+        BL_PROBE("apply.forecast_changed");
+        entry->original = encode_effects(undone[ref]);
+      }
+      BL_TRY(link_operations(entry->mutation, decision.journal));
       entry->undo.clear();
       Writer undo(entry->undo);
       put_undo(undo, *r.workspace_, decision.journal);

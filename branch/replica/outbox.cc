@@ -21,6 +21,23 @@ bool is_pending(const Retired& retired, PendingRef ref) {
   return at != retired.end() && ref.order > at->second;
 }
 
+std::string encode_effects(const std::vector<RecordOp>& effects) {
+  std::string out;
+  Writer w(out);
+  w.varint(effects.size());
+  for (const auto& op : effects) put_record_op(w, op);
+  return out;
+}
+
+Result<std::vector<RecordOp>> decode_effects(std::string_view bytes) {
+  Reader r(bytes);
+  uint64_t count = r.varint_max(bytes.size());
+  std::vector<RecordOp> out;
+  for (uint64_t i = 0; i < count && r.ok(); ++i) out.push_back(get_record_op(r));
+  if (!r.done()) return std::unexpected(corrupt("kept effects"));
+  return out;
+}
+
 std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std::string>& canonical) {
   BL_CHECK(!block.entries.empty() && canonical.size() == block.entries.size());
   std::string out;
@@ -33,7 +50,10 @@ std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std:
   for (const auto& e : block.entries) {
     w.u8(e.current != e.forecast ? kRebased : 0);
     w.fixed64(e.forecast);
-    if (e.current != e.forecast) w.fixed64(e.current);
+    if (e.current != e.forecast) {
+      w.fixed64(e.current);
+      w.blob(e.original);
+    }
     w.varint(e.sums.sums.size());
     for (const auto& [t, sum] : e.sums.sums) {
       w.varint(t.value);
@@ -74,7 +94,11 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
   for (auto& e : block.entries) {
     uint8_t flags = r.u8();
     e.forecast = r.fixed64();
-    e.current = flags & kRebased ? r.fixed64() : e.forecast;
+    e.current = e.forecast;
+    if (flags & kRebased) {
+      e.current = r.fixed64();
+      e.original = std::string(r.blob());
+    }
     uint64_t sums = r.varint_max(r.remaining());
     for (uint64_t i = 0; i < sums && r.ok(); ++i) {
       TerritoryId t(static_cast<uint32_t>(r.varint_max(0xffffffff)));

@@ -20,6 +20,8 @@ struct PendingEntry {
   uint64_t current = 0;           // digest of its effects on the base of today
   Deltas sums;                    // what it does to the checksums, on the base of today
   std::string undo;               // pre-images (replication/merge/undo.h)
+  // Its effects when it was accepted, where those of today are others: a fate "as forecast" means these.
+  std::string original;
 };
 
 struct OutboxBlock {
@@ -36,6 +38,9 @@ struct OutboxBlock {
 // Takes canonical bytes of mutations as they were hashed (one per entry), so that nothing is encoded twice.
 std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std::string>& canonical);
 std::string encode_outbox_block(const OutboxBlock& block);
+// Effects as kept in `original`.
+std::string encode_effects(const std::vector<RecordOp>& effects);
+Result<std::vector<RecordOp>> decode_effects(std::string_view bytes);
 // `corrupt` unless it is exactly one block. `with_undo` false leaves undo and sums out: for shipping.
 Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool with_undo = true);
 

@@ -324,7 +324,7 @@ Result<int64_t> Replica::oldest_pending_ms() const {
 // --- What the uplink reads ------------------------------------------------------------------------------
 
 Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations, size_t max_bytes) const {
-  OutboxReader reader(view_, side_);
+  OutboxReader reader(*view_, side_);
   OutboxSlice slice;
   slice.last = after;
   size_t bytes = 0;
@@ -352,14 +352,14 @@ Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations, 
 
 Result<std::optional<Digest>> ReplicaOutbox::chain_at(const Stream& stream, Seq seq) const {
   std::optional<IncarnationInfo> info;
-  auto rows = scan_prefix(view_, Table::meta, keys::meta_incarnation_prefix());
+  auto rows = scan_prefix(*view_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {
     BL_ASSIGN(auto i, decode_incarnation(rows->value()));
     if (i.incarnation == stream.incarnation) info = i;
   }
   if (auto e = rows->error()) return std::unexpected(*e);
   if (!info) return std::optional<Digest>();
-  OutboxReader reader(view_, side_);
+  OutboxReader reader(*view_, side_);
   // One lane so far: seq and order count alike.
   BL_ASSIGN(auto block, reader.holding({info->generation, Order(seq.value)}));
   if (!block) return std::optional<Digest>();

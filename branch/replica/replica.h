@@ -143,13 +143,13 @@ class Replica {
 // What the uplink ships, read from the store by its own thread.
 class ReplicaOutbox : public OutboxSource {
  public:
-  // `side` is the live one; the source is made anew after a switch.
-  ReplicaOutbox(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
+  // `side` is the live one; a new source is assigned after a switch.
+  ReplicaOutbox(const StoreView& view, keys::Side side) : view_(&view), side_(side) {}
   Result<OutboxSlice> read(PendingRef after, size_t max_mutations, size_t max_bytes) const override;
   Result<std::optional<Digest>> chain_at(const Stream& stream, Seq seq) const override;
 
  private:
-  const StoreView& view_;
+  const StoreView* view_;
   keys::Side side_;
 };
 

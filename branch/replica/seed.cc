@@ -172,7 +172,9 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
       BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
       std::string bytes;
       put_forecast(bytes, e.mutation.hlc, decision.effects);
-      e.current = forecast_digest(bytes);
+      // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts anew.
+      e.forecast = e.current = forecast_digest(bytes);
+      e.original.clear();
       e.undo.clear();
       Writer undo(e.undo);
       put_undo(undo, *workspace_, decision.journal);

@@ -45,6 +45,15 @@ inline constexpr size_t kMaxExpandedRows = 5000;
 inline constexpr size_t kMaxGroups = 50'000;                // rows that one $apply may return
 inline constexpr size_t kMaxSortedRows = 200'000;           // rows that one $orderby may hold in memory
 
+// The topology file. The last two are the lengths of the fields that carry it (common/schema/crm.yaml; a test
+// compares them): a file that passes the check can be committed.
+inline constexpr size_t kMaxTopologyBytes = 1024 * 1024;
+inline constexpr size_t kMaxTopologyDepth = 8;              // lists and maps within one another
+inline constexpr size_t kMaxTopologyEntries = 1000;         // of each list: sites, territories, links, servers
+inline constexpr size_t kMaxTopologyMistakes = 100;         // told at once
+inline constexpr size_t kMaxSubscriptionText = 10'000;      // names of one branch's territories
+inline constexpr size_t kMaxTopologyText = 200'000;         // canonical form
+
 // Clocks.
 inline constexpr int64_t kMaxClockAheadMs = 5 * 60 * 1000;
 
@@ -54,5 +63,8 @@ static_assert(kMaxFrameBytes >= kMaxBlockBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
 static_assert(kMaxGroupBytes >= kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
+static_assert(kMaxTopologyText <= kMaxValueBytes);
+// `territories: all` names every territory at every server: what that expands to has a bound as well.
+static_assert(kMaxTopologyEntries * kMaxSubscriptionText <= 16 * 1024 * 1024);
 
 }  // namespace branchline::limits

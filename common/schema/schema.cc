@@ -32,6 +32,13 @@ const Field* Entity::field(std::string_view field_name) const {
   return at == by_name.end() ? nullptr : at->second;
 }
 
+const Entity::Collection* Entity::collection(std::string_view collection_name) const {
+  for (const auto& c : collections) {
+    if (c.name == collection_name) return &c;
+  }
+  return nullptr;
+}
+
 std::vector<const Field*> Entity::group_fields(uint16_t group) const {
   std::vector<const Field*> out;
   for (const auto& f : fields) {

@@ -1,6 +1,7 @@
 // What kinds of records there are. Immutable after parse(); shared by all threads.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,6 +64,7 @@ struct Field {
   Policy policy = Policy::latest;
   uint16_t group = 0;                // 1-based index into Entity::groups; 0: none
   std::vector<EntityId> targets;     // lookup
+  std::vector<std::string> inverse;  // per target: the name of its collection of records that look up to it
   ValueType element = ValueType::text;  // set: the type of its elements
   bool required = false;
   bool read_only = false;            // written by Branchline, not by clients
@@ -70,6 +72,7 @@ struct Field {
   size_t max_length = 0;             // text, in code points; 0: limits::kMaxValueBytes
   std::vector<Option> options;
   std::string default_value;         // canonical payload; empty: none
+  std::array<char, 3> currency{'X', 'X', 'X'};  // money: of amounts that name none
   Derived derived;
 
   bool is_collection() const { return policy == Policy::set || policy == Policy::append; }
@@ -109,12 +112,21 @@ struct Entity {
   bool master_only = false;      // written only by commits made at the master
   bool admin_only = false;       // clients need an administrator's token to write
   bool credential = false;       // never served by the API
+  bool virtual_set = false;      // no records of its own: see crm.yaml
   std::vector<FieldId> parents;  // TerritoryRule::child, in order
   std::vector<Field> fields;     // sorted by id
   std::vector<std::string> groups;
   std::vector<Index> indexes;
   std::vector<SubType> subtypes;
   std::vector<ChildLink> children;  // computed from the children's `parents`
+  // Collections of records that look up to this one, by name: computed from their `inverse`.
+  struct Collection {
+    std::string name;
+    EntityId entity;
+    FieldId field;
+  };
+  std::vector<Collection> collections;
+  const Collection* collection(std::string_view name) const;
   // Parents whose derived sums this entity's fields feed: computed.
   struct FeedsParent {
     FieldId lookup;       // here
@@ -170,6 +182,8 @@ inline constexpr EntityId kTerritory{10};
 inline constexpr EntityId kServer{11};
 inline constexpr EntityId kApiToken{12};
 inline constexpr EntityId kTopology{13};
+inline constexpr EntityId kAnnotation{100};
+inline constexpr EntityId kFate{101};
 }  // namespace entity_id
 
 // A timeline's note is an element of an `append` field, a row of these fields; the API shows the notes of

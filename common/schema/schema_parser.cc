@@ -57,8 +57,10 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     schema_ = std::make_shared<Schema>();
     schema_->digest_ = sha256(text_);
     YAML::Node root = YAML::Load(text_);
-    allow_keys(root, {"version", "entities"}, "the schema");
+    allow_keys(root, {"version", "currency", "entities"}, "the schema");
     schema_->version_ = get<uint32_t>(root, "version", "the schema");
+    currency_ = get<std::string>(root, "currency", "the schema");
+    if (currency_.size() != 3) mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
     YAML::Node entities = root["entities"];
     if (!entities || !entities.IsSequence()) mistake(root, "`entities` must be a list");
     read_names(entities);
@@ -88,7 +90,7 @@ void SchemaParser::read_names(const YAML::Node& entities) {
   for (const auto& node : entities) {
     allow_keys(node,
                {"id", "name", "set", "primary_key", "primary_name", "label", "territory", "parents",
-                "delete", "master_only", "admin_only", "credential", "fields", "indexes", "subtypes",
+                "delete", "master_only", "admin_only", "credential", "virtual", "fields", "indexes", "subtypes",
                 "retired"},
                "an entity");
     auto entity = std::make_unique<Entity>();
@@ -138,6 +140,7 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
   }
   if (node["master_only"]) entity.master_only = get<bool>(node, "master_only", what);
   if (node["admin_only"]) entity.admin_only = get<bool>(node, "admin_only", what);
+  if (node["virtual"]) entity.virtual_set = get<bool>(node, "virtual", what);
   if (node["credential"]) entity.credential = get<bool>(node, "credential", what);
   if (!node["fields"] || !node["fields"].IsSequence()) mistake(node, what + " lacks a list of `fields`");
   for (const auto& field : node["fields"]) read_field(field, entity);
@@ -173,8 +176,8 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
 
 void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   allow_keys(node,
-             {"id", "name", "label", "type", "max", "required", "policy", "group", "targets", "options",
-              "default", "derived", "hierarchy"},
+             {"id", "name", "label", "type", "max", "required", "policy", "group", "targets", "inverse",
+              "options", "default", "derived", "hierarchy"},
              "a field of entity " + entity.name);
   Field f;
   f.id = FieldId(get<uint16_t>(node, "id", "a field of entity " + entity.name));
@@ -218,6 +221,15 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   if (node["targets"]) {
     for (const auto& t : node["targets"]) f.targets.push_back(entity_named(t, t.as<std::string>()));
   }
+  f.inverse.resize(f.targets.size());
+  if (node["inverse"]) {
+    for (const auto& pair : node["inverse"]) {
+      EntityId target = entity_named(pair.first, pair.first.as<std::string>());
+      auto at = std::find(f.targets.begin(), f.targets.end(), target);
+      if (at == f.targets.end()) mistake(pair.first, what + ": `inverse` names an entity that is no target");
+      f.inverse[size_t(at - f.targets.begin())] = pair.second.as<std::string>();
+    }
+  }
   if (node["options"]) {
     for (const auto& pair : node["options"]) {
       f.options.push_back({pair.first.as<int64_t>(), pair.second.as<std::string>()});
@@ -229,6 +241,7 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
     }
     f.default_value = encode_integer(get<int64_t>(node, "default", what));
   }
+  std::copy_n(currency_.begin(), 3, f.currency.begin());
   f.read_only = static_cast<bool>(node["derived"]);
   check_field(node, entity, f);
   entity.fields.push_back(std::move(f));
@@ -253,6 +266,9 @@ void SchemaParser::check_field(const YAML::Node& node, const Entity& entity, con
   }
   if ((f.policy == Policy::append) != (f.type == ValueType::row)) {
     mistake(node, what + ": type row and policy append belong together");
+  }
+  if (f.policy == Policy::set && f.type != ValueType::text) {
+    mistake(node, what + ": sets hold texts so far");
   }
   if (f.group != 0 && f.policy != Policy::latest) {
     mistake(node, what + ": the fields of a group merge as one, under `latest`");
@@ -347,6 +363,16 @@ void SchemaParser::read_subtypes(const YAML::Node& node, Entity& entity) {
 }
 
 void SchemaParser::link() {
+  for (auto& entity : schema_->entities_) {
+    for (const auto& f : entity->fields) {
+      for (size_t i = 0; i < f.targets.size(); ++i) {
+        if (f.inverse[i].empty()) continue;
+        for (auto& target : schema_->entities_) {
+          if (target->id == f.targets[i]) target->collections.push_back({f.inverse[i], entity->id, f.id});
+        }
+      }
+    }
+  }
   for (auto& child : schema_->entities_) {
     for (FieldId parent : child->parents) {
       const Field* field = child->field(parent);
@@ -371,7 +397,8 @@ void SchemaParser::link() {
   for (auto [id, name] : {Fixed{entity_id::kAccount, "account"}, Fixed{entity_id::kContact, "contact"},
                           Fixed{entity_id::kUser, "systemuser"}, Fixed{entity_id::kTerritory, "territory"},
                           Fixed{entity_id::kServer, "server"}, Fixed{entity_id::kApiToken, "apitoken"},
-                          Fixed{entity_id::kTopology, "topology"}}) {
+                          Fixed{entity_id::kTopology, "topology"},
+                          Fixed{entity_id::kAnnotation, "annotation"}, Fixed{entity_id::kFate, "fate"}}) {
     const Entity* e = schema_->entity(id);
     if (!e || e->name != name) {
       mistake(YAML::Node(YAML::NodeType::Undefined),

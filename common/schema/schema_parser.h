@@ -42,6 +42,7 @@ class SchemaParser {
 
   std::string text_;
   std::string origin_;
+  std::string currency_;
   std::shared_ptr<Schema> schema_;
 };
 

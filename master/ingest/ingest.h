@@ -106,8 +106,8 @@ class Ingest {
                                               Random& random, AttemptLog* attempts, Batch& start);
   ~Ingest();
 
-  // A branch has connected; its name is proven. `rows` is to be written (need not be synced) before blocks are
-  // taken. `denied` where it is not in the topology, `conflict` where its topology, schema or history is not
+  // A branch has connected; its name is proven. `rows` is to be written synced before it is answered:
+  // what it told of its past it will not tell again. `denied` where it is not in the topology, `conflict` where its topology, schema or history is not
   // this master's, or its link is quarantined: an operator must act.
   Result<Registration> begin_session(const Introduction& intro, Batch& rows);
 

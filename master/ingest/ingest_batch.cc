@@ -38,7 +38,10 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   MutationBlock& block = incoming.block;
   bool local = incoming.origin == state.self;
   if (!local && sessions[incoming.origin] != incoming.session) {
+    // Usually its connection is gone. It may be the live one, though, where an old greeting came late.
     BL_PROBE("ingest.block_of_old_session");
+    result.broken.push_back({incoming.origin, incoming.session,
+                             {ErrorKind::unavailable, "session.superseded", "a newer connection took over"}});
     return {};
   }
   auto broken = [&](Error e) {

@@ -272,6 +272,7 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       ElementKey key{c.m.id, op.key.index};
       BL_TRY(ws_.put_element(record, op.field, key, Element::make(c.version, op.value)));
       c.effects.note_element(record.key(), op.field, CellOpKind::put_element, key, op.value);
+      if (field.policy == Policy::set) put(c, record, op.field, {});  // the record shows that it has elements
       return {};
     }
     case Rule::remove_element: {
@@ -279,6 +280,7 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       if (!old) return {};  // removed before: the same result
       BL_TRY(ws_.remove_element(record, op.field, op.key));
       c.effects.note_element(record.key(), op.field, CellOpKind::remove_element, op.key, {});
+      if (field.policy == Policy::set) put(c, record, op.field, {});
       return {};
     }
     case Rule::refuse: break;

@@ -130,6 +130,43 @@ Result<std::vector<UndoRecord>> undo_records(std::string_view undo) {
   return out;
 }
 
+Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, Arena& arena) {
+  BL_ASSIGN(auto all, get_undo(undo));
+  std::vector<RecordOp> out;
+  auto keep = [&](const Value& v) { return Value{v.type, arena.copy(v.payload)}; };
+  for (const auto& b : all) {
+    BL_ASSIGN(auto found, ws.find(b.record.key));
+    if (!found.record) return std::unexpected(corrupt());
+    const Record& record = *found.record;
+    RecordOp op;
+    op.kind = RecordOpKind::put_cells;
+    op.record = b.record.key;
+    if (b.flags & kCreated) {
+      op.kind = RecordOpKind::put_new;
+      op.territory = record.territory();
+      op.also_in = record.also_in();
+      for (const auto& c : record.cells()) op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c)), {}});
+    } else {
+      for (const auto& c : b.cells) op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c.field)), {}});
+    }
+    for (const auto& e : b.elements) {
+      BL_ASSIGN(auto element, ws.element(b.record.key, e.field, e.key));
+      CellOp cell{e.field, element ? CellOpKind::put_element : CellOpKind::remove_element, {}, e.key};
+      if (element) cell.value = keep(element->value());
+      op.cells.push_back(cell);
+    }
+    bool changes_cells = op.kind == RecordOpKind::put_new || !op.cells.empty();
+    if (changes_cells) out.push_back(std::move(op));
+    if (b.flags & kStateChanged) {
+      RecordOp state;
+      state.kind = record.live() ? RecordOpKind::revive : RecordOpKind::tombstone;
+      state.record = b.record.key;
+      out.push_back(std::move(state));
+    }
+  }
+  return out;
+}
+
 Result<void> apply_undo(Workspace& ws, std::string_view undo) {
   BL_ASSIGN(auto all, get_undo(undo));
   for (auto b = all.rbegin(); b != all.rend(); ++b) {

@@ -5,6 +5,7 @@
 // key per write (FACTS, "What the hot paths cost").
 #pragma once
 
+#include "common/base/arena.h"
 #include "replication/merge/workspace.h"
 
 namespace branchline {
@@ -18,6 +19,10 @@ struct UndoRecord {
   PendingRef previous;
 };
 Result<std::vector<UndoRecord>> undo_records(std::string_view undo);
+
+// What the mutation did, as effects: read from the workspace while it shows the state right after it (all later
+// pending mutations on its records undone). Payloads go into `arena`.
+Result<std::vector<RecordOp>> effects_of(Workspace& workspace, std::string_view undo, Arena& arena);
 
 // Puts the pre-images back, newest change first.
 Result<void> apply_undo(Workspace& workspace, std::string_view undo);

@@ -31,9 +31,9 @@ class FeedSource {
 struct MasterEffects {
   std::optional<Introduction> introduce;  // register it with ingest, then call on_registered()
   std::vector<std::string> blocks;        // decompressed mutation blocks for ingest, in order
+  std::vector<std::string> frames;        // to send, in order
   bool open_snapshot = false;             // then call on_snapshot()
   bool want_chunk = false;                // then call on_chunk()
-  std::vector<std::string> frames;        // to send, in order
   std::optional<Error> close;             // after sending
 };
 

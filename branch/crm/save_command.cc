@@ -1,0 +1,385 @@
+#include "branch/crm/save_command.h"
+
+#include <algorithm>
+#include <set>
+
+#include "branch/crm/etag.h"
+#include "common/base/limits.h"
+#include "common/schema/index_key.h"
+
+namespace branchline {
+namespace {
+
+std::unexpected<Error> invalid(std::string code, std::string message) {
+  return fail(ErrorKind::invalid, std::move(code), std::move(message));
+}
+
+std::unexpected<Error> not_found(const Entity& entity) {
+  return fail(ErrorKind::not_found, "record.not_found", "there is no " + entity.label + " with this id here");
+}
+
+std::unexpected<Error> denied(const Entity& entity) {
+  return fail(ErrorKind::denied, "access.write",
+              "this token may not write " + entity.label_plural + (entity.master_only ? " (they are made at the master)" : ""));
+}
+
+}  // namespace
+
+SaveCommand::SaveCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
+                         std::shared_ptr<const OfficeFacts> office, Mode mode, RecordInput input,
+                         Precondition precondition)
+    : schema_(std::move(schema)),
+      principal_(principal),
+      office_(std::move(office)),
+      mode_(mode),
+      input_(std::move(input)),
+      precondition_(std::move(precondition)) {
+  author = principal.user;
+  credential = principal.credential;
+}
+
+RecordKey SaveCommand::record() const {
+  if (!record_.id.is_nil()) return record_;
+  // A replay never ran prepare().
+  RecordKey key{input_.entity->id, input_.address.id.value_or(RecordId{})};
+  if (key.id.is_nil() && !operation_key.empty()) key.id = keyed_record_id(author, operation_key, 0);
+  return key;
+}
+
+Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) {
+  const Entity& entity = *input_.entity;
+  if (!may_write_entity(principal_, entity)) return denied(entity);
+  Draft draft;
+  BL_ASSIGN(auto id, resolve(view));
+  const Record* record = nullptr;
+  if (id) {
+    BL_ASSIGN(auto found, view.find({entity.id, *id}));
+    if (found.record && !may_read(principal_, entity, *found.record)) return not_found(entity);
+    if (found.record && found.record->live()) record = found.record;
+  }
+  if (record && input_.subtype) {
+    Value type = record->value(input_.subtype->field);
+    if (type.is_null() || decode_integer(type.payload) != input_.subtype->value) record = nullptr;
+  }
+  BL_TRY(check_precondition(record));
+  if (mode_ == Mode::create || (mode_ == Mode::upsert && !record)) {
+    if (record) {
+      return fail(ErrorKind::conflict, "record.exists", "a " + entity.label + " with this id exists already");
+    }
+    BL_TRY(create(view, ids, now_ms, input_, id, std::nullopt, {}, draft));
+    record_ = draft.ops.front().record;
+    created_ = true;
+    return draft;
+  }
+  if (!record) return not_found(entity);
+  record_ = record->key();
+  if (mode_ == Mode::remove) {
+    BL_TRY(remove(view, *record, draft));
+  } else {
+    BL_TRY(update(view, *record, draft));
+  }
+  return draft;
+}
+
+Result<std::optional<RecordId>> SaveCommand::resolve(Workspace& view) {
+  const RecordAddress& address = input_.address;
+  if (address.id) return address.id;
+  if (!address.key) return std::optional<RecordId>();
+  BL_ASSIGN(auto holder, view.holder_of(*input_.entity, *address.key, address.key_value.view(), {}));
+  if (!holder) return std::optional<RecordId>();
+  return std::optional(holder->id);
+}
+
+Result<void> SaveCommand::check_precondition(const Record* record) const {
+  if (precondition_.must_not_exist && record) {
+    return fail(ErrorKind::conflict, "precondition.exists", "the record exists, and If-None-Match: * forbids to change it");
+  }
+  if (precondition_.must_exist && !record) return not_found(*input_.entity);
+  if (precondition_.etags.empty()) return {};
+  if (!record) return not_found(*input_.entity);
+  uint64_t now = etag_of(*record, *input_.entity);
+  if (std::find(precondition_.etags.begin(), precondition_.etags.end(), now) == precondition_.etags.end()) {
+    return fail(ErrorKind::conflict, "precondition.etag",
+                "the record was changed since it was read; read it again, then repeat the change");
+  }
+  return {};
+}
+
+Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity, const std::string& name) const {
+  if (entity.territory == TerritoryRule::reference) return kReferenceTerritory;
+  if (!name.empty()) {
+    auto at = office_->territories.find(name);
+    if (at == office_->territories.end()) return invalid("territory.unknown", "there is no territory `" + name + "`");
+    bool here = std::find(office_->held.begin(), office_->held.end(), at->second) != office_->held.end();
+    if (!here) return invalid("territory.elsewhere", "this office does not hold territory `" + name + "`");
+    if (!principal_.works_in(at->second)) {
+      return fail(ErrorKind::denied, "access.territory", "this token may not work in territory `" + name + "`");
+    }
+    return at->second;
+  }
+  std::vector<TerritoryId> possible;
+  for (TerritoryId t : office_->held) {
+    if (principal_.works_in(t)) possible.push_back(t);
+  }
+  if (possible.size() == 1) return possible.front();
+  if (possible.empty()) return fail(ErrorKind::denied, "access.territory", "this token may not work in this office's territories");
+  std::string names;
+  for (const auto& [n, t] : office_->territories) {
+    if (std::find(possible.begin(), possible.end(), t) != possible.end()) names += (names.empty() ? "" : ", ") + n;
+  }
+  return invalid("territory.missing", "this office has several territories; name one by \"territoryid@odata.bind\" or "
+                                      "\"Branchline.territory\": " + names);
+}
+
+Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t now_ms, const RecordInput& input,
+                                 std::optional<RecordId> id, std::optional<Lookup> parent, FieldId parent_field,
+                                 Draft& draft) {
+  const Entity& entity = *input.entity;
+  if (!may_write_entity(principal_, entity)) return denied(entity);
+  if (draft.ops.size() >= limits::kMaxOperationsPerMutation) {
+    return invalid("write.too_many", "more than " + std::to_string(limits::kMaxOperationsPerMutation) + " records in one request");
+  }
+  size_t place = draft.ops.size();
+  if (!id) id = operation_key.empty() ? ids.make(now_ms) : keyed_record_id(author, operation_key, uint32_t(place));
+  RecordKey key{entity.id, *id};
+  BL_ASSIGN(auto existing, view.find(key));
+  if (existing.record && existing.record->live()) {
+    return fail(ErrorKind::conflict, "record.exists", "a " + entity.label + " with this id exists already");
+  }
+  draft.ops.emplace_back();
+  RecordOp op;
+  op.kind = RecordOpKind::create;
+  op.record = key;
+  auto fields = input.fields;
+  if (parent) {
+    FieldInput f;
+    f.field = entity.field(parent_field);
+    f.value = {ValueType::lookup, encode_lookup(*parent)};
+    fields.push_back(std::move(f));
+  }
+  auto given = [&](FieldId field) {
+    return std::any_of(fields.begin(), fields.end(), [&](const FieldInput& f) { return f.field->id == field; });
+  };
+  if (input.subtype && !given(input.subtype->field)) {
+    FieldInput f;
+    f.field = entity.field(input.subtype->field);
+    f.value = {ValueType::option, encode_integer(input.subtype->value)};
+    fields.push_back(std::move(f));
+  }
+  const Field* owner = entity.field("ownerid");
+  if (owner && !given(owner->id)) {
+    FieldInput f;
+    f.field = owner;
+    f.value = {ValueType::lookup, encode_lookup({entity_id::kUser, author})};
+    fields.push_back(std::move(f));
+  }
+  // A unique key that the record is addressed by is part of it.
+  if (input.address.key && !given(input.address.key->fields[0])) {
+    FieldInput f;
+    f.field = entity.field(input.address.key->fields[0]);
+    f.value = input.address.key_value;
+    fields.push_back(std::move(f));
+  }
+  BL_TRY(check_values(view, entity, fields, key.id, draft));
+  BL_TRY(add_cells(view, entity, nullptr, fields, op, draft));
+  BL_TRY(check_required(entity, op, nullptr));
+  bool has_parent = std::any_of(entity.parents.begin(), entity.parents.end(), [&](FieldId p) {
+    return std::any_of(op.cells.begin(), op.cells.end(),
+                       [&](const CellOp& c) { return c.field == p && !c.value.is_null(); });
+  });
+  if (!has_parent) {
+    BL_ASSIGN(op.territory, choose_territory(entity, input.territory));
+  } else if (!input.territory.empty()) {
+    return invalid("territory.child", "a record that belongs to another has that one's territory; leave it out");
+  }
+  draft.ops[place] = std::move(op);
+  for (const auto& child : input.children) {
+    for (const auto& r : child.records) {
+      BL_TRY(create(view, ids, now_ms, r, r.address.id, Lookup{key.entity, key.id}, child.lookup, draft));
+    }
+  }
+  return {};
+}
+
+Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& draft) {
+  const Entity& entity = *input_.entity;
+  if (!may_write(principal_, entity, record)) return denied(entity);
+  if (!input_.territory.empty()) {
+    auto at = office_->territories.find(input_.territory);
+    if (at == office_->territories.end()) return invalid("territory.unknown", "there is no territory `" + input_.territory + "`");
+    if (at->second != record.territory()) {
+      return invalid("territory.move", "moving a record to another territory is not possible yet");
+    }
+  }
+  if (!input_.children.empty()) {
+    return invalid("write.deep_update", "records in a collection can be created with their parent, not with its update");
+  }
+  BL_TRY(check_values(view, entity, input_.fields, record.key().id, draft));
+  RecordOp op;
+  op.kind = RecordOpKind::update;
+  op.record = record.key();
+  for (const auto& f : input_.fields) {
+    bool parent = std::find(entity.parents.begin(), entity.parents.end(), f.field->id) != entity.parents.end();
+    if (!parent || f.value.type == ValueType::null) continue;
+    Lookup l = decode_lookup(f.value.payload);
+    BL_ASSIGN(auto found, view.find({l.entity, l.id}));
+    if (found.record && (found.record->territory() != record.territory() || found.record->also_in() != record.also_in())) {
+      return invalid("territory.move", f.field->name + ": this would move the record to another territory, which is not possible yet");
+    }
+  }
+  BL_TRY(add_cells(view, entity, &record, input_.fields, op, draft));
+  BL_TRY(check_required(entity, op, &record));
+  if (!op.cells.empty()) draft.ops.push_back(std::move(op));
+  return {};
+}
+
+Result<void> SaveCommand::remove(Workspace&, const Record& record, Draft& draft) {
+  if (!may_write(principal_, *input_.entity, record)) return denied(*input_.entity);
+  RecordOp& op = draft.ops.emplace_back();
+  op.kind = RecordOpKind::remove;
+  op.record = record.key();
+  return {};
+}
+
+// Lookups must be here and visible; unique keys must be free here.
+Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity, const std::vector<FieldInput>& fields,
+                                       const RecordId& self, const Draft& draft) const {
+  for (const auto& f : fields) {
+    if (f.value.type == ValueType::lookup) {
+      Lookup l = decode_lookup(f.value.payload);
+      bool in_draft = std::any_of(draft.ops.begin(), draft.ops.end(), [&](const RecordOp& op) {
+        return op.record == RecordKey{l.entity, l.id};
+      });
+      if (in_draft) continue;
+      BL_ASSIGN(auto found, view.find({l.entity, l.id}));
+      const Entity& target = *schema_->entity(l.entity);
+      if (!found.record || !found.record->live() || !may_read(principal_, target, *found.record)) {
+        return invalid("lookup.unknown", f.field->name + ": there is no " + target.label + " " + to_string(l.id) + " here");
+      }
+    }
+    if (f.value.type == ValueType::null) continue;
+    for (const auto& index : entity.indexes) {
+      if (!index.unique || index.fields[0] != f.field->id) continue;
+      BL_ASSIGN(auto holder, view.holder_of(entity, index, f.value.view(), self));
+      if (holder) {
+        return fail(ErrorKind::conflict, "key.taken",
+                    "another " + entity.label + " has this " + f.field->name + " already: " + to_string(holder->id));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> SaveCommand::check_required(const Entity& entity, const RecordOp& op, const Record* record) const {
+  for (const auto& field : entity.fields) {
+    if (!field.required) continue;
+    auto cell = std::find_if(op.cells.begin(), op.cells.end(), [&](const CellOp& c) { return c.field == field.id; });
+    bool absent = cell == op.cells.end() ? !record : cell->value.is_null() || cell->value.payload.empty();
+    if (absent) return invalid("field.required", field.name + " is required");
+  }
+  return {};
+}
+
+void SaveCommand::add_group(const Entity& entity, const Record* record, uint16_t group, RecordOp& op, Draft& draft) {
+  // Groups merge as one (SEMANTICS 9): what the author leaves alone is said as it was seen.
+  for (const Field* f : entity.group_fields(group)) {
+    bool there = std::any_of(op.cells.begin(), op.cells.end(), [&](const CellOp& c) { return c.field == f->id; });
+    if (there) continue;
+    Value seen;
+    if (record && record->find(f->id)) {
+      seen = record->value(f->id);
+    } else if (!f->default_value.empty()) {
+      seen = {f->type, f->default_value};
+    }
+    op.cells.push_back({f->id, CellOpKind::set, {seen.type, draft.arena.copy(seen.payload)}, {}});
+  }
+}
+
+Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const Record* record,
+                                    const std::vector<FieldInput>& fields, RecordOp& op, Draft& draft) {
+  std::set<uint16_t> groups;
+  auto put = [&](FieldId field, CellOpKind kind, ValueType type, std::string_view payload) -> CellOp& {
+    return op.cells.emplace_back(CellOp{field, kind, {type, draft.arena.copy(payload)}, {}});
+  };
+  for (const auto& f : fields) {
+    const Field& field = *f.field;
+    if (field.group != 0) groups.insert(field.group);
+    switch (f.kind) {
+      case FieldInput::Kind::add: put(field.id, CellOpKind::add, f.value.type, f.value.payload); break;
+      case FieldInput::Kind::correct: put(field.id, CellOpKind::correct, f.value.type, f.value.payload); break;
+      case FieldInput::Kind::append:
+        put(field.id, CellOpKind::append, f.value.type, f.value.payload).key.index = element_index_++;
+        break;
+      case FieldInput::Kind::set: {
+        if (field.policy != Policy::sum) {
+          if (!record && f.value.type == ValueType::null) break;  // never written is null already
+          put(field.id, CellOpKind::set, f.value.type, f.value.payload);
+          break;
+        }
+        // The difference from what the author saw (here: the view).
+        Value seen = record ? record->value(field.id) : Value{};
+        if (field.type == ValueType::integer) {
+          int64_t before = seen.is_null() ? 0 : decode_integer(seen.payload), difference = 0;
+          int64_t wanted = f.value.type == ValueType::null ? 0 : decode_integer(f.value.payload);
+          if (__builtin_sub_overflow(wanted, before, &difference)) {
+            return invalid("value.range", field.name + " would leave the range of integers");
+          }
+          if (difference != 0) put(field.id, CellOpKind::add, ValueType::integer, encode_integer(difference));
+        } else {
+          Decimal wanted = f.value.type == ValueType::null ? Decimal() : decode_decimal(f.value.payload);
+          auto difference = Decimal::subtract(wanted, seen.is_null() ? Decimal() : decode_decimal(seen.payload));
+          if (!difference) return invalid("value.range", field.name + " would leave the range of decimals");
+          if (!difference->is_zero()) put(field.id, CellOpKind::add, ValueType::decimal, encode_decimal(*difference));
+        }
+        break;
+      }
+      case FieldInput::Kind::elements: {
+        std::vector<std::pair<keys::ParsedElement, Element>> there;
+        if (record) {
+          BL_ASSIGN(there, view.elements(record->key(), field.id));
+        }
+        std::set<std::string> wanted;
+        for (const auto& e : f.elements) wanted.insert(e.payload);
+        std::set<std::string> held;
+        for (const auto& [key, element] : there) {
+          std::string payload(element.value().payload);
+          held.insert(payload);
+          if (!wanted.count(payload)) op.cells.push_back({field.id, CellOpKind::remove, {}, key.key});
+        }
+        if (wanted.size() > limits::kMaxElementsPerField) {
+          return invalid("value.too_many", field.name + " holds at most " + std::to_string(limits::kMaxElementsPerField) + " values");
+        }
+        for (const auto& w : wanted) {
+          if (!held.count(w)) put(field.id, CellOpKind::insert, field.element, w).key.index = element_index_++;
+        }
+        break;
+      }
+    }
+  }
+  for (uint16_t g : groups) add_group(entity, record, g, op, draft);
+  return {};
+}
+
+RemoveElementCommand::RemoveElementCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
+                                           RecordKey record, FieldId field, ElementKey key)
+    : schema_(std::move(schema)), principal_(principal), record_(record), field_(field), key_(key) {
+  author = principal.user;
+  credential = principal.credential;
+}
+
+Result<Draft> RemoveElementCommand::prepare(Workspace& view, RecordIdMaker&, int64_t) {
+  const Entity& entity = *schema_->entity(record_.entity);
+  BL_ASSIGN(auto found, view.find(record_));
+  if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record)) return not_found(entity);
+  if (!may_write(principal_, entity, *found.record)) return denied(entity);
+  BL_ASSIGN(auto element, view.element(record_, field_, key_));
+  if (!element) return fail(ErrorKind::not_found, "element.not_found", "this note does not exist any more");
+  Draft draft;
+  RecordOp& op = draft.ops.emplace_back();
+  op.kind = RecordOpKind::update;
+  op.record = record_;
+  op.cells.push_back({field_, CellOpKind::remove, {}, key_});
+  return draft;
+}
+
+}  // namespace branchline

@@ -1,0 +1,32 @@
+// $apply: grouping and aggregation in one pass.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "branch/crm/query.h"
+
+namespace branchline {
+
+struct Aggregate {
+  enum class Method { count, sum, min, max, average, count_distinct } method = Method::count;
+  Column column;  // not for count
+  std::string alias;
+};
+
+struct ApplyPlan {
+  const Entity* entity = nullptr;
+  Expression filter;
+  std::vector<Column> group_by;       // empty: one row over all
+  std::vector<Aggregate> aggregates;
+};
+
+struct ApplyRow {
+  std::vector<OwnedValue> groups;
+  std::vector<OwnedValue> values;
+};
+
+// Rows in order of their groups. `exhausted` beyond limits::kMaxGroups groups or a sum out of range.
+Result<std::vector<ApplyRow>> run_apply(const ReadContext& context, const ApplyPlan& plan);
+
+}  // namespace branchline

@@ -1,0 +1,79 @@
+// Runs seeds and sums up; see README.md.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+
+#include "common/base/probe.h"
+#include "tests/simulation/scenario.h"
+
+namespace {
+
+using namespace branchline;
+
+// Rare paths and faults that a run of many seeds must have reached.
+constexpr const char* kExpected[] = {
+    "fault: branch crash", "fault: master crash", "fault: partition", "fault: connection reset", "fault: slow line",
+    "fault: stalled line", "fault: clock jump", "fault: disk rolled back", "fault: crash before the answer",
+    "seen: rolled-back disk", "seen: snapshot", "replayed at the same office", "retried under the same key",
+    "fates: merged", "fates: overridden", "fates: rejected"};
+constexpr const char* kProbes[] = {
+    "apply.pending_redone", "apply.forecast_changed", "apply.forecast_put_back", "apply.original_forecast_put_back", "apply.forgotten_mutation",
+    "apply.clock_clamped", "ingest.duplicate_operation", "ingest.clock_clamped", "ingest.block_of_old_session",
+    "merge.latest_won", "merge.latest_lost", "merge.group_concurrent", "merge.revived_by_edit",
+    "merge.revived_by_child", "merge.delete_overridden", "merge.cycle"};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Seeded simulation of a master and four branches: faults, then agreement"};
+  uint64_t seeds = 20, first = 1;
+  sim::ScenarioOptions options;
+  std::string bug;
+  app.add_option("--seeds", seeds, "how many seeds to run")->capture_default_str();
+  app.add_option("--first", first, "the first seed")->capture_default_str();
+  app.add_option("--operations", options.operations, "operations per seed")->capture_default_str();
+  app.add_option("--faults", options.faults, "faults per seed")->capture_default_str();
+  app.add_option("--bug", bug, "plant a bug and demand that it is found")
+      ->check(CLI::IsMember({"dedupe-off", "cursor-outside-batch", "sync-off"}));
+  app.add_flag("--verbose", options.verbose, "tell what happens");
+  CLI11_PARSE(app, argc, argv);
+  if (bug == "dedupe-off") options.bug = sim::Bug::dedupe_off;
+  if (bug == "cursor-outside-batch") options.bug = sim::Bug::cursor_outside_batch;
+  if (bug == "sync-off") options.bug = sim::Bug::sync_off;
+
+  std::map<std::string, uint64_t> counts;
+  uint64_t failures = 0;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    sim::Outcome outcome = sim::run_scenario(seed, options);
+    for (const auto& [name, n] : outcome.counts) counts[name] += n;
+    if (outcome.failure.empty()) continue;
+    ++failures;
+    if (options.bug != sim::Bug::none) {
+      std::printf("found the planted bug %s with seed %llu (%llu of %llu): %s\n", bug.c_str(),
+                  static_cast<unsigned long long>(seed), static_cast<unsigned long long>(seed - first + 1),
+                  static_cast<unsigned long long>(seeds), outcome.failure.c_str());
+      return 0;
+    }
+    std::printf("seed %llu FAILED: %s\n  repeat it: simulation --first %llu --seeds 1 --verbose\n",
+                static_cast<unsigned long long>(seed), outcome.failure.c_str(), static_cast<unsigned long long>(seed));
+    if (failures >= 5) break;
+  }
+  if (options.bug != sim::Bug::none) {
+    std::printf("the planted bug %s was NOT found in %llu seeds\n", bug.c_str(), static_cast<unsigned long long>(seeds));
+    return 1;
+  }
+  std::printf("%llu seeds, %llu failed\n", static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(failures));
+  for (const auto& [name, n] : counts) std::printf("  %-50s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
+  auto probes = Probe::counts();
+  for (const auto& [name, n] : probes) std::printf("  probe %-44s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
+  bool missing = false;
+  if (seeds >= 100 && failures == 0) {
+    for (const char* name : kExpected) {
+      if (counts[name] == 0) std::printf("never happened: %s\n", name), missing = true;
+    }
+    for (const char* name : kProbes) {
+      if (probes[name] == 0) std::printf("never reached: %s\n", name), missing = true;
+    }
+  }
+  return failures > 0 || missing ? 1 : 0;
+}

@@ -1,0 +1,424 @@
+#include "tests/simulation/scenario.h"
+
+#include <algorithm>
+
+#include "branch/replica/audit.h"
+#include "common/base/check.h"
+#include "master/ingest/audit.h"
+#include "tests/simulation/workload.h"
+
+namespace branchline::sim {
+namespace {
+
+Topology make_topology() {
+  Topology t;
+  t.name = "simulation";
+  ServerSpec master;
+  master.name = "master";
+  master.kind = ServerKind::master;
+  t.servers.push_back(master);
+  for (const char* name : {"north", "east", "west"}) t.territories.push_back({name, ""});
+  auto branch = [&](const char* name, std::vector<std::string> held) {
+    ServerSpec s;
+    s.name = name;
+    s.upstream = "master";
+    s.territories = std::move(held);
+    t.servers.push_back(s);
+  };
+  branch("hq", {"north", "east", "west"});
+  branch("north", {"north"});
+  branch("east", {"east", "north"});
+  branch("west", {"west"});
+  return t;
+}
+
+class Scenario {
+ public:
+  Scenario(uint64_t seed, const ScenarioOptions& options)
+      : options_(options),
+        world_(seed),
+        schema_(Schema::built_in()),
+        topology_(make_topology()),
+        master_(world_, schema_, topology_, options.bug) {
+    world_.verbose = options.verbose;
+    for (const auto& s : topology_.servers) {
+      if (s.kind == ServerKind::master) continue;
+      branches_.push_back(std::make_unique<SimBranch>(world_, s.name, schema_, topology_.digest(), master_, options.bug));
+    }
+  }
+
+  Outcome run() {
+    master_.start();
+    std::vector<SimBranch*> all;
+    for (auto& b : branches_) all.push_back(b.get());
+    workload_ = std::make_unique<Workload>(world_, schema_, all);
+    workload_->set_up(master_);
+    for (auto& b : branches_) b->clock.offset_ms = world_.between(-2000, 2000);
+    // One office joins late, when there is something to get.
+    for (size_t i = 0; i + 1 < branches_.size(); ++i) branches_[i]->start();
+    world_.after(int64_t(options_.operations) * kMeanGap / 4, [b = branches_.back().get()] { b->start(); });
+    world_.run_until(300'000);
+
+    schedule_operations();
+    schedule_faults();
+    int64_t end = world_.now() + int64_t(options_.operations) * kMeanGap + 2'000'000;
+    while (world_.now() < end && !broken()) world_.run_until(world_.now() + 100'000);
+    if (!broken()) heal();
+    if (!broken()) settle();
+    if (!broken()) check();
+    Outcome out;
+    out.failure = failure_;
+    out.counts = world_.counts;
+    return out;
+  }
+
+ private:
+  static constexpr int64_t kMeanGap = 15'000;
+
+  bool broken() {
+    if (!failure_.empty()) return true;
+    failure_ = master_.failure;
+    for (auto& b : branches_) {
+      if (failure_.empty()) failure_ = b->failure;
+    }
+    return !failure_.empty();
+  }
+  void wrong(const std::string& what) {
+    if (failure_.empty()) failure_ = what;
+  }
+
+  void schedule_operations() {
+    int64_t at = 0;
+    for (uint64_t i = 0; i < options_.operations; ++i) {
+      at += world_.between(0, 2 * kMeanGap);
+      world_.after(at, [this] {
+        if (!broken()) workload_->step();
+      });
+    }
+  }
+
+  void fault(const char* name) {
+    ++world_.counts[std::string("fault: ") + name];
+    ++world_.counts["faults"];
+    world_.say(name);
+  }
+
+  void schedule_faults() {
+    int64_t span = int64_t(options_.operations) * kMeanGap;
+    for (uint64_t i = 0; i < options_.faults; ++i) {
+      world_.after(world_.between(0, span), [this] {
+        if (!broken()) one_fault();
+      });
+    }
+    // Two disks are copied on the way, to be rolled back to later.
+    for (int i = 0; i < 2; ++i) {
+      SimBranch* b = branches_[world_.random.below(branches_.size())].get();
+      int64_t copied = world_.between(0, span * 2 / 3);
+      world_.after(copied, [this, b] {
+        if (!b->ready()) return;
+        copies_[b] = {b->disk.durable(), world_.now()};
+      });
+      world_.after(copied + world_.between(200'000, span / 3), [this, b] { roll_back(b); });
+    }
+  }
+
+  void restart_later(SimBranch* b) {
+    world_.after(world_.between(10'000, 1'500'000), [this, b] {
+      if (!b->up() && !broken()) b->start();
+    });
+  }
+
+  void one_fault() {
+    SimBranch* b = branches_[world_.random.below(branches_.size())].get();
+    switch (world_.random.below(8)) {
+      case 0:
+      case 1:
+        if (!b->up()) return;
+        fault("branch crash");
+        b->crash();
+        return restart_later(b);
+      case 2:
+        if (!master_.up()) return;
+        fault("master crash");
+        master_.crash();
+        return world_.after(world_.between(10'000, 800'000), [this] {
+          if (!master_.up() && !broken()) master_.start();
+        });
+      case 3:
+        fault("partition");
+        b->partitioned = true;
+        if (b->session) b->disconnect();
+        return world_.after(world_.between(100'000, 4'000'000), [b] { b->partitioned = false; });
+      case 4:
+        fault("connection reset");
+        if (b->session) b->disconnect();
+        return;
+      case 5:
+        fault("slow line");
+        b->latency_us = world_.between(50'000, 700'000);
+        return world_.after(world_.between(500'000, 4'000'000), [b] { b->latency_us = 5'000; });
+      case 6:
+        fault("stalled line");
+        b->stalled = true;
+        return world_.after(world_.between(200'000, 9'000'000), [b] { b->stalled = false; });
+      case 7:
+        fault("clock jump");
+        b->clock.offset_ms += world_.chance(0.4) ? world_.between(300'000, 3'000'000) : world_.between(-200'000, 200'000);
+        return;
+    }
+  }
+
+  void roll_back(SimBranch* b) {
+    auto copy = copies_.find(b);
+    if (copy == copies_.end() || broken()) return;
+    fault("disk rolled back");
+    if (b->up()) b->crash();
+    b->disk.restore(copy->second.tables);
+    rolled_back_[b->name].push_back({copy->second.at, world_.now()});
+    copies_.erase(copy);
+    restart_later(b);
+  }
+
+  void heal() {
+    world_.say("healing");
+    if (!master_.up()) master_.start();
+    for (auto& b : branches_) {
+      b->partitioned = b->stalled = false;
+      b->latency_us = 5'000;
+      if (!b->up()) b->start();
+    }
+  }
+
+  void settle() {
+    int64_t deadline = world_.now() + 120'000'000;
+    while (world_.now() < deadline && !broken()) {
+      world_.run_until(world_.now() + 200'000);
+      if (!master_.up()) continue;
+      bool quiet = true;
+      for (auto& b : branches_) {
+        quiet = quiet && b->ready() && b->replica->state().ledger.pending == 0 &&
+                b->replica->state().cursor.csn == master_.ingest->state().head;
+      }
+      if (quiet) return;
+    }
+    if (broken()) return;
+    std::string who;
+    for (auto& b : branches_) {
+      if (!b->ready()) {
+        who += " " + b->name + " is not up;";
+        continue;
+      }
+      who += " " + b->name + " at csn " + std::to_string(b->replica->state().cursor.csn.value) + " with " +
+             std::to_string(b->replica->state().ledger.pending) + " pending, " +
+             std::string(b->session ? to_string(b->session->state()) : "no session") + ";";
+    }
+    wrong("no rest after two minutes: head " + std::to_string(master_.ingest->state().head.value) + who);
+  }
+
+  // --- What must hold -----------------------------------------------------------------------------------
+
+  void check() {
+    check_audits();
+    check_equal();
+    check_acknowledged();
+    check_notes();
+    check_counters();
+    check_canaries();
+  }
+
+  void check_audits() {
+    auto report = audit_line(master_.disk, *schema_);
+    if (!report) return wrong("audit of the master: " + report.error().message);
+    for (const auto& p : report->problems) wrong("audit of the master: " + p);
+    for (auto& b : branches_) {
+      auto r = audit_replica(b->disk, *schema_);
+      if (!r) return wrong("audit of " + b->name + ": " + r.error().message);
+      for (const auto& p : r->problems) wrong("audit of " + b->name + ": " + p);
+    }
+    for (const auto& [origin, ledger] : report->counted) {
+      world_.counts["fates: applied"] += ledger.applied;
+      world_.counts["fates: merged"] += ledger.merged;
+      world_.counts["fates: overridden"] += ledger.overridden;
+      world_.counts["fates: rejected"] += ledger.rejected;
+    }
+  }
+
+  // What a server says of its records, in a form that must be the same everywhere.
+  std::map<std::string, std::string> contents(const MemStore& disk, keys::Side side, const std::set<TerritoryId>& held) {
+    std::map<std::string, std::string> out;
+    std::set<std::string> kept;
+    std::string prefix(1, static_cast<char>(side));
+    for (auto c = scan_prefix(disk, Table::records, prefix); c->valid(); c->next()) {
+      auto key = keys::parse_record(c->key());
+      auto record = Record::decode(*key, std::string(c->value()));
+      BL_CHECK(record);
+      bool mine = held.count(record->territory()) > 0;
+      for (auto t : record->also_in()) mine = mine || held.count(t) > 0;
+      if (!mine) continue;
+      std::string text;
+      Writer w(text);
+      w.u8(static_cast<uint8_t>(record->state()));
+      w.varint(record->territory().value);
+      for (auto t : record->also_in()) w.varint(t.value);
+      put_mutation_id(w, record->state_version().id);
+      w.fixed64(record->state_version().hlc.value);
+      put_mutation_id(w, record->created_version().id);
+      for (const auto& cell : record->cells()) {
+        w.varint(cell.field.value);
+        put_mutation_id(w, record->version(cell).id);
+        w.fixed64(record->version(cell).hlc.value);
+        w.u8(static_cast<uint8_t>(cell.type));
+        w.blob(record->value(cell).payload);
+      }
+      std::string k(c->key().substr(1));
+      kept.insert(k);
+      out["r" + k] = text;
+    }
+    for (auto c = scan_prefix(disk, Table::elements, prefix); c->valid(); c->next()) {
+      std::string k(c->key().substr(1));
+      if (!kept.count(k.substr(0, 18))) continue;
+      auto e = decode_element(c->value());
+      BL_CHECK(e);
+      out["e" + k] = e->type_and_payload;
+    }
+    return out;
+  }
+
+  void check_equal() {
+    for (auto& b : branches_) {
+      const auto& state = b->replica->state();
+      std::set<TerritoryId> held(state.territories.begin(), state.territories.end());
+      held.insert(kReferenceTerritory);
+      auto mine = contents(b->disk, state.side, held);
+      auto truth = contents(master_.disk, 0, held);
+      std::set<TerritoryId> everything = held;
+      for (const auto& [name, t] : master_.ingest->directory().territories()) everything.insert(t);
+      if (contents(b->disk, state.side, everything).size() != mine.size()) wrong(b->name + " holds records of other territories");
+      for (const auto& [key, text] : truth) {
+        auto at = mine.find(key);
+        if (at == mine.end()) return wrong(b->name + " lacks " + hex(key));
+        if (at->second != text) return wrong(b->name + " differs from the master in " + hex(key));
+      }
+      if (mine.size() != truth.size()) wrong(b->name + " holds more than the master");
+    }
+  }
+
+  std::optional<Fate> fate_of(const MutationId& id) {
+    MutationId after = id;
+    after.seq = id.seq.next();
+    auto c = master_.disk.scan_back(Table::fates, keys::fate_prefix(stream_of(id)), keys::fate(after));
+    if (!c->valid()) return std::nullopt;
+    auto first = keys::parse_fate(c->key());
+    auto row = decode_fate_row(*first, c->value());
+    if (!row || id.seq.value >= first->seq.value + row->entry.count) return std::nullopt;
+    return row->entry.fate;
+  }
+
+  // Accepted at a disk that was later set back to before, and never shipped: physics (SEMANTICS 22).
+  bool excused(const Intention::Attempt& a) const {
+    auto at = rolled_back_.find(a.branch);
+    if (at == rolled_back_.end()) return false;
+    return std::any_of(at->second.begin(), at->second.end(),
+                       [&](const auto& r) { return a.at >= r.first && a.at <= r.second; });
+  }
+
+  void check_acknowledged() {
+    for (const auto& in : workload_->intentions()) {
+      for (const auto& a : in.acknowledged) {
+        if (fate_of(a.id)) continue;
+        if (excused(a)) {
+          ++world_.counts["lost with a rolled-back disk (excused)"];
+          continue;
+        }
+        wrong("acknowledged at " + a.branch + " and lost: seq " + std::to_string(a.id.seq.value) + " of " +
+              to_hex(a.id.incarnation.value));
+      }
+    }
+  }
+
+  void check_notes() {
+    std::map<std::string, uint64_t> seen;
+    for (auto c = scan_prefix(master_.disk, Table::elements, std::string(1, '\0')); c->valid(); c->next()) {
+      auto e = decode_element(c->value());
+      if (e->value().type != ValueType::row) continue;
+      for (const auto& f : decode_row(e->value().payload)) {
+        if (f.field == annotation_field::kText) ++seen[std::string(f.value.payload)];
+      }
+    }
+    for (const auto& in : workload_->intentions()) {
+      if (in.kind != Intention::Kind::note) continue;
+      uint64_t n = seen[in.note];
+      bool told = !in.acknowledged.empty() && fate_of(in.acknowledged[0].id) &&
+                  *fate_of(in.acknowledged[0].id) != Fate::rejected;
+      if (n > 1) wrong("a note stands " + std::to_string(n) + " times");
+      if (told && n != 1) wrong("an acknowledged note is missing");
+    }
+  }
+
+  void check_counters() {
+    std::map<RecordKey, int64_t> expected;
+    for (const auto& in : workload_->intentions()) {
+      if (in.kind != Intention::Kind::add) continue;
+      bool done = master_.disk.get(Table::keys, keys::operation_key(in.author, in.key))->has_value();
+      if (done) expected[in.record] += in.amount;
+      bool lost = !done && std::any_of(in.acknowledged.begin(), in.acknowledged.end(), [&](const auto& a) {
+        return !excused(a) && fate_of(a.id) != Fate::rejected;
+      });
+      if (lost) wrong("an acknowledged addition was not done");
+    }
+    FieldId points = schema_->entity(entity_id::kAccount)->field("loyaltypoints")->id;
+    for (const auto& key : workload_->counters()) {
+      auto flat = master_.disk.get(Table::records, keys::record(0, key));
+      if (!*flat) continue;  // its creation died with a rolled-back disk
+      auto record = Record::decode(key, **flat);
+      Value v = record->value(points);
+      int64_t value = v.is_null() ? 0 : decode_integer(v.payload);
+      if (value != expected[key]) {
+        wrong("counter: " + std::to_string(value) + " where the operations sum up to " + std::to_string(expected[key]));
+      }
+    }
+  }
+
+  void check_canaries() {
+    for (auto& b : branches_) {
+      const auto& held = b->replica->state().territories;
+      for (const auto& [name, t] : master_.ingest->directory().territories()) {
+        if (std::find(held.begin(), held.end(), t) != held.end()) continue;
+        std::string canary = "canary-" + std::to_string(t.value) + "-";
+        for (const auto& table : b->disk.tables()) {
+          for (const auto& [key, value] : table) {
+            if (value.find(canary) != std::string::npos || key.find(canary) != std::string::npos) {
+              return wrong(b->name + " holds a value of territory " + name);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  struct DiskCopy {
+    MemStore::Tables tables;
+    int64_t at;
+  };
+  ScenarioOptions options_;
+  World world_;
+  std::shared_ptr<const Schema> schema_;
+  Topology topology_;
+  SimMaster master_;
+  std::vector<std::unique_ptr<SimBranch>> branches_;
+  std::unique_ptr<Workload> workload_;
+  std::map<SimBranch*, DiskCopy> copies_;
+  std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
+  std::string failure_;
+};
+
+}  // namespace
+
+Outcome run_scenario(uint64_t seed, const ScenarioOptions& options) {
+  Scenario scenario(seed, options);
+  Outcome out = scenario.run();
+  out.seed = seed;
+  return out;
+}
+
+}  // namespace branchline::sim

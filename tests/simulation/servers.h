@@ -1,0 +1,115 @@
+// The servers of the simulation: the product's cores, driven by events instead of sockets and threads.
+#pragma once
+
+#include <optional>
+#include <set>
+
+#include "branch/replica/replica.h"
+#include "common/config/topology.h"
+#include "master/feed/feed.h"
+#include "master/ingest/ingest.h"
+#include "replication/session/branch_session.h"
+#include "replication/session/master_session.h"
+#include "tests/simulation/planted_bugs.h"
+#include "tests/simulation/world.h"
+
+namespace branchline::sim {
+
+inline constexpr int64_t kTick = 20'000;
+
+class SimMaster {
+ public:
+  SimMaster(World& world, std::shared_ptr<const Schema> schema, const Topology& topology, Bug bug);
+
+  void start();
+  void crash();
+  bool up() const { return ingest != nullptr; }
+  // A connection whose other end is `peer`.
+  void accept(std::shared_ptr<Line> line, const std::string& peer);
+  // A commit of its own (users, tokens).
+  void commit(std::vector<RecordOp> ops, const std::string& key);
+
+  MemStore disk;
+  SimClock clock;
+  std::unique_ptr<Ingest> ingest;
+  std::unique_ptr<LineFeed> feed;
+  std::string failure;  // an invariant broke inside
+
+ private:
+  struct Connection {
+    std::shared_ptr<Line> line;
+    std::unique_ptr<MasterSession> session;
+    FrameDecoder decoder;
+    std::unique_ptr<SnapshotSource> snapshot;
+    std::vector<PendingRange> pending;
+    uint64_t id = 0;
+  };
+  using Handle = std::shared_ptr<Connection>;
+  void perform(const Handle& c, MasterEffects effects);
+  void received(const Handle& c, const std::string& bytes);
+  void run_ingest();
+  void publish(const IngestResult& result);
+  void tick();
+  void fail(const std::string& what);
+
+  World& world_;
+  std::shared_ptr<const Schema> schema_;
+  const Topology& topology_;
+  LyingStore store_;
+  std::vector<Handle> connections_;
+  std::deque<std::pair<Handle, std::string>> queue_;
+  bool ingest_scheduled_ = false;
+  uint64_t epoch_ = 0;  // events of an earlier life are ignored
+};
+
+class SimBranch {
+ public:
+  SimBranch(World& world, std::string name, std::shared_ptr<const Schema> schema, const std::string& topology_digest,
+            SimMaster& master, Bug bug);
+
+  void start();
+  // What was not synced is lost but for a random prefix.
+  void crash();
+  bool up() const { return replica != nullptr; }
+  bool ready() const { return up() && replica->state().joined(); }
+  // Drops the connection; a new one is tried later.
+  void disconnect();
+  bool following() const { return session && session->state() == LinkState::following; }
+
+  // Accepts as the servers do: batch synced, then the answer. Nothing if the server is down or dies meanwhile.
+  std::optional<Result<Accepted>> write(Command& command);
+
+  MemStore disk;
+  SimClock clock;
+  std::unique_ptr<Replica> replica;
+  std::unique_ptr<BranchSession> session;
+  const std::string name;
+  bool partitioned = false;
+  bool stalled = false;
+  int64_t latency_us = 5'000;
+  std::string failure;
+
+ private:
+  void connect();
+  void perform(BranchEffects effects);
+  void received(const std::string& bytes);
+  void closed();
+  void tick();
+  void fail(const std::string& what);
+  Result<void> put(const Batch& batch, Sync sync);
+
+  World& world_;
+  std::shared_ptr<const Schema> schema_;
+  std::string topology_digest_;
+  SimMaster& master_;
+  LyingStore store_;
+  std::shared_ptr<Line> line_;
+  FrameDecoder decoder_;
+  std::unique_ptr<ReplicaOutbox> outbox_;
+  uint64_t epoch_ = 0;
+  uint64_t connection_ = 0;
+  bool reseed_ = false;
+  uint64_t chunks_installed_ = 0;
+};
+
+}  // namespace branchline::sim
