@@ -30,6 +30,12 @@ inline constexpr size_t kUplinkWindowBytes = 512 * 1024;
 inline constexpr size_t kFeedWindowBytes = 512 * 1024;
 inline constexpr size_t kSnapshotWindowBytes = 1024 * 1024;
 
+// Connections of the link.
+inline constexpr size_t kMaxLinkQueueBytes = 8 * 1024 * 1024;  // frames that wait to be sent
+inline constexpr size_t kLinkWriteBytes = 64 * 1024;           // gathered into one write
+inline constexpr int kLinkSendBufferBytes = 256 * 1024;        // the kernel's: what cannot be counted or dropped
+inline constexpr size_t kMaxHandshakes = 64;                   // at a time
+
 // Local commit groups.
 inline constexpr size_t kMaxGroupMutations = 256;
 inline constexpr size_t kMaxGroupBytes = 4 * 1024 * 1024;
@@ -61,6 +67,7 @@ static_assert(kMaxMutationBytes >= 2 * kMaxValueBytes);
 static_assert(kMaxBlockBytes >= kMaxMutationBytes + kTargetBlockBytes);
 static_assert(kMaxFrameBytes >= kMaxBlockBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
+static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
 static_assert(kMaxGroupBytes >= kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
 static_assert(kMaxTopologyText <= kMaxValueBytes);

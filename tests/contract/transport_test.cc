@@ -1,0 +1,717 @@
+// The contract of Link, over loopback with real TLS. Everything of ours runs on the test's thread;
+// foreign peers that need blocking sockets run on a thread beside it.
+#include <openssl/err.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <catch2/catch.hpp>
+#include <thread>
+
+#include "common/tls/authority.h"
+#include "common/tls/openssl.h"
+#include "common/tls/pem.h"
+#include "replication/transport/tls_transport.h"
+#include "tests/support/fixed_clock.h"
+#include "tests/support/temp_folder.h"
+
+using namespace branchline;
+using boost::asio::awaitable;
+using boost::asio::ip::tcp;
+using Catch::Matchers::Contains;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kDay = 86'400;
+const tcp::endpoint kAnyPort(boost::asio::ip::address_v4::loopback(), 0);
+
+using LinkResult = Result<std::unique_ptr<Link>>;
+using Frames = Result<std::vector<Frame>>;
+
+// Made once: keys cost time.
+struct Identities {
+  TempFolder folder;
+  SystemClock clock;
+  std::shared_ptr<const LinkContext> master, hamburg;
+
+  Identities() {
+    BL_CHECK(create_authority(folder / "ca", clock));
+    BL_CHECK(create_authority(folder / "other-ca", clock));
+    master = make("master");
+    hamburg = make("hamburg");
+  }
+  std::shared_ptr<const LinkContext> make(const std::string& server, const std::string& ca = "ca") {
+    BL_CHECK(issue_server(folder / ca, server, folder / server, clock,
+                          {.overwrite = Overwrite::replace}));
+    return *load_link_context(folder / server, clock);
+  }
+  // Of our authority, and no longer valid: issued and loaded under a clock of the past.
+  std::shared_ptr<const LinkContext> expired(const std::string& server) {
+    FixedClock then(clock.wall_ms() - 3 * kDay * 1000);
+    BL_CHECK(create_authority(folder / "ca-then", then, {.overwrite = Overwrite::replace}));
+    BL_CHECK(issue_server(folder / "ca-then", server, folder / server, then,
+                          {.validity_days = 1, .overwrite = Overwrite::replace}));
+    return *load_link_context(folder / server, then);
+  }
+  // Shows the certificate in `server`, trusts the authority in `ca`: what no honest server does.
+  std::shared_ptr<const LinkContext> mixed(const std::string& server, const std::string& ca) {
+    SslCtxPtr context(SSL_CTX_new(TLS_method()));
+    BL_CHECK(SSL_CTX_use_certificate_file(context.get(), (folder / server / "server.pem").c_str(),
+                                          SSL_FILETYPE_PEM) == 1);
+    BL_CHECK(SSL_CTX_use_PrivateKey_file(context.get(), (folder / server / "server.key").c_str(),
+                                         SSL_FILETYPE_PEM) == 1);
+    BL_CHECK(SSL_CTX_load_verify_locations(context.get(), (folder / ca / "ca.pem").c_str(),
+                                           nullptr) == 1);
+    return std::make_shared<const LinkContext>(context.release(),
+                                               CertificateInfo{.server = server});
+  }
+};
+
+Identities& ids() {
+  static Identities identities;
+  return identities;
+}
+
+struct World {
+  boost::asio::io_context io{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{io.get_executor()};
+  std::unique_ptr<TlsAcceptor> acceptor;
+
+  explicit World(AcceptorOptions options = {},
+                 std::shared_ptr<const LinkContext> context = ids().master) {
+    auto listening = TlsAcceptor::listen(io, kAnyPort, std::move(context), options);
+    REQUIRE(listening);
+    acceptor = std::move(*listening);
+  }
+  ~World() {
+    acceptor.reset();
+    io.restart();
+    io.poll();  // what was closed finishes
+  }
+
+  // Runs the loop until `condition`; a bound for a broken build, not a wait.
+  void until(const std::function<bool()>& condition) {
+    auto limit = steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      if (io.run_one_until(limit) == 0) FAIL("nothing happened within a minute");
+    }
+  }
+  template <typename T>
+  T wait(awaitable<T> task) {
+    std::optional<T> out;
+    start(std::move(task), [&](T value) { out.emplace(std::move(value)); });
+    until([&] { return out.has_value(); });
+    return std::move(*out);
+  }
+  void wait(awaitable<void> task) {
+    bool done = false;
+    boost::asio::co_spawn(io, std::move(task), [&](const std::exception_ptr& e) {
+      if (e) std::rethrow_exception(e);
+      done = true;
+    });
+    until([&] { return done; });
+  }
+  template <typename T>
+  void start(awaitable<T> task, std::type_identity_t<std::function<void(T)>> then) {
+    boost::asio::co_spawn(io, std::move(task),
+                          [then = std::move(then)](const std::exception_ptr& e, T value) {
+                            if (e) std::rethrow_exception(e);
+                            then(std::move(value));
+                          });
+  }
+  // Runs `peer` on a thread beside the loop, and the loop until it has ended.
+  void beside(std::function<void()> peer) {
+    bool ended = false;
+    std::thread thread([&] {
+      peer();
+      boost::asio::post(io, [&] { ended = true; });
+    });
+    until([&] { return ended; });
+    thread.join();
+  }
+
+  tcp::endpoint endpoint() const {
+    return {boost::asio::ip::address_v4::loopback(), acceptor->port()};
+  }
+  LinkResult dial(std::shared_ptr<const LinkContext> context = ids().hamburg,
+                  const std::string& expected = "master", LinkOptions options = {}) {
+    return wait(tls_dial(io, endpoint(), std::move(context), expected, options));
+  }
+  tcp::socket plain() {
+    tcp::socket socket(io);
+    socket.connect(endpoint());
+    return socket;
+  }
+};
+
+struct Ends {
+  std::unique_ptr<Link> branch, master;
+};
+
+Ends connect(World& world, LinkOptions options = {}) {
+  LinkResult dialled = world.dial(ids().hamburg, "master", options);
+  REQUIRE(dialled);
+  LinkResult accepted = world.wait(world.acceptor->accept());
+  REQUIRE(accepted);
+  return {std::move(*dialled), std::move(*accepted)};
+}
+
+std::string payload(size_t size, char seed) {
+  std::string out(size, seed);
+  for (size_t i = 0; i < size; i += 1021) out[i] = static_cast<char>(i ^ static_cast<size_t>(seed));
+  return out;
+}
+
+// Reads until there are `count` frames.
+std::vector<Frame> read_frames(World& world, Link& link, size_t count) {
+  std::vector<Frame> out;
+  while (out.size() < count) {
+    Frames frames = world.wait(link.read());
+    REQUIRE(frames);
+    REQUIRE_FALSE(frames->empty());
+    for (Frame& frame : *frames) out.push_back(std::move(frame));
+  }
+  return out;
+}
+
+// How the link ends for a reader, after whatever frames there are.
+Error read_end(World& world, Link& link) {
+  for (;;) {
+    Frames frames = world.wait(link.read());
+    if (!frames) return frames.error();
+  }
+}
+
+// A peer that speaks TLS by OpenSSL alone, blocking, on the calling thread.
+class RawPeer {
+ public:
+  RawPeer(const tcp::endpoint& endpoint, SSL_CTX* context) {
+    fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    BL_CHECK(::connect(fd_, endpoint.data(), static_cast<socklen_t>(endpoint.size())) == 0);
+    ssl_.reset(SSL_new(context));
+    SSL_set_fd(ssl_.get(), fd_);
+  }
+  ~RawPeer() { ::close(fd_); }
+  bool connect() { return SSL_connect(ssl_.get()) == 1; }
+  bool write(const std::string& bytes) {
+    return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
+  }
+  // The reason for which reading ends.
+  std::string read_end() {
+    char buffer[4096];
+    int size = 0;
+    do {
+      ERR_clear_error();
+      size = SSL_read(ssl_.get(), buffer, sizeof buffer);
+    } while (size > 0);
+    return SSL_get_error(ssl_.get(), size) == SSL_ERROR_ZERO_RETURN ? "goodbye"
+                                                                    : take_openssl_errors();
+  }
+
+ private:
+  int fd_;
+  SslPtr ssl_;
+};
+
+}  // namespace
+
+TEST_CASE("frames go both ways, up to the largest") {
+  World world;
+  Ends ends = connect(world);
+  CHECK(ends.branch->peer() == "master");
+  CHECK(ends.master->peer() == "hamburg");
+
+  std::vector<size_t> sizes{
+      0, 1, 100, 16 * 1024, 64 * 1024, 64 * 1024 - 6, 300'000, limits::kMaxFrameBytes - 1};
+  uint64_t bytes = 0;
+  for (auto [from, to] :
+       {std::pair(ends.branch.get(), ends.master.get()), {ends.master.get(), ends.branch.get()}}) {
+    bytes = 0;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      std::string frame =
+          encode_frame(FrameType::feed, payload(sizes[i], static_cast<char>('a' + i)));
+      bytes += frame.size();
+      REQUIRE(from->send(std::move(frame)));
+    }
+    CHECK(from->queued_bytes() == bytes);
+    std::vector<Frame> frames = read_frames(world, *to, sizes.size());
+    REQUIRE(frames.size() == sizes.size());
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      CHECK(frames[i].type == FrameType::feed);
+      CHECK((frames[i].payload == payload(sizes[i], static_cast<char>('a' + i))));
+    }
+    world.until([&, link = from] { return link->queued_bytes() == 0; });
+  }
+  LinkCounters branch = ends.branch->counters(), master = ends.master->counters();
+  CHECK(branch.frames_out == sizes.size());
+  CHECK(master.frames_in == sizes.size());
+  CHECK(branch.payload_bytes_out == bytes);
+  CHECK(master.payload_bytes_in == bytes);
+  CHECK(branch.bytes_out == master.bytes_in);
+  CHECK(branch.bytes_in == master.bytes_out);
+  CHECK(branch.bytes_out > bytes);
+  CHECK(branch.bytes_out < bytes + bytes / 100 + 4096);
+}
+
+TEST_CASE("what is sent in one turn shares records") {
+  World world;
+  Ends ends = connect(world);
+  uint64_t before = ends.branch->counters().bytes_out;
+  uint64_t bytes = 0;
+  for (int i = 0; i < 1000; ++i) {
+    std::string frame = encode_frame(FrameType::ack, "0123456789");
+    bytes += frame.size();
+    REQUIRE(ends.branch->send(std::move(frame)));
+  }
+  read_frames(world, *ends.master, 1000);
+  // 12 kB are one record of 22 bytes more; a record for each frame would be 22 kB more.
+  CHECK(ends.branch->counters().bytes_out - before == bytes + 22);
+}
+
+TEST_CASE("a frame that is too large ends the link") {
+  World world;
+  SECTION("it is not sent") {
+    Ends ends = connect(world);
+    auto sent = ends.branch->send(std::string(limits::kMaxFrameBytes + 5, 'x'));
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error().code == "frame.too_large");
+    CHECK(ends.branch->send(encode_frame(FrameType::ack, "")));
+  }
+  SECTION("it is not taken, however large it says it is") {
+    for (const std::string& header :
+         {std::string("\x81\x80\x80\x02\x07", 5), std::string(11, '\xFF')}) {
+      std::string reason;
+      std::thread peer([&] {
+        RawPeer raw(world.endpoint(), ids().hamburg->native());
+        BL_CHECK(raw.connect() && raw.write(encode_frame(FrameType::ack, "good") + header));
+        reason = raw.read_end();
+      });
+      LinkResult link = world.wait(world.acceptor->accept());
+      REQUIRE(link);
+      std::vector<Frame> first = read_frames(world, **link, 1);
+      CHECK(first[0].payload == "good");  // what came before it counts
+      Error end = read_end(world, **link);
+      CHECK(end.kind == ErrorKind::invalid);
+      CHECK(end.code == "frame.too_large");
+      auto sent = (*link)->send(encode_frame(FrameType::ack, ""));
+      REQUIRE_FALSE(sent);
+      CHECK(sent.error().code == "frame.too_large");
+      world.wait((*link)->closed());
+      peer.join();
+      CHECK(reason == "goodbye");
+    }
+  }
+  SECTION("nor one of a type that nobody knows") {
+    Ends ends = connect(world);
+    REQUIRE(ends.branch->send(std::string("\x01\x63", 2)));
+    CHECK(read_end(world, *ends.master).code == "frame.unknown");
+    CHECK(read_end(world, *ends.branch).code == "link.ended");
+  }
+}
+
+TEST_CASE("who is no server of ours is refused, told why, and counted; others get in") {
+  World world;
+  auto refused = [&] { return world.acceptor->counters().refused; };
+  SECTION("plain text") {
+    tcp::socket socket = world.plain();
+    boost::asio::write(socket,
+                       boost::asio::buffer(std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n")));
+    world.until([&] { return refused() == 1; });
+    // The server hangs up on its own.
+    world.until([&] { return world.acceptor->handshakes() == 0; });
+  }
+  SECTION("silence, then hanging up") {
+    {
+      tcp::socket socket = world.plain();
+    }
+    world.until([&] { return refused() == 1; });
+  }
+  SECTION("no certificate") {
+    std::string reason;
+    world.beside([&] {
+      SslCtxPtr nobody(SSL_CTX_new(TLS_method()));
+      RawPeer raw(world.endpoint(), nobody.get());
+      BL_CHECK(raw.connect());  // TLS 1.3: the client is done before the server has looked
+      reason = raw.read_end();
+    });
+    CHECK_THAT(reason, Contains("certificate required"));
+    CHECK(refused() == 1);
+  }
+  SECTION("TLS 1.2") {
+    bool connected = true;
+    std::string reason;
+    world.beside([&] {
+      SslCtxPtr old(SSL_CTX_new(TLS_method()));
+      SSL_CTX_use_certificate_file(old.get(), (ids().folder / "hamburg" / "server.pem").c_str(),
+                                   SSL_FILETYPE_PEM);
+      SSL_CTX_use_PrivateKey_file(old.get(), (ids().folder / "hamburg" / "server.key").c_str(),
+                                  SSL_FILETYPE_PEM);
+      SSL_CTX_set_max_proto_version(old.get(), TLS1_2_VERSION);
+      RawPeer raw(world.endpoint(), old.get());
+      connected = raw.connect();
+      reason = take_openssl_errors();
+    });
+    CHECK_FALSE(connected);
+    CHECK_THAT(reason, Contains("protocol version"));
+    CHECK(refused() == 1);
+  }
+  SECTION("a certificate of another authority") {
+    ids().make("stranger", "other-ca");
+    LinkResult link = world.dial(ids().mixed("stranger", "ca"));
+    REQUIRE(link);
+    Error end = read_end(world, **link);
+    CHECK(end.code == "tls.refused");
+    CHECK_THAT(end.message, Contains("unknown ca"));
+    world.until([&] { return refused() == 1; });
+    // The reason arrives also if the dialler has frames in its queue meanwhile.
+    link = world.dial(ids().mixed("stranger", "ca"));
+    REQUIRE(link);
+    for (int i = 0; i < 20; ++i)
+      CHECK((*link)->send(encode_frame(FrameType::feed, payload(100'000, 'x'))));
+    CHECK(read_end(world, **link).code == "tls.refused");
+  }
+  SECTION("an expired certificate") {
+    auto expired = ids().expired("old");
+    // The server trusts that authority, so that the date alone decides.
+    fs::copy(ids().folder / "old" / "ca.pem", ids().folder / "master" / "ca.pem",
+             fs::copy_options::overwrite_existing);
+    World trusting({}, ids().mixed("master", "master"));
+    fs::copy(ids().folder / "ca" / "ca.pem", ids().folder / "master" / "ca.pem",
+             fs::copy_options::overwrite_existing);
+    LinkResult link = trusting.dial(ids().mixed("old", "ca"));
+    REQUIRE(link);
+    Error end = read_end(trusting, **link);
+    CHECK(end.code == "tls.refused");
+    CHECK_THAT(end.message, Contains("expired"));
+    trusting.until([&] { return trusting.acceptor->counters().refused == 1; });
+    return;
+  }
+  LinkResult good = world.dial();
+  REQUIRE(good);
+  CHECK(world.wait(world.acceptor->accept()));
+  CHECK(world.acceptor->counters().accepted == 1);
+}
+
+TEST_CASE("a dialler refuses a server that is not the one") {
+  SECTION("of another name") {
+    World world;
+    LinkResult link = world.dial(ids().hamburg, "munich");
+    REQUIRE_FALSE(link);
+    CHECK(link.error().kind == ErrorKind::denied);
+    CHECK(link.error().code == "tls.wrong_name");
+    CHECK_THAT(link.error().message,
+               Contains("127.0.0.1:") && Contains("'master'") && Contains("'munich'"));
+    world.until([&] { return world.acceptor->counters().refused == 1; });
+    CHECK(world.acceptor->counters().accepted == 0);
+  }
+  SECTION("of another authority") {
+    World world({}, ids().make("stranger", "other-ca"));
+    LinkResult link = world.dial(ids().hamburg, "stranger");
+    REQUIRE_FALSE(link);
+    CHECK(link.error().code == "tls.other_authority");
+  }
+  SECTION("expired") {
+    World world({}, ids().expired("old"));
+    LinkResult link = world.dial(ids().mixed("hamburg", "old"), "old");
+    REQUIRE_FALSE(link);
+    CHECK(link.error().code == "tls.expired");
+    CHECK_THAT(link.error().message, Contains("branchline ca issue"));
+  }
+}
+
+TEST_CASE("dialling ends: nobody there, no answer, a stop") {
+  World world;
+  boost::asio::io_context other;
+  tcp::acceptor silent(other, kAnyPort);  // the kernel accepts, nobody answers
+  LinkOptions quick{.handshake = milliseconds(200)};
+  auto dial = [&](std::stop_token stop = {}) {
+    return tls_dial(world.io, silent.local_endpoint(), ids().hamburg, "master", quick, stop);
+  };
+  SECTION("no answer") {
+    LinkResult link = world.wait(dial());
+    REQUIRE_FALSE(link);
+    CHECK(link.error().kind == ErrorKind::unavailable);
+    CHECK(link.error().code == "link.timeout");
+  }
+  SECTION("nobody there") {
+    tcp::endpoint gone = silent.local_endpoint();
+    silent.close();
+    LinkResult link = world.wait(tls_dial(world.io, gone, ids().hamburg, "master", quick));
+    REQUIRE_FALSE(link);
+    CHECK(link.error().code == "link.unreachable");
+  }
+  SECTION("a stop, before and during") {
+    quick.handshake = std::chrono::minutes(10);
+    std::stop_source stop;
+    std::optional<LinkResult> out;
+    world.start(dial(stop.get_token()), [&](LinkResult r) { out = std::move(r); });
+    world.io.poll();
+    tcp::socket there = silent.accept();  // connected: it is shaking hands
+    boost::asio::post(world.io, [&] { stop.request_stop(); });
+    world.until([&] { return out.has_value(); });
+    REQUIRE_FALSE(*out);
+    CHECK(out->error().code == "link.closed");
+    LinkResult again = world.wait(dial(stop.get_token()));
+    REQUIRE_FALSE(again);
+    CHECK(again.error().kind == ErrorKind::shutdown);
+  }
+  SECTION("by the name of the host") {
+    LinkResult link = world.wait(tls_dial(world.io, std::string("localhost"),
+                                          world.acceptor->port(), ids().hamburg, "master"));
+    CHECK(link);
+    link = world.wait(
+        tls_dial(world.io, std::string("no-such-host.invalid"), 1, ids().hamburg, "master"));
+    REQUIRE_FALSE(link);
+    CHECK(link.error().code == "link.unknown_host");
+  }
+}
+
+TEST_CASE("a peer that stops reading fills a bounded queue, and nothing else") {
+  World world;
+  LinkOptions options{.max_queued_bytes = limits::kMaxFrameBytes + 1'000'000};
+  Ends ends = connect(world, options);
+  // Past all that the kernel holds between the two.
+  size_t sent = 0;
+  std::optional<Error> full;
+  while (!full && sent < 1000) {
+    auto taken = ends.branch->send(
+        encode_frame(FrameType::feed, payload(256 * 1024, static_cast<char>(sent))));
+    if (taken) {
+      ++sent;
+    } else {
+      full = taken.error();
+    }
+    world.io.poll();
+  }
+  REQUIRE(full);
+  CHECK(full->kind == ErrorKind::exhausted);
+  CHECK(full->code == "link.queue_full");
+  CHECK_THAT(full->message, Contains("'master'"));
+  CHECK(ends.branch->queued_bytes() <= options.max_queued_bytes);
+  CHECK(ends.branch->queued_bytes() > options.max_queued_bytes - 257 * 1024);
+  CHECK(ends.master->counters().payload_bytes_in == 0);  // nobody asked
+  // The frame refused is lost, those taken are not, and the link goes on.
+  std::vector<Frame> frames = read_frames(world, *ends.master, sent);
+  for (size_t i = 0; i < sent; ++i)
+    REQUIRE((frames[i].payload == payload(256 * 1024, static_cast<char>(i))));
+  world.until([&] { return ends.branch->queued_bytes() == 0; });
+  CHECK(ends.branch->send(encode_frame(FrameType::ack, "")));
+}
+
+TEST_CASE("a peer whose window stays shut is given up by the kernel") {
+  World world;
+  LinkOptions options{.unacknowledged = milliseconds(300)};
+  Ends ends = connect(world, options);
+  while (ends.branch->send(encode_frame(FrameType::feed, payload(256 * 1024, 'x'))))
+    world.io.poll();
+  CHECK(read_end(world, *ends.branch).code == "link.broken");
+  CHECK(ends.branch->queued_bytes() == 0);
+}
+
+TEST_CASE("an orderly close delivers what is queued") {
+  World world;
+  Ends ends = connect(world);
+  std::string large = payload(limits::kMaxFrameBytes - 1, 'l');
+  SECTION("from one end") {
+    REQUIRE(ends.master->send(encode_frame(FrameType::feed, large)));
+    REQUIRE(ends.master->send(encode_frame(FrameType::refused, "bye")));
+    ends.master->close();
+    ends.master->close();
+    auto late = ends.master->send(encode_frame(FrameType::ack, ""));
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == "link.closed");
+    SECTION("also when the link's owner has let go of it") { ends.master.reset(); }
+    std::vector<Frame> frames = read_frames(world, *ends.branch, 2);
+    CHECK((frames[0].payload == large));
+    CHECK(frames[1].payload == "bye");
+    Error end = read_end(world, *ends.branch);
+    CHECK(end.kind == ErrorKind::unavailable);
+    CHECK(end.code == "link.ended");
+    world.wait(ends.branch->closed());
+    if (ends.master) world.wait(ends.master->closed());
+    CHECK(read_end(world, *ends.branch).code == "link.ended");  // and so it stays
+  }
+  SECTION("from both ends at once, and nothing hangs") {
+    REQUIRE(ends.master->send(encode_frame(FrameType::feed, large)));
+    REQUIRE(ends.branch->send(encode_frame(FrameType::feed, large)));
+    ends.master->close();
+    ends.branch->close();
+    auto start = steady_clock::now();
+    world.wait(ends.branch->closed());
+    world.wait(ends.master->closed());
+    CHECK(steady_clock::now() - start < LinkOptions().linger);
+    CHECK(ends.branch->queued_bytes() == 0);
+  }
+  SECTION("a read under way returns at once") {
+    std::optional<Frames> end;
+    world.start(ends.branch->read(), [&](Frames r) { end = std::move(r); });
+    world.io.poll();
+    REQUIRE_FALSE(end);
+    ends.branch->close();
+    world.io.poll();
+    REQUIRE(end);
+    REQUIRE_FALSE(*end);
+    CHECK(end->error().code == "link.closed");
+    CHECK(end->error().kind == ErrorKind::shutdown);
+  }
+}
+
+TEST_CASE("a close does not wait for ever for a peer that does not read") {
+  World world;
+  Ends ends = connect(world, {.linger = milliseconds(100)});
+  while (ends.branch->send(encode_frame(FrameType::feed, payload(256 * 1024, 'x'))))
+    world.io.poll();
+  ends.branch->close();
+  world.wait(ends.branch->closed());
+  CHECK(read_end(world, *ends.branch).code == "link.closed");
+}
+
+TEST_CASE("an abrupt end is told from an orderly one") {
+  World world;
+  Ends ends = connect(world);
+  REQUIRE(ends.master->send(encode_frame(FrameType::ack, "arrives")));
+  world.until([&] { return ends.master->queued_bytes() == 0; });
+  ends.master.reset();
+  std::vector<Frame> frames = read_frames(world, *ends.branch, 1);
+  CHECK(frames[0].payload == "arrives");
+  Error end = read_end(world, *ends.branch);
+  CHECK(end.kind == ErrorKind::unavailable);
+  CHECK(end.code == "link.broken");
+  auto sent = ends.branch->send(encode_frame(FrameType::ack, ""));
+  REQUIRE_FALSE(sent);
+  CHECK(sent.error().code == "link.broken");
+  world.wait(ends.branch->closed());
+}
+
+TEST_CASE("a link may go while somebody reads it") {
+  World world;
+  Ends ends = connect(world);
+  std::optional<Frames> end;
+  world.start(ends.branch->read(), [&](Frames r) { end = std::move(r); });
+  world.io.poll();
+  ends.branch.reset();
+  world.until([&] { return end.has_value(); });
+  CHECK_FALSE(*end);
+  CHECK(read_end(world, *ends.master).code == "link.broken");
+}
+
+TEST_CASE("a hundred servers shake hands at once") {
+  for (size_t places : {size_t{64}, size_t{4}}) {
+    World world({.max_handshakes = places});
+    std::vector<std::unique_ptr<Link>> dialled, accepted;
+    size_t most = 0;
+    for (int i = 0; i < 100; ++i) {
+      world.start(tls_dial(world.io, world.endpoint(), ids().hamburg, "master"),
+                  [&](LinkResult link) {
+                    REQUIRE(link);
+                    dialled.push_back(std::move(*link));
+                  });
+    }
+    auto accept_all = [&]() -> awaitable<void> {
+      while (accepted.size() < 100) {
+        LinkResult link = co_await world.acceptor->accept();
+        BL_CHECK(link.has_value());
+        most = std::max(most, world.acceptor->handshakes());
+        accepted.push_back(std::move(*link));
+      }
+    };
+    world.wait(accept_all());
+    world.until([&] { return dialled.size() == 100; });
+    CHECK(world.acceptor->counters().accepted == 100);
+    CHECK(world.acceptor->counters().refused + world.acceptor->counters().timed_out == 0);
+    CHECK(most <= places);
+    CHECK(most > 1);  // they do run beside each other
+  }
+}
+
+TEST_CASE("connections that do not shake hands keep nobody out") {
+  SECTION("a few, while places are left") {
+    World world;
+    std::vector<tcp::socket> silent;
+    for (int i = 0; i < 20; ++i) silent.push_back(world.plain());
+    // One begins and does not go on.
+    boost::asio::write(silent[0], boost::asio::buffer("\x16\x03\x01\x02\x00\x01", 6));
+    world.until([&] { return world.acceptor->counters().connections == 20; });
+    CHECK(world.dial());
+    CHECK(world.acceptor->counters().timed_out == 0);
+  }
+  SECTION("more than there are places") {
+    World world({.max_handshakes = 8, .grace = milliseconds(50)});
+    std::vector<tcp::socket> silent;
+    for (int i = 0; i < 20; ++i) silent.push_back(world.plain());
+    auto start = steady_clock::now();
+    CHECK(world.dial());
+    CHECK(steady_clock::now() - start < AcceptorOptions().link.handshake);
+    CHECK(world.acceptor->counters().timed_out >= 13);
+    CHECK(world.acceptor->handshakes() <= 8);
+  }
+  SECTION("each ends with its time, also one that trickles") {
+    World world({.link = {.handshake = milliseconds(100)}});
+    tcp::socket silent = world.plain(), trickling = world.plain();
+    boost::asio::write(trickling, boost::asio::buffer("\x16\x03\x01\x02", 4));
+    world.until([&] { return world.acceptor->counters().timed_out == 2; });
+    CHECK(world.acceptor->handshakes() == 0);
+  }
+  SECTION("nor does one that sends without end before it shows who it is") {
+    World world;
+    tcp::socket flooding = world.plain();
+    // Change-cipher-spec records, which TLS 1.3 ignores for old middleboxes' sake.
+    std::string junk;
+    for (int i = 0; i < 100'000; ++i) junk.append("\x14\x03\x03\x00\x01\x01", 6);
+    bool done = false;
+    boost::asio::async_write(flooding, boost::asio::buffer(junk), [&](auto, auto) { done = true; });
+    world.until([&] { return world.acceptor->counters().refused == 1; });
+    CHECK(world.dial());
+    flooding.close();
+    world.until([&] { return done; });
+  }
+}
+
+TEST_CASE("verified links that nobody takes are bounded too") {
+  World world({.max_handshakes = 3});
+  std::vector<std::unique_ptr<Link>> dialled;
+  for (int i = 0; i < 10; ++i) {
+    world.start(tls_dial(world.io, world.endpoint(), ids().hamburg, "master"),
+                [&](LinkResult link) {
+                  REQUIRE(link);
+                  dialled.push_back(std::move(*link));
+                });
+  }
+  world.until([&] { return world.acceptor->counters().accepted == 3; });
+  world.io.poll();
+  CHECK(world.acceptor->counters().connections == 3);
+  for (int i = 0; i < 10; ++i) CHECK(world.wait(world.acceptor->accept()));
+}
+
+TEST_CASE("an acceptor that is closed says so to those who wait, and leaves links alone") {
+  World world;
+  Ends ends = connect(world);
+  tcp::socket silent = world.plain();
+  world.until([&] { return world.acceptor->handshakes() == 1; });
+  std::optional<LinkResult> waiting;
+  world.start(world.acceptor->accept(), [&](LinkResult r) { waiting = std::move(r); });
+  world.io.poll();
+  REQUIRE_FALSE(waiting);
+  world.acceptor->close();
+  world.until([&] { return waiting.has_value(); });
+  REQUIRE_FALSE(*waiting);
+  CHECK(waiting->error().kind == ErrorKind::shutdown);
+  CHECK(world.acceptor->handshakes() == 0);
+  CHECK_FALSE(world.wait(world.acceptor->accept()));
+  REQUIRE(ends.branch->send(encode_frame(FrameType::ack, "still here")));
+  CHECK(read_frames(world, *ends.master, 1)[0].payload == "still here");
+
+  auto taken = TlsAcceptor::listen(
+      world.io, tcp::endpoint(boost::asio::ip::make_address("192.0.2.1"), 1), ids().master);
+  REQUIRE_FALSE(taken);
+  CHECK(taken.error().code == "link.cannot_listen");
+  CHECK_THAT(taken.error().message, Contains("192.0.2.1:1"));
+}
