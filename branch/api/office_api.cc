@@ -3,7 +3,9 @@
 #include "branch/api/odata_metadata.h"
 #include "branch/api/office_call.h"
 #include "branch/crm/virtual_sets.h"
+#include "common/access/token_auth.h"
 #include "common/base/bytes.h"
+#include "common/json/json.h"
 
 namespace branchline {
 namespace {
@@ -11,10 +13,6 @@ namespace {
 constexpr size_t kMaxPrincipals = 10'000;
 
 constexpr const char* kPaths = "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, /healthz, /readyz, /metrics";
-
-std::unexpected<Error> unauthorized(std::string message) {
-  return fail(ErrorKind::denied, "token.missing", std::move(message));
-}
 
 RecordId territory_record(std::string_view name) { return keyed_record_id({}, "territory:" + std::string(name), 0); }
 
@@ -71,45 +69,17 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
 // --- Who asks -------------------------------------------------------------------------------------------
 
 Result<Principal> OfficeApi::authenticate(const HttpRequest& request) {
-  std::string_view header = request.header("Authorization");
-  if (header.empty()) return unauthorized("this needs a token: send \"Authorization: Bearer <token>\"");
-  if (header.size() < 8 || !(header.starts_with("Bearer ") || header.starts_with("bearer "))) {
-    return unauthorized("the Authorization header must be \"Bearer <token>\"");
-  }
+  BL_ASSIGN(std::string_view token, bearer_token(request.header("Authorization")));
   if (!parts_.committer->joined()) {
     return fail(ErrorKind::unavailable, "branch.joining", "this branch has not received its data yet; try again in a moment");
   }
-  std::string hash = token_hash(header.substr(7));
+  std::string hash(sha256(token).view());
   if (auto at = principals_.find(hash); at != principals_.end()) return at->second;
-  const Entity& tokens = *parts_.schema->entity(entity_id::kApiToken);
-  ReadContext all;
-  all.view = std::shared_ptr<const StoreView>(std::shared_ptr<void>(), parts_.store);
-  all.schema = parts_.schema;
-  all.side = parts_.committer->side();
-  // The index is read without a principal: this is how one becomes known.
-  std::string prefix = keys::index_prefix(all.side, tokens.id, tokens.indexes[0].id);
-  FieldId hash_field = tokens.indexes[0].fields[0];
-  put_index_value(prefix, {ValueType::text, hash});
-  auto cursor = scan_prefix(*all.view, Table::index, prefix);
-  for (; cursor->valid(); cursor->next()) {
-    RecordKey key{tokens.id, keys::index_record(cursor->key())};
-    BL_ASSIGN(auto flat, all.view->get(Table::records, keys::record(all.side, key)));
-    if (!flat) continue;
-    BL_ASSIGN(auto token, Record::decode(key, std::move(*flat)));
-    if (token.value(hash_field).payload != hash) continue;
-    Value holder = token.value(tokens.field("systemuserid")->id);
-    if (holder.is_null()) continue;
-    RecordKey user_key{entity_id::kUser, decode_lookup(holder.payload).id};
-    BL_ASSIGN(auto user_flat, all.view->get(Table::records, keys::record(all.side, user_key)));
-    if (!user_flat) continue;
-    BL_ASSIGN(auto user, Record::decode(user_key, std::move(*user_flat)));
-    BL_ASSIGN(Principal p, principal_of(*parts_.schema, token, user, parts_.clock->wall_ms()));
-    // A token with an end is looked up each time, so that it ends in time.
-    if (token.value(tokens.field("expireson")->id).is_null() && principals_.size() < kMaxPrincipals) principals_[hash] = p;
-    return p;
-  }
-  if (auto e = cursor->error()) return std::unexpected(*e);
-  return fail(ErrorKind::denied, "token.unknown", "this token is not known here (or not good for this office)");
+  BL_ASSIGN(TokenAnswer answer, authenticate_token(*parts_.store, parts_.committer->side(), *parts_.schema, token,
+                                                   parts_.clock->wall_ms()));
+  // A token with an end is looked up each time, so that it ends in time.
+  if (answer.may_cache && principals_.size() < kMaxPrincipals) principals_[hash] = answer.principal;
+  return answer.principal;
 }
 
 void OfficeApi::on_changes(const Changes& changes) {

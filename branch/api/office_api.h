@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "branch/api/change_hub.h"
+#include "branch/api/odata_body.h"
 #include "branch/api/odata_json.h"
 #include "branch/api/odata_url.h"
 #include "branch/api/static_files.h"

@@ -90,8 +90,9 @@ class HttpServer {
   uint16_t port() const;
   const HttpCounters& counters() const;
 
+  struct State;  // server.cc
+
  private:
-  struct State;
   explicit HttpServer(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };

@@ -1,0 +1,312 @@
+#include "branch/server/branch_server.h"
+
+#include <boost/asio/steady_timer.hpp>
+#include <spdlog/spdlog.h>
+#include <sys/statvfs.h>
+
+#include <filesystem>
+
+#include "branch/api/office_api.h"
+#include "branch/replica/audit.h"
+#include "branch/uplink/uplink.h"
+#include "common/access/token_auth.h"
+#include "common/http/drain.h"
+#include "common/http/operator_access.h"
+#include "common/metrics/metrics.h"
+#include "common/store/anchor.h"
+#include "common/store/rocks_store.h"
+#include "common/tls/link_context.h"
+#include "replication/line/report_json.h"
+
+namespace branchline {
+namespace {
+
+namespace asio = boost::asio;
+constexpr uint64_t kDiskReserve = 2ull << 30;  // writes are refused below this, or a tenth of a small disk
+
+// What was acknowledged must still be in the log (DESIGN 2.1).
+Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
+  if (!anchor || anchor->number == 0) return {};
+  auto lost = [&] {
+    return fail(ErrorKind::corrupt, "store.lost_log",
+                "the store in " + directory + " lacks changes that had been acknowledged (up to seq " + std::to_string(anchor->number) +
+                    " of process start " + to_hex(anchor->incarnation.value) +
+                    "): log files were lost, or an older copy was put in place. Put the complete data directory back. Only to go on "
+                    "without those changes (what the master has of them comes back by itself), start once with --accept-lost-log");
+  };
+  BL_ASSIGN(auto row, store.get(Table::meta, keys::meta_state()));
+  if (!row) return lost();
+  BL_ASSIGN(auto state, decode_replica_state(*row));
+  Seq last;
+  Digest chain;
+  if (state.incarnation == anchor->incarnation) {
+    last = state.ends[0].seq;
+    chain = state.ends[0].chain;
+  } else {
+    // An earlier start: its successor wrote down where it ended.
+    auto rows = scan_prefix(store, Table::meta, keys::meta_incarnation_prefix());
+    for (; rows->valid(); rows->next()) {
+      BL_ASSIGN(auto info, decode_incarnation(rows->value()));
+      if (info.predecessor != anchor->incarnation) continue;
+      last = info.predecessor_ends[0].seq;
+      chain = info.predecessor_ends[0].chain;
+    }
+  }
+  if (last.value < anchor->number) return lost();
+  if (last.value == anchor->number && chain != anchor->chain) return lost();
+  return {};
+}
+
+class BranchServer {
+ public:
+  explicit BranchServer(const BranchConfig& config) : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 512}) {}
+
+  Result<int> run() {
+    const ServerSpec* spec = config_.topology.server(config_.server);
+    if (!spec || spec->kind != ServerKind::branch) {
+      return fail(ErrorKind::invalid, "server.unknown", "the topology has no branch named `" + config_.server + "`");
+    }
+    std::error_code ec;
+    std::filesystem::create_directories(config_.data_directory, ec);
+    BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
+    if (tls->server() != config_.server) {
+      return fail(ErrorKind::invalid, "tls.other_server", "the certificate in " + config_.tls_directory + " is " + tls->server() + "'s, not " + config_.server + "'s");
+    }
+    BL_TRY(open_store());
+    Batch start;
+    BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start));
+    BL_TRY(store_->write(start, Sync::yes));
+    changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
+    changes_->set_incarnation(replica_->state().incarnation);
+    Committer::Events events;
+    events.changed = [this](const Changes& c) { on_changes(c); };
+    events.outbox = [this] { uplink_->on_outbox(); };
+    committer_ = std::make_unique<Committer>(runtime_.io(), *store_, *replica_, events);
+
+    const ServerSpec* upstream = config_.topology.server(spec->upstream);
+    Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link), config_.topology.digest()};
+    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); });
+
+    StaticFiles files = StaticFiles::load(config_.web_directory);
+    OfficeParts parts;
+    parts.server = config_.server;
+    parts.schema = schema_;
+    parts.store = store_.get();
+    parts.committer = committer_.get();
+    parts.pool = &runtime_.pool();
+    parts.changes = changes_.get();
+    parts.clock = &clock_;
+    parts.files = &files;
+    parts.metrics = [this] { return render(); };
+    parts.link_status = [this] { return link_status(); };
+    api_ = std::make_unique<OfficeApi>(std::move(parts));
+    BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
+      BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, committer_->side(), *schema_, token, clock_.wall_ms()));
+      return answer.principal;
+    }));
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, [this](const HttpRequest& r) { return api_->handle(r); }));
+    BL_ASSIGN(auto admin, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
+                                             [this, &access](const HttpRequest& r) { return handle_admin(r, access); }));
+    http_ = http.get();
+    runtime_.tasks().spawn("drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
+    runtime_.tasks().spawn("drain operators' http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *admin); });
+    runtime_.tasks().spawn("uplink", [this]() -> asio::awaitable<void> { co_await uplink_->run(); });
+    runtime_.tasks().spawn("housekeeping", [this]() -> asio::awaitable<void> { co_await keep_house(); });
+    auto stop = runtime_.tasks().on_stop([this] {
+      changes_->stop();
+      uplink_->stop();
+      timer_.cancel();
+    });
+    runtime_.stop_on_signals();
+    spdlog::info("branch {} at csn {} with {} changes waiting, office on http://{}, operators on {}", config_.server,
+                 replica_->state().cursor.csn.value, replica_->state().ledger.pending, spec->http.to_string(), spec->admin.to_string());
+    int code = runtime_.run();
+    committer_->stop();
+    spdlog::info("stopped");
+    return code;
+  }
+
+ private:
+  Result<void> open_store() {
+    std::string directory = config_.data_directory + "/store";
+    if (config_.open_store) {
+      BL_ASSIGN(store_, config_.open_store(directory));
+    } else {
+      RocksOptions options;
+      options.slow_fsync_us = config_.slow_fsync_us;
+      BL_ASSIGN(store_, RocksStore::open(directory, options));
+    }
+    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
+    if (identity && !identity->starts_with("branchline branch")) {
+      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
+    }
+    BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
+    auto reaches = check_anchor(*store_, anchor, directory);
+    if (!reaches && config_.accept_lost_log) {
+      spdlog::warn("accepted by the operator: {}", reaches.error().message);
+      return {};
+    }
+    return reaches;
+  }
+
+  void on_changes(const Changes& c) {
+    api_->on_changes(c);
+    changes_->add(c.records);
+  }
+
+  // Every second: the anchor, and whether the disk has room.
+  asio::awaitable<void> keep_house() {
+    Anchor written;
+    while (!runtime_.tasks().stopping()) {
+      timer_.expires_after(std::chrono::seconds(1));
+      co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      if (runtime_.tasks().stopping()) co_return;
+      Anchor now = co_await committer_->run<Anchor>([](Replica& replica, const Committer::Write&) {
+        const ReplicaState& s = replica.state();
+        return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
+      });
+      if (now.number > 0 && !(now == written)) {
+        auto job = [path = config_.data_directory + "/anchor", now] { return write_anchor(path, now); };
+        auto ok = co_await runtime_.pool().run(std::move(job));
+        if (!ok) {
+          spdlog::error("the anchor could not be written: {}", ok.error().message);
+        } else {
+          written = now;
+        }
+      }
+      struct statvfs disk;
+      if (statvfs(config_.data_directory.c_str(), &disk) == 0) {
+        uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize, size = uint64_t{disk.f_blocks} * disk.f_frsize;
+        bool full = free < std::min<uint64_t>(size / 10, kDiskReserve);
+        if (full != disk_full_) {
+          disk_full_ = full;
+          committer_->set_disk_full(full);
+          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, free >> 20);
+          if (!full) spdlog::info("the disk has room again, writes go on");
+        }
+      }
+    }
+  }
+
+  std::string link_status() {
+    UplinkStatus s = uplink_->status();
+    std::string out;
+    JsonWriter w(out);
+    w.member("state", s.state).member("upstream", config_.topology.server(config_.server)->upstream);
+    w.member("connected", s.state == "following" || s.state == "joining").member("caughtUp", s.caught_up);
+    w.member("roundTripMs", s.round_trip_us / 1000).member("clockOffsetMs", s.clock_offset_ms);
+    w.member("masterCsn", s.master_head.value).member("bytesIn", s.bytes_in).member("bytesOut", s.bytes_out);
+    if (!s.problem.empty()) w.member("problem", s.problem).member("problemCode", s.problem_code);
+    return out;
+  }
+
+  std::string render() {
+    ReplicaStatus r = committer_->status();
+    CommitterCounters c = committer_->counters();
+    UplinkStatus l = uplink_->status();
+    auto set = [this](const char* name, const char* help, double v) { metrics_.gauge(name, help).Set(v); };
+    set("branchline_replica_csn", "Commit that the base stands at", static_cast<double>(r.cursor.csn.value));
+    set("branchline_replica_pending", "Own mutations without a fate", static_cast<double>(r.ledger.pending));
+    set("branchline_replica_accepted", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
+    set("branchline_commit_groups", "Synced groups of client writes since start", static_cast<double>(c.groups));
+    set("branchline_commit_mutations", "Client writes since start", static_cast<double>(c.mutations));
+    set("branchline_commit_sync_seconds", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
+    set("branchline_link_up", "1 while following the master", l.state == "following" ? 1 : 0);
+    set("branchline_link_round_trip_seconds", "Round trip of the link", static_cast<double>(l.round_trip_us) / 1e6);
+    set("branchline_link_in_bytes", "Received over the link since start", static_cast<double>(l.bytes_in));
+    set("branchline_link_out_bytes", "Sent over the link since start", static_cast<double>(l.bytes_out));
+    set("branchline_http_requests", "Requests since start", static_cast<double>(http_->counters().requests));
+    set("branchline_http_connections", "Open connections", static_cast<double>(http_->counters().open));
+    return metrics_.render_metrics();
+  }
+
+  asio::awaitable<HttpResponse> handle_admin(const HttpRequest& request, const OperatorAccess& access) {
+    std::string path(request.target.substr(0, request.target.find('?')));
+    if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
+    if (path == "/metrics") {
+      HttpResponse r;
+      r.content_type = kMetricsContentType;
+      r.body = render();
+      co_return r;
+    }
+    if (auto refused = access.refuse(request)) co_return std::move(*refused);
+    if (path == "/admin/status") co_return admin_status();
+    if (path == "/admin/audit") {
+      auto job = [view = store_->snapshot(), schema = schema_] { return audit_replica(*view, *schema); };
+      auto report = co_await runtime_.pool().run(std::move(job));
+      if (!report) co_return error_response(report.error());
+      std::string body;
+      JsonWriter w(body);
+      put_audit_json(w, *report, names());
+      co_return json_response(std::move(body));
+    }
+    co_return not_found_response("/healthz, /metrics, /admin/status, /admin/audit");
+  }
+
+  ReportNames names() {
+    ReportNames n;
+    n.server = [name = config_.server](OriginId) { return name; };
+    std::map<TerritoryId, std::string> territories{{kReferenceTerritory, "reference"}};
+    const Entity& entity = *schema_->entity(entity_id::kTerritory);
+    auto held = committer_->status().territories;
+    auto rows = scan_prefix(*store_, Table::records, keys::record_prefix(committer_->side(), entity.id));
+    for (; rows->valid(); rows->next()) {
+      auto key = keys::parse_record(rows->key());
+      auto record = key ? Record::decode(*key, std::string(rows->value())) : Result<Record>(std::unexpected(Error{}));
+      if (!record || !record->live()) continue;
+      TerritoryId t(static_cast<uint32_t>(decode_integer(record->value(entity.field("territorynumber")->id).payload)));
+      if (std::find(held.begin(), held.end(), t) != held.end()) territories[t] = std::string(record->value(entity.field("name")->id).payload);
+    }
+    n.territory = [territories](TerritoryId t) {
+      auto at = territories.find(t);
+      return at == territories.end() ? std::string() : at->second;
+    };
+    return n;
+  }
+
+  HttpResponse admin_status() {
+    ReplicaStatus s = committer_->status();
+    std::string body;
+    JsonWriter w(body);
+    w.begin_object();
+    w.member("server", config_.server).member("role", "branch").member("joined", s.joined);
+    w.member("line", to_hex(s.cursor.line.value)).member("csn", s.cursor.csn.value);
+    w.member("pending", s.ledger.pending);
+    w.key("ledger");
+    put_ledger_json(w, s.ledger);
+    w.member("diskFull", disk_full_);
+    w.key("link").raw("{" + link_status() + "}");
+    w.end_object();
+    return json_response(std::move(body));
+  }
+
+  BranchConfig config_;
+  SystemClock clock_;
+  SystemRandom random_;
+  std::shared_ptr<const Schema> schema_ = Schema::built_in();
+  Runtime runtime_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Replica> replica_;
+  std::unique_ptr<ChangeHub> changes_;
+  std::unique_ptr<Uplink> uplink_;
+  std::unique_ptr<OfficeApi> api_;
+  std::unique_ptr<Committer> committer_;
+  HttpServer* http_ = nullptr;
+  asio::steady_timer timer_{runtime_.io()};
+  bool disk_full_ = false;
+  Metrics metrics_;
+};
+
+}  // namespace
+
+int run_branch(const BranchConfig& config) {
+  BranchServer server(config);
+  auto code = server.run();
+  if (!code) {
+    spdlog::critical("{}", code.error().message);
+    return 2;
+  }
+  return *code;
+}
+
+}  // namespace branchline

@@ -1,0 +1,28 @@
+// Wires a branch together and runs it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/config/topology.h"
+#include "common/store/store.h"
+
+namespace branchline {
+
+struct BranchConfig {
+  Topology topology;
+  std::string server;
+  std::string data_directory;
+  std::string tls_directory;
+  std::string web_directory;      // the built web app
+  bool accept_lost_log = false;
+  int64_t slow_fsync_us = 0;      // benchmarks: see RocksOptions
+  // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
+  std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+};
+
+// Returns the process's exit code: 0 after an orderly stop.
+int run_branch(const BranchConfig& config);
+
+}  // namespace branchline

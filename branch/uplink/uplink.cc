@@ -1,0 +1,286 @@
+#include "branch/uplink/uplink.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "common/base/random.h"
+#include "replication/transport/tls_transport.h"
+
+namespace branchline {
+namespace {
+
+namespace asio = boost::asio;
+using std::chrono::milliseconds;
+constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr int64_t kFirstBackoffMs = 100;
+constexpr int64_t kLastBackoffMs = 10'000;
+constexpr int64_t kRefusedBackoffMs = 30'000;  // until an operator acts, there is no hurry
+constexpr milliseconds kTick{10};
+
+}  // namespace
+
+Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store,
+               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes)
+    : runtime_(runtime),
+      config_(std::move(config)),
+      tls_(std::move(tls)),
+      store_(store),
+      committer_(committer),
+      clock_(clock),
+      on_changes_(std::move(on_changes)),
+      backoff_(runtime.io()) {}
+
+void Uplink::stop() {
+  stopping_ = true;
+  stop_.request_stop();
+  backoff_.cancel();
+  if (link_) link_->close();
+}
+
+asio::awaitable<void> Uplink::run() {
+  SystemRandom random;
+  int64_t wait = kFirstBackoffMs;
+  while (!stopping_) {
+    int64_t begin = clock_.steady_us();
+    Error why = co_await connect_once();
+    if (stopping_) co_return;
+    bool refused = why.kind == ErrorKind::conflict || why.kind == ErrorKind::denied;
+    if (why.message != status_.problem) {
+      if (refused) {
+        spdlog::error("link to {} refused: {}", config_.upstream, why.message);
+      } else {
+        spdlog::warn("link to {} is down: {}", config_.upstream, why.message);
+      }
+    }
+    status_.state = refused ? "refused" : "connecting";
+    status_.problem = why.message;
+    status_.problem_code = why.code;
+    // A connection that held for a while starts the waiting anew; jitter keeps offices from coming all at once.
+    if (clock_.steady_us() - begin > 5'000'000) wait = kFirstBackoffMs;
+    int64_t pause = refused ? kRefusedBackoffMs : wait;
+    pause = pause / 2 + static_cast<int64_t>(random.below(static_cast<uint64_t>(pause / 2 + 1)));
+    wait = std::min(wait * 2, kLastBackoffMs);
+    backoff_.expires_after(milliseconds(pause));
+    co_await backoff_.async_wait(kTuple);
+  }
+}
+
+asio::awaitable<Error> Uplink::connect_once() {
+  if (status_.state != "refused") status_.state = "connecting";
+  auto link = co_await tls_dial(runtime_.io(), config_.address.host, config_.address.port, tls_, config_.upstream, {},
+                                stop_.get_token());
+  if (!link) co_return link.error();
+  if (stopping_) co_return Error{ErrorKind::shutdown, "link.closed", "stopping"};
+  // What is committed after this moment is announced by on_outbox().
+  auto introduction = co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
+    Introduction intro = replica.introduction(config_.server, config_.topology_digest);
+    intro.reseed = reseed_;
+    return intro;
+  });
+  uint64_t connection = ++connection_;
+  close_reason_.reset();
+  chunks_installed_ = 0;
+  link_ = std::move(*link);
+  outbox_ = std::make_unique<ReplicaOutbox>(store_, committer_.side());
+  session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us());
+  ++status_.connects;
+  perform(session_->start(introduction, clock_.wall_ms()));
+  runtime_.tasks().spawn("uplink ticks", [this, connection]() -> asio::awaitable<void> { co_await send_ticks(connection); });
+
+  Error why{ErrorKind::unavailable, "link.ended", "the connection ended"};
+  while (!close_reason_) {
+    auto frames = co_await link_->read();
+    if (!frames) {
+      why = frames.error();
+      break;
+    }
+    for (const auto& frame : *frames) {
+      if (close_reason_) break;
+      perform(session_->on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+    }
+  }
+  if (close_reason_) why = *close_reason_;
+  ++connection_;  // what is still under way for it is ignored
+  status_.bytes_in += link_->counters().bytes_in;
+  status_.bytes_out += link_->counters().bytes_out;
+  link_->close();
+  auto closing = std::move(link_);
+  session_.reset();
+  co_await closing->closed();
+  co_return why;
+}
+
+asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
+  asio::steady_timer timer(runtime_.io());
+  int64_t refreshed = 0;
+  while (connection == connection_ && session_) {
+    timer.expires_after(kTick);
+    co_await timer.async_wait(kTuple);
+    if (connection != connection_ || !session_ || stopping_) co_return;
+    int64_t now = clock_.steady_us();
+    if (now - refreshed > 1'000'000) {  // once a second what was applied becomes durable, and is told
+      refreshed = now;
+      co_await refresh_oldest();
+      if (connection != connection_ || !session_) co_return;
+    }
+    ReplicaStatus replica = committer_.status();
+    BranchSession::Facts facts;
+    facts.applied = replica.cursor.csn;
+    facts.durable = durable_;
+    facts.pending = replica.ledger.pending;
+    facts.oldest_pending_ms = oldest_pending_ms_ == 0 ? 0 : std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0);
+    perform(session_->tick(now, clock_.wall_ms(), facts));
+  }
+}
+
+asio::awaitable<void> Uplink::refresh_oldest() {
+  struct Facts {
+    int64_t oldest = 0;
+    Csn durable;
+  };
+  Facts facts = co_await committer_.run<Facts>([known = durable_](Replica& replica, const Committer::Write& write) {
+    Facts f;
+    f.oldest = replica.oldest_pending_ms().value_or(0);
+    f.durable = replica.state().cursor.csn;
+    if (f.durable != known) {
+      Batch sync;  // the state row again, synced: everything before it is durable with it
+      sync.put(Table::meta, keys::meta_state(), encode_replica_state(replica.state()));
+      (void)write(sync, Sync::yes);
+    }
+    return f;
+  });
+  oldest_pending_ms_ = facts.oldest;
+  durable_ = facts.durable;
+}
+
+void Uplink::on_outbox() {
+  if (session_) perform(session_->on_outbox());
+}
+
+void Uplink::perform(BranchEffects effects) {
+  uint64_t connection = connection_;
+  if (effects.welcome) {
+    committer_.post([this, connection, r = *effects.welcome](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+      auto rows = replica.welcome(r);
+      if (rows) {
+        (void)write(*rows, Sync::no);
+        return {};
+      }
+      return [this, connection, e = rows.error()] {
+        if (connection != connection_) return;
+        close_reason_ = e;
+        if (link_) link_->close();
+      };
+    });
+    spdlog::info("connected to {} (head csn {}{})", config_.upstream, effects.welcome->head.csn.value,
+                 effects.welcome->join ? ", joining" : "");
+    status_.problem.clear();
+    status_.problem_code.clear();
+  }
+  take_snapshot_parts(effects);
+  for (auto& range : effects.ranges) {
+    Csn csn = range.to.csn;
+    committer_.post([this, connection, csn, range = std::move(range)](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+      if (range.from != replica.state().cursor.csn) return {};  // a range before it failed
+      auto result = replica.apply(range);
+      if (result) (void)write(result->batch, Sync::no);
+      return [this, connection, csn, result = std::move(result)]() mutable { after_apply(connection, std::move(result), csn); };
+    });
+  }
+  for (auto& frame : effects.frames) {
+    if (!link_) break;
+    if (auto ok = link_->send(std::move(frame)); !ok) {
+      if (!close_reason_) close_reason_ = ok.error();
+      link_->close();
+      break;
+    }
+  }
+  if (session_) {
+    status_.state = std::string(to_string(session_->state()));
+    status_.round_trip_us = session_->round_trip_us();
+    status_.clock_offset_ms = session_->clock_offset_ms();
+    status_.master_head = session_->master_head();
+    status_.caught_up = session_->caught_up();
+  }
+  if (effects.close) {
+    close_reason_ = *effects.close;
+    if (link_) link_->close();
+  }
+}
+
+void Uplink::take_snapshot_parts(const BranchEffects& effects) {
+  uint64_t connection = connection_;
+  auto failed = [this, connection](const Error& e) -> std::move_only_function<void()> {
+    return [this, connection, e] {
+      if (connection != connection_) return;
+      close_reason_ = e;
+      if (link_) link_->close();
+    };
+  };
+  if (effects.begin_join) {
+    spdlog::info("receiving a snapshot at csn {} (about {} records)", effects.begin_join->at.csn.value, effects.begin_join->records);
+    committer_.post([head = *effects.begin_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+      auto ok = replica.begin_seed(head, write);
+      return ok ? std::move_only_function<void()>() : failed(ok.error());
+    });
+  }
+  for (const auto& chunk : effects.chunks) {
+    committer_.post([this, connection, chunk, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+      auto ok = replica.seed_chunk(chunk, write);
+      if (!ok) return failed(ok.error());
+      return [this, connection] {
+        if (connection != connection_ || !session_) return;
+        perform(session_->on_chunk_installed(++chunks_installed_));
+      };
+    });
+  }
+  if (effects.end_join) {
+    committer_.post([this, connection, end = *effects.end_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+      auto result = replica.end_seed(end, write);
+      if (!result) return failed(result.error());
+      (void)write(result->batch, Sync::yes);
+      uint64_t records = 0;
+      for (const auto& [key, count] : replica.state().totals.counts) records += count;
+      return [this, connection, records, retired = result->retired] {
+        spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided", records, retired);
+        reseed_ = false;
+        // Everything may be another: caches start anew, open browsers read anew.
+        on_changes_(Changes{});
+        if (connection != connection_ || !session_) return;
+        *outbox_ = ReplicaOutbox(store_, committer_.side());
+        perform(session_->on_outbox());
+      };
+    });
+  }
+}
+
+void Uplink::after_apply(uint64_t connection, Result<ApplyResult> result, Csn csn) {
+  if (!result) {
+    // The base proves to differ from the master's: a fresh copy mends it, pending work is kept.
+    spdlog::error("the feed cannot be applied, this replica is fetched anew: {}", result.error().message);
+    reseed_ = reseed_ || result.error().code == "effects.diverged";
+    if (connection != connection_) return;
+    close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
+    if (link_) link_->close();
+    return;
+  }
+  for (const auto& f : result->fates) {
+    spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value, to_string(f.fate));
+  }
+  if (!result->changes.records.empty()) on_changes_(result->changes);
+  if (connection != connection_ || !session_) return;
+  perform(session_->on_applied(csn, clock_.steady_us()));
+}
+
+UplinkStatus Uplink::status() const {
+  UplinkStatus s = status_;
+  if (link_) {
+    s.bytes_in += link_->counters().bytes_in;
+    s.bytes_out += link_->counters().bytes_out;
+  }
+  return s;
+}
+
+}  // namespace branchline

@@ -1,0 +1,82 @@
+// The link to the upstream server, kept up. I/O thread only.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "branch/replica/committer.h"
+#include "common/config/topology.h"
+#include "common/runtime/event.h"
+#include "common/runtime/runtime.h"
+#include "common/tls/link_context.h"
+#include "replication/session/branch_session.h"
+#include "replication/transport/transport.h"
+
+namespace branchline {
+
+struct UplinkStatus {
+  std::string state = "connecting";  // connecting, greeting, joining, following, refused
+  std::string problem;               // why there is no link, for people
+  std::string problem_code;
+  int64_t round_trip_us = 0;
+  int64_t clock_offset_ms = 0;
+  Csn master_head;
+  bool caught_up = false;
+  uint64_t bytes_in = 0, bytes_out = 0;  // on the wire, over all connections
+  uint64_t connects = 0;
+};
+
+class Uplink {
+ public:
+  struct Config {
+    std::string server;           // our name
+    std::string upstream;         // its name, as in its certificate
+    Endpoint address;             // where to dial
+    std::string topology_digest;
+  };
+  Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store, Committer& committer,
+         Clock& clock, std::function<void(const Changes&)> on_changes);
+
+  // Runs until stop().
+  boost::asio::awaitable<void> run();
+  void stop();
+  // The committer wrote to the outbox.
+  void on_outbox();
+
+  UplinkStatus status() const;
+
+ private:
+  boost::asio::awaitable<Error> connect_once();
+  boost::asio::awaitable<void> send_ticks(uint64_t connection);
+  boost::asio::awaitable<void> refresh_oldest();
+  void perform(BranchEffects effects);
+  void take_snapshot_parts(const BranchEffects& effects);
+  void after_apply(uint64_t connection, Result<ApplyResult> result, Csn csn);
+
+  Runtime& runtime_;
+  Config config_;
+  std::shared_ptr<const LinkContext> tls_;
+  const Store& store_;
+  Committer& committer_;
+  Clock& clock_;
+  std::function<void(const Changes&)> on_changes_;
+
+  std::unique_ptr<Link> link_;
+  std::unique_ptr<BranchSession> session_;
+  std::unique_ptr<ReplicaOutbox> outbox_;
+  uint64_t connection_ = 0;   // callbacks of an earlier connection are ignored
+  bool reseed_ = false;
+  bool stopping_ = false;
+  std::optional<Error> close_reason_;
+  uint64_t chunks_installed_ = 0;
+  int64_t oldest_pending_ms_ = 0;
+  Csn durable_;
+  UplinkStatus status_;
+  std::stop_source stop_;
+  boost::asio::steady_timer backoff_;
+};
+
+}  // namespace branchline

@@ -1,0 +1,253 @@
+#include "master/admin/master_admin.h"
+
+#include <algorithm>
+
+#include "common/base/limits.h"
+#include "master/admin/token_plan.h"
+#include "master/ingest/audit.h"
+#include "replication/line/compress.h"
+#include "replication/line/report_json.h"
+
+namespace branchline {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr const char* kPaths =
+    "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST /admin/tokens, "
+    "POST /admin/release?server=NAME";
+
+std::string parameter(std::string_view target, std::string_view name) {
+  size_t mark = target.find('?');
+  if (mark == std::string_view::npos) return {};
+  std::string_view rest = target.substr(mark + 1);
+  while (!rest.empty()) {
+    size_t amp = std::min(rest.find('&'), rest.size());
+    std::string_view one = rest.substr(0, amp);
+    if (one.starts_with(name) && one.size() > name.size() && one[name.size()] == '=') return std::string(one.substr(name.size() + 1));
+    rest.remove_prefix(std::min(amp + 1, rest.size()));
+  }
+  return {};
+}
+
+// Runs on the ingest thread, its answer comes back to the I/O thread.
+template <typename T>
+asio::awaitable<T> on_ingest(IngestLoop& loop, std::move_only_function<T(Ingest&, const IngestLoop::Tools&)> task) {
+  auto start = [&loop, task = std::move(task)](auto handler) mutable {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    loop.post([task = std::move(task), shared](Ingest& ingest, const IngestLoop::Tools& tools) mutable {
+      auto result = std::make_shared<T>(task(ingest, tools));
+      return std::move_only_function<void()>([shared, result] { (std::move(*shared))(std::move(*result)); });
+    });
+  };
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(std::move(start), asio::use_awaitable);
+}
+
+struct Facts {
+  MasterState state;
+  std::map<OriginId, OriginState> origins;
+  Directory directory;
+};
+
+asio::awaitable<Facts> facts_of(IngestLoop& loop) {
+  co_return co_await on_ingest<Facts>(loop, [](Ingest& ingest, const IngestLoop::Tools&) {
+    return Facts{ingest.state(), ingest.origins(), ingest.directory()};
+  });
+}
+
+ReportNames names_of(const Directory& directory) {
+  ReportNames names;
+  names.server = [directory](OriginId o) {
+    const ServerEntry* s = directory.server(o);
+    return s ? s->name : "server" + std::to_string(o.value);
+  };
+  names.territory = [directory](TerritoryId t) -> std::string {
+    if (t == kReferenceTerritory) return "reference";
+    for (const auto& [name, number] : directory.territories()) {
+      if (number == t) return name;
+    }
+    return {};
+  };
+  return names;
+}
+
+}  // namespace
+
+asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
+  std::string path(request.target.substr(0, request.target.find('?')));
+  bool get = request.method == "GET";
+  if (path == "/healthz" || path == "/readyz") co_return json_response("{\"status\":\"ok\"}");
+  if (path == "/metrics") {
+    HttpResponse r;
+    r.content_type = "text/plain; version=0.0.4";
+    r.body = parts_.metrics();
+    co_return r;
+  }
+  if (auto refused = parts_.access->refuse(request)) co_return std::move(*refused);
+  if (path == "/admin/status" && get) co_return co_await status();
+  if (path == "/admin/audit" && get) co_return co_await audit();
+  if (path == "/admin/log" && get) {
+    std::string after = parameter(request.target, "after"), limit = parameter(request.target, "limit");
+    co_return co_await log(std::strtoull(after.c_str(), nullptr, 10), limit.empty() ? 100 : std::strtoull(limit.c_str(), nullptr, 10));
+  }
+  if (path == "/admin/tokens" && request.method == "POST") co_return co_await create_token(request);
+  if (path == "/admin/release" && request.method == "POST") co_return co_await release(parameter(request.target, "server"));
+  co_return not_found_response(kPaths);
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::status() {
+  Facts facts = co_await facts_of(*parts_.ingest);
+  auto links = parts_.links->status();
+  IngestCounters counters = parts_.ingest->counters();
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object();
+  w.member("server", parts_.server).member("role", "master");
+  w.member("line", to_hex(facts.state.line.value)).member("term", uint64_t{facts.state.term.value});
+  w.member("csn", facts.state.head.value);
+  w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
+  w.key("branches").begin_array();
+  for (const auto& [origin, server] : facts.directory.servers()) {
+    if (server.master) continue;
+    w.begin_object();
+    w.member("server", server.name);
+    auto link = std::find_if(links.begin(), links.end(), [&](const auto& l) { return l.server == server.name; });
+    bool connected = link != links.end();
+    w.member("connected", connected);
+    if (connected) {
+      w.member("state", link->state).member("applied", link->applied.value).member("durable", link->durable.value);
+      w.member("behind", facts.state.head.value - std::min(facts.state.head.value, link->applied.value));
+      w.member("pending", link->pending).member("oldestPendingMs", link->oldest_pending_ms);
+      w.member("roundTripMs", link->round_trip_us / 1000);
+      w.member("bytesIn", link->bytes_in).member("bytesOut", link->bytes_out).member("queuedBytes", uint64_t{link->queued_bytes});
+    }
+    auto refusal = parts_.links->refusals().find(server.name);
+    if (refusal != parts_.links->refusals().end()) w.member("refused", refusal->second);
+    auto state = facts.origins.find(origin);
+    if (state != facts.origins.end()) {
+      w.key("ledger");
+      put_ledger_json(w, state->second.ledger);
+      if (state->second.quarantined) w.member("quarantined", state->second.why);
+    }
+    w.end_object();
+  }
+  w.end_array();
+  w.key("sums").begin_object();
+  ReportNames names = names_of(facts.directory);
+  for (const auto& [t, sum] : facts.state.totals.sums) {
+    std::string name = names.territory(t);
+    if (!name.empty()) w.member(name, to_hex(sum));
+  }
+  w.end_object();
+  w.end_object();
+  co_return json_response(std::move(body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::audit() {
+  Facts facts = co_await facts_of(*parts_.ingest);
+  auto job = [view = parts_.store->snapshot(), schema = parts_.schema] { return audit_line(*view, *schema); };
+  auto report = co_await parts_.runtime->pool().run(std::move(job));
+  if (!report) co_return error_response(report.error());
+  std::string body;
+  JsonWriter w(body);
+  put_audit_json(w, *report, names_of(facts.directory));
+  co_return json_response(std::move(body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& request) {
+  auto json = parse_json(request.body);
+  if (!json) co_return error_response(json.error());
+  TokenRequest wanted;
+  auto text = [&](const char* name) {
+    const Json* m = json->member(name);
+    return m && m->kind == Json::Kind::string ? m->text : std::string();
+  };
+  wanted.user = text("user");
+  wanted.full_name = text("fullname");
+  wanted.token_name = text("name");
+  const Json* admin = json->member("admin");
+  wanted.admin = admin && admin->boolean;
+  wanted.write = text("access") != "read";
+  if (std::string expires = text("expires"); !expires.empty()) {
+    auto ms = parse_instant(expires);
+    if (!ms) co_return error_response({ErrorKind::invalid, "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ"});
+    wanted.expires_ms = *ms;
+  }
+  if (const Json* list = json->member("territories")) {
+    for (const auto& t : list->items) wanted.territories.push_back(t.text);
+  }
+  std::string secret = make_token();
+  int64_t now = parts_.clock->wall_ms();
+  struct Made {
+    RecordId token, user;
+    Csn csn;
+  };
+  auto made = co_await on_ingest<Result<Made>>(*parts_.ingest, [wanted, hash = token_hash(secret), now](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Made> {
+    SystemRandom random;
+    RecordIdMaker ids(random);
+    BL_ASSIGN(TokenPlan plan, plan_token(ingest.schema(), ingest.workspace(), ingest.directory(), wanted, hash, ids, now));
+    BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
+    tools.write(local.result.batch);
+    tools.publish(std::move(local.result));
+    if (local.fate == Fate::rejected) return fail(ErrorKind::invalid, "token.rejected", std::string(explain(local.outcomes.back().reason)));
+    return Made{plan.token, plan.user, local.csn};
+  });
+  if (!made) co_return error_response(made.error());
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().member("token", secret).member("id", to_string(made->token)).member("user", to_string(made->user)).member("csn", made->csn.value).end_object();
+  co_return json_response(std::move(body), 201);
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
+  Facts facts = co_await facts_of(*parts_.ingest);
+  limit = std::min<uint64_t>(std::max<uint64_t>(limit, 1), 10'000);
+  auto job = [view = parts_.store->snapshot(), after, limit, names = names_of(facts.directory)]() -> Result<std::string> {
+    std::string body;
+    JsonWriter w(body);
+    w.begin_object().key("commits").begin_array();
+    uint64_t shown = 0, last = after;
+    auto cursor = view->scan(Table::line, keys::line_prefix(Csn(after + 1)), {});
+    for (; cursor->valid() && shown < limit; cursor->next()) {
+      Reader key(cursor->key());
+      key.fixed64();
+      if (key.u8() != uint8_t(keys::LineRow::fates)) continue;
+      BL_ASSIGN(std::string raw, decompress(cursor->value(), limits::kMaxBlockBytes));
+      BL_ASSIGN(auto fates, decode_fate_block(raw));
+      for (const auto& f : fates) {
+        for (uint32_t k = 0; k < f.count && shown < limit; ++k) {
+          if (f.csn.value + k <= after) continue;
+          last = f.csn.value + k;
+          ++shown;
+          w.begin_object();
+          w.member("csn", last);
+          w.member("mutation", names.server(f.id.origin) + "." + to_hex(f.id.incarnation.value) + "." + std::string(to_string(f.id.lane)) + "." + std::to_string(f.id.seq.value + k));
+          w.member("fate", to_string(f.fate));
+          if (!f.outcomes.empty()) w.member("reason", to_string(f.outcomes.front().reason));
+          w.end_object();
+        }
+      }
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    w.end_array().member("last", last).end_object();
+    return body;
+  };
+  auto body = co_await parts_.runtime->pool().run(std::move(job));
+  if (!body) co_return error_response(body.error());
+  co_return json_response(std::move(*body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {
+  auto done = co_await on_ingest<Result<void>>(*parts_.ingest, [server](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<void> {
+    const ServerEntry* entry = ingest.directory().server(server);
+    if (!entry) return fail(ErrorKind::not_found, "release.unknown", "there is no server `" + server + "`");
+    Batch rows;
+    BL_TRY(ingest.release(entry->origin, rows));
+    tools.write(rows);
+    return {};
+  });
+  if (!done) co_return error_response(done.error());
+  co_return json_response("{\"released\":true}");
+}
+
+}  // namespace branchline

@@ -1,0 +1,77 @@
+#include "master/admin/token_plan.h"
+
+namespace branchline {
+namespace {
+
+class OpBuilder {
+ public:
+  OpBuilder(const Schema& schema, TokenPlan& plan, EntityId entity, const RecordId& id)
+      : entity_(*schema.entity(entity)), plan_(plan) {
+    op_.kind = RecordOpKind::create;
+    op_.record = {entity, id};
+  }
+  void set(std::string_view field, std::string_view payload) {
+    const Field& f = *entity_.field(field);
+    op_.cells.push_back({f.id, CellOpKind::set, {f.type, plan_.arena.copy(payload)}, {}});
+  }
+  RecordOp& op() { return op_; }
+  void done() { plan_.ops.push_back(std::move(op_)); }
+
+ private:
+  const Entity& entity_;
+  TokenPlan& plan_;
+  RecordOp op_;
+};
+
+}  // namespace
+
+Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const Directory& directory,
+                             const TokenRequest& request, const std::string& secret_hash, RecordIdMaker& ids, int64_t now_ms) {
+  TokenPlan plan;
+  const Entity& users = *schema.entity(entity_id::kUser);
+  if (request.user.empty()) return fail(ErrorKind::invalid, "token.user", "name the user the token is for");
+  const Index* by_name = nullptr;
+  for (const auto& index : users.indexes) {
+    if (index.unique && index.fields[0] == users.field("domainname")->id) by_name = &index;
+  }
+  BL_ASSIGN(auto holder, workspace.holder_of(users, *by_name, {ValueType::text, request.user}, {}));
+  if (holder) {
+    plan.user = holder->id;
+    BL_ASSIGN(auto found, workspace.find(*holder));
+    Value admin = found.record->value(users.field("isadministrator")->id);
+    bool is_admin = !admin.is_null() && decode_boolean(admin.payload);
+    if (request.admin && !is_admin) {
+      return fail(ErrorKind::invalid, "token.user", "user " + request.user + " exists and is no administrator");
+    }
+  } else {
+    plan.user = ids.make(now_ms);
+    OpBuilder b(schema, plan, entity_id::kUser, plan.user);
+    b.set("domainname", request.user);
+    b.set("fullname", request.full_name.empty() ? request.user : request.full_name);
+    b.set("isadministrator", encode_boolean(request.admin));
+    b.done();
+  }
+  plan.token = ids.make(now_ms);
+  OpBuilder b(schema, plan, entity_id::kApiToken, plan.token);
+  b.set("name", request.token_name.empty() ? request.user : request.token_name);
+  b.set("tokenhash", secret_hash);
+  b.set("systemuserid", encode_lookup({entity_id::kUser, plan.user}));
+  b.set("access", encode_integer(request.write ? 2 : 1));
+  if (request.expires_ms != 0) b.set("expireson", encode_integer(request.expires_ms));
+  if (request.territories.empty()) {
+    b.op().territory = kReferenceTerritory;
+  }
+  for (const auto& name : request.territories) {
+    auto t = directory.territory(name);
+    if (!t) return fail(ErrorKind::invalid, "token.territory", "there is no territory `" + name + "`");
+    if (b.op().territory == kNoTerritory) {
+      b.op().territory = *t;
+    } else if (*t != b.op().territory) {
+      b.op().also_in.push_back(*t);
+    }
+  }
+  b.done();
+  return plan;
+}
+
+}  // namespace branchline

@@ -1,0 +1,136 @@
+#include "master/ingest/ingest_loop.h"
+
+#include <boost/asio/post.hpp>
+
+#include <chrono>
+#include <cstdio>
+
+namespace branchline {
+namespace {
+
+// Blocks decided and synced as one batch: more would only make the first of them wait.
+constexpr size_t kMaxBlocksPerBatch = 4;
+constexpr size_t kMaxBytesPerBatch = 512 * 1024;
+
+[[noreturn]] void die(const Error& e) {
+  std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n", e.message.c_str());
+  std::_Exit(3);
+}
+
+}  // namespace
+
+IngestLoop::IngestLoop(boost::asio::io_context& io, Store& store, Ingest& ingest, Published published)
+    : io_(io), store_(store), ingest_(ingest), published_(std::move(published)) {
+  thread_ = std::thread([this] { work(); });
+}
+
+IngestLoop::~IngestLoop() { stop(); }
+
+void IngestLoop::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+IngestCounters IngestLoop::counters() const {
+  std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+void IngestLoop::submit(OriginId origin, uint64_t session, std::string block) {
+  {
+    std::lock_guard lock(mutex_);
+    counters_.queued_bytes += block.size();
+    blocks_.push_back({origin, session, std::move(block)});
+  }
+  wake_.notify_one();
+}
+
+void IngestLoop::post(Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  wake_.notify_one();
+}
+
+void IngestLoop::work() {
+  for (;;) {
+    std::vector<Waiting> blocks;
+    Task task;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !blocks_.empty() || !tasks_.empty(); });
+      if (blocks_.empty() && tasks_.empty()) return;
+      // Requests first: a greeting must see what its branch's earlier connection had sent decided or dropped, and
+      // dropped is what begin_session() makes of it.
+      if (!tasks_.empty()) {
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      } else {
+        size_t bytes = 0;
+        while (!blocks_.empty() && blocks.size() < kMaxBlocksPerBatch && bytes < kMaxBytesPerBatch) {
+          bytes += blocks_.front().block.size();
+          blocks.push_back(std::move(blocks_.front()));
+          blocks_.pop_front();
+        }
+        counters_.queued_bytes -= bytes;
+      }
+    }
+    if (!task) {
+      ingest_blocks(std::move(blocks));
+      continue;
+    }
+    Tools tools;
+    tools.write = [this](const Batch& b) { write_or_die(b); };
+    tools.publish = [this](IngestResult&& r) { publish(std::move(r)); };
+    auto done = task(ingest_, tools);
+    if (done) boost::asio::post(io_, std::move(done));
+  }
+}
+
+void IngestLoop::write_or_die(const Batch& batch) {
+  if (batch.empty()) return;
+  auto begin = std::chrono::steady_clock::now();
+  if (auto ok = store_.write(batch, Sync::yes); !ok) die(ok.error());
+  auto spent = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin);
+  std::lock_guard lock(mutex_);
+  counters_.sync_us += static_cast<uint64_t>(spent.count());
+}
+
+void IngestLoop::ingest_blocks(std::vector<Waiting> blocks) {
+  std::vector<IncomingBlock> decoded;
+  IngestResult refused;
+  for (auto& w : blocks) {
+    auto block = decode_mutation_block(std::move(w.block));
+    if (!block) {
+      refused.broken.push_back({w.origin, w.session, block.error()});
+      continue;
+    }
+    decoded.push_back({w.origin, w.session, std::move(*block)});
+  }
+  if (!decoded.empty()) {
+    auto result = ingest_.ingest(std::move(decoded));
+    if (!result) die(result.error());
+    write_or_die(result->batch);
+    publish(std::move(*result));
+  }
+  if (!refused.broken.empty()) publish(std::move(refused));
+}
+
+void IngestLoop::publish(IngestResult&& result) {
+  {
+    std::lock_guard lock(mutex_);
+    if (result.line) {
+      ++counters_.batches;
+      counters_.mutations += result.line->header.to.value - result.line->header.from.value;
+    }
+  }
+  result.batch.clear();
+  boost::asio::post(io_, [this, r = std::move(result)]() mutable { published_(std::move(r)); });
+}
+
+}  // namespace branchline

@@ -1,0 +1,198 @@
+#include "master/link/link_service.h"
+
+#include <boost/asio/steady_timer.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace branchline {
+namespace {
+
+namespace asio = boost::asio;
+constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr int64_t kMinTickUs = 1'000;
+
+}  // namespace
+
+struct LinkService::Connection {
+  Connection(std::unique_ptr<Link> l, const FeedSource& feed, const asio::any_io_executor& io, int64_t now)
+      : link(std::move(l)), session(feed, link->peer(), now), timer(io) {}
+  std::unique_ptr<Link> link;
+  MasterSession session;
+  asio::steady_timer timer;
+  std::vector<PendingRange> pending;  // of its introduction
+  std::shared_ptr<SnapshotSource> snapshot;
+  bool closed = false;
+};
+
+LinkService::LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock)
+    : runtime_(runtime), store_(store), feed_(feed), clock_(clock) {}
+
+asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
+  for (;;) {
+    auto link = co_await acceptor.accept();
+    if (!link) co_return;
+    if (stopping_) co_return;
+    auto c = std::make_shared<Connection>(std::move(*link), feed_, runtime_.io().get_executor(), clock_.steady_us());
+    connections_.push_back(c);
+    runtime_.tasks().spawn("link of " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await serve(c); });
+    runtime_.tasks().spawn("ticks of " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await ticks(c); });
+  }
+}
+
+void LinkService::stop() {
+  stopping_ = true;
+  auto all = connections_;
+  for (auto& c : all) c->link->close();
+}
+
+asio::awaitable<void> LinkService::serve(Handle c) {
+  while (!c->closed) {
+    auto frames = co_await c->link->read();
+    if (!frames) {
+      if (!c->closed && !stopping_) spdlog::info("link of {} ended: {}", c->session.peer(), frames.error().message);
+      break;
+    }
+    for (const auto& frame : *frames) {
+      if (c->closed) break;
+      perform(c, c->session.on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+    }
+  }
+  c->closed = true;
+  c->timer.cancel();
+  std::erase(connections_, c);
+  c->link->close();
+  co_await c->link->closed();
+}
+
+asio::awaitable<void> LinkService::ticks(Handle c) {
+  while (!c->closed) {
+    int64_t wait = std::max(c->session.next_tick_us() - clock_.steady_us(), kMinTickUs);
+    c->timer.expires_after(std::chrono::microseconds(wait));
+    co_await c->timer.async_wait(kTuple);
+    if (c->closed) co_return;
+    perform(c, c->session.tick(clock_.steady_us(), clock_.wall_ms()));
+  }
+}
+
+void LinkService::perform(const Handle& c, MasterEffects effects) {
+  int64_t before = c->session.next_tick_us();
+  if (effects.introduce) {
+    c->pending = effects.introduce->pending;
+    ingest_->post([this, c, intro = std::move(*effects.introduce)](Ingest& ingest, const IngestLoop::Tools& tools) {
+      Batch rows;
+      auto registration = ingest.begin_session(intro, rows);
+      tools.write(rows);
+      return std::move_only_function<void()>([this, c, registration, csn = intro.cursor.csn] {
+        if (c->closed) return;
+        if (registration) {
+          refusals_.erase(c->session.peer());
+          spdlog::info("{} connected at csn {}{}{}", c->session.peer(), csn.value, registration->join ? ", joins by snapshot" : "",
+                       registration->rolled_back ? "; its disk was rolled back" : "");
+        }
+        perform(c, c->session.on_registered(registration, clock_.steady_us(), clock_.wall_ms()));
+        // The line may have grown while it registered.
+        if (!c->closed) perform(c, c->session.on_line(feed_.head(), clock_.steady_us()));
+      });
+    });
+  }
+  for (auto& block : effects.blocks) {
+    ingest_->submit(c->session.registration().origin, c->session.registration().session, std::move(block));
+  }
+  for (auto& frame : effects.frames) {
+    if (auto ok = c->link->send(std::move(frame)); !ok) {
+      c->link->close();
+      break;
+    }
+  }
+  if (effects.open_snapshot) {
+    runtime_.tasks().spawn("snapshot for " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await open_snapshot(c); });
+  }
+  if (effects.want_chunk) {
+    runtime_.tasks().spawn("chunk for " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
+  }
+  if (effects.close) {
+    c->closed = true;
+    if (effects.close->kind != ErrorKind::unavailable) refusals_[c->session.peer()] = effects.close->message;
+    spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
+    c->timer.cancel();
+    c->link->close();
+    return;
+  }
+  if (c->session.next_tick_us() < before) c->timer.cancel();  // ticks() looks again
+}
+
+asio::awaitable<void> LinkService::open_snapshot(Handle c) {
+  FeedScope scope;
+  const Registration& r = c->session.registration();
+  scope.origin = r.origin;
+  scope.territories.insert(r.territories.begin(), r.territories.end());
+  scope.territories.insert(kReferenceTerritory);
+  auto view = store_.snapshot();
+  auto job = [view, scope, pending = c->pending]() -> Result<std::shared_ptr<SnapshotSource>> {
+    BL_ASSIGN(auto source, SnapshotSource::open(view, scope, pending));
+    return std::shared_ptr<SnapshotSource>(std::move(source));
+  };
+  auto source = co_await runtime_.pool().run(std::move(job));
+  if (c->closed) co_return;
+  if (!source) {
+    perform(c, c->session.on_broken(source.error()));
+    co_return;
+  }
+  c->snapshot = *source;
+  perform(c, c->session.on_snapshot(c->snapshot->head(), clock_.steady_us()));
+}
+
+asio::awaitable<void> LinkService::next_chunk(Handle c) {
+  auto snapshot = c->snapshot;
+  auto job = [snapshot] { return snapshot->next(); };
+  auto chunk = co_await runtime_.pool().run(std::move(job));
+  if (c->closed) co_return;
+  if (!chunk) {
+    perform(c, c->session.on_broken(chunk.error()));
+    co_return;
+  }
+  bool last = !*chunk;
+  perform(c, c->session.on_chunk(std::move(*chunk), snapshot->end(), clock_.steady_us()));
+  if (last) c->snapshot.reset();
+}
+
+void LinkService::published(IngestResult&& result) {
+  if (result.line) feed_.add(result.line);
+  int64_t now = clock_.steady_us();
+  auto all = connections_;
+  for (auto& c : all) {
+    const Registration& r = c->session.registration();
+    for (const auto& ack : result.acks) {
+      if (!c->closed && ack.origin == r.origin && ack.session == r.session) perform(c, c->session.on_committed(ack.stream, ack.seq, now));
+    }
+    for (const auto& b : result.broken) {
+      if (!c->closed && b.origin == r.origin && b.session == r.session) perform(c, c->session.on_broken(b.error));
+    }
+    if (result.line && !c->closed) perform(c, c->session.on_line(feed_.head(), now));
+  }
+}
+
+std::vector<BranchLinkStatus> LinkService::status() const {
+  std::vector<BranchLinkStatus> out;
+  for (const auto& c : connections_) {
+    BranchLinkStatus s;
+    s.server = c->session.peer();
+    s.state = std::string(to_string(c->session.state()));
+    s.sent = c->session.sent().csn;
+    const Heartbeat& h = c->session.peer_heartbeat();
+    s.applied = h.csn;
+    s.durable = h.durable_csn;
+    s.pending = h.pending;
+    s.oldest_pending_ms = h.oldest_pending_ms;
+    s.round_trip_us = c->session.round_trip_us();
+    s.bytes_in = c->link->counters().bytes_in;
+    s.bytes_out = c->link->counters().bytes_out;
+    s.queued_bytes = c->link->queued_bytes();
+    out.push_back(std::move(s));
+  }
+  return out;
+}
+
+}  // namespace branchline

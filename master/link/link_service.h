@@ -1,0 +1,62 @@
+// Links of branches, as long as the master runs. I/O thread only.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/runtime/runtime.h"
+#include "master/feed/feed.h"
+#include "master/ingest/ingest_loop.h"
+#include "replication/transport/tls_transport.h"
+
+namespace branchline {
+
+struct BranchLinkStatus {
+  std::string server;
+  std::string state;
+  Csn sent, applied, durable;
+  uint64_t pending = 0;
+  int64_t oldest_pending_ms = 0;
+  int64_t round_trip_us = 0;
+  uint64_t bytes_in = 0, bytes_out = 0;
+  size_t queued_bytes = 0;
+};
+
+class LinkService {
+ public:
+  LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock);
+
+  // Set once, before run(): they refer to each other.
+  void set_ingest(IngestLoop* ingest) { ingest_ = ingest; }
+  boost::asio::awaitable<void> run(TlsAcceptor& acceptor);
+  void stop();
+  // After a batch is synced.
+  void published(IngestResult&& result);
+
+  std::vector<BranchLinkStatus> status() const;
+  // The last refusal per server name, for operators.
+  const std::map<std::string, std::string>& refusals() const { return refusals_; }
+
+ private:
+  struct Connection;
+  using Handle = std::shared_ptr<Connection>;
+  boost::asio::awaitable<void> serve(Handle c);
+  boost::asio::awaitable<void> ticks(Handle c);
+  boost::asio::awaitable<void> open_snapshot(Handle c);
+  boost::asio::awaitable<void> next_chunk(Handle c);
+  void perform(const Handle& c, MasterEffects effects);
+
+  Runtime& runtime_;
+  const Store& store_;
+  LineFeed& feed_;
+  Clock& clock_;
+  IngestLoop* ingest_ = nullptr;
+  std::vector<Handle> connections_;
+  std::map<std::string, std::string> refusals_;
+  bool stopping_ = false;
+};
+
+}  // namespace branchline

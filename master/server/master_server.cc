@@ -1,0 +1,189 @@
+#include "master/server/master_server.h"
+
+#include <boost/asio/steady_timer.hpp>
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+
+#include "common/metrics/metrics.h"
+#include "common/access/token_auth.h"
+#include "common/http/drain.h"
+#include "common/store/anchor.h"
+#include "common/store/rocks_store.h"
+#include "master/admin/master_admin.h"
+#include "master/ingest/attempt_file.h"
+#include "master/ingest/topology_commit.h"
+
+namespace branchline {
+namespace {
+
+namespace asio = boost::asio;
+
+Result<asio::ip::tcp::endpoint> endpoint_of(const Endpoint& e) {
+  boost::system::error_code ec;
+  auto address = asio::ip::make_address(e.host, ec);
+  if (ec) return fail(ErrorKind::invalid, "address.malformed", "`" + e.host + "` is no IP address to listen on");
+  return asio::ip::tcp::endpoint(address, e.port);
+}
+
+// The main line must reach its anchor, with the same hash there.
+Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
+  if (!anchor || anchor->number == 0) return {};
+  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(Csn(anchor->number))));
+  if (row) {
+    BL_ASSIGN(auto header, decode_batch_header(*row));
+    if (header.chain == anchor->chain) return {};
+  }
+  return fail(ErrorKind::corrupt, "store.lost_log",
+              "the store in " + directory + " lacks commits that had been confirmed (up to csn " + std::to_string(anchor->number) +
+                  "): log files were lost, or an older copy was put in place. Put the complete data directory back. Only to go "
+                  "on without those commits, start once with --accept-lost-log; branches that have them will be refused");
+}
+
+class MasterServer {
+ public:
+  explicit MasterServer(const MasterConfig& config) : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 256}) {}
+
+  Result<int> run() {
+    const ServerSpec* spec = config_.topology.server(config_.server);
+    if (!spec || spec->kind != ServerKind::master) {
+      return fail(ErrorKind::invalid, "server.unknown", "the topology has no master named `" + config_.server + "`");
+    }
+    std::error_code ec;
+    std::filesystem::create_directories(config_.data_directory, ec);
+    BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
+    if (tls->server() != config_.server) {
+      return fail(ErrorKind::invalid, "tls.other_server", "the certificate in " + config_.tls_directory + " is " + tls->server() + "'s, not " + config_.server + "'s");
+    }
+    BL_TRY(open_store());
+    BL_TRY(start_ingest());
+    BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
+      BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, 0, *schema_, token, clock_.wall_ms()));
+      return answer.principal;
+    }));
+    BL_ASSIGN(auto link_endpoint, endpoint_of(spec->link));
+    BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, tls));
+    MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(), feed_.get(), &clock_, &access, [this] { return render(); }});
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
+                                            [&admin](const HttpRequest& r) { return admin.handle(r); }));
+    runtime_.tasks().spawn("accept links", [this, a = acceptor.get()]() -> asio::awaitable<void> { co_await links_->run(*a); });
+    runtime_.tasks().spawn("anchor", [this]() -> asio::awaitable<void> { co_await keep_anchor(); });
+    runtime_.tasks().spawn("drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
+    auto stop_links = runtime_.tasks().on_stop([&] {
+      acceptor->close();
+      links_->stop();
+      anchor_timer_.cancel();
+    });
+    runtime_.stop_on_signals();
+    spdlog::info("master {} at csn {}, links on {}, operators on {}", config_.server, feed_->head().csn.value, spec->link.to_string(), spec->admin.to_string());
+    int code = runtime_.run();
+    loop_->stop();
+    spdlog::info("stopped");
+    return code;
+  }
+
+ private:
+  Result<void> open_store() {
+    std::string directory = config_.data_directory + "/store";
+    if (config_.open_store) {
+      BL_ASSIGN(store_, config_.open_store(directory));
+    } else {
+      BL_ASSIGN(store_, RocksStore::open(directory, {}));
+    }
+    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
+    if (identity && !identity->starts_with("branchline master")) {
+      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
+    }
+    BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
+    auto reaches = check_anchor(*store_, anchor, directory);
+    if (!reaches && config_.accept_lost_log) {
+      spdlog::warn("accepted by the operator: {}", reaches.error().message);
+      return {};
+    }
+    return reaches;
+  }
+
+  Result<void> start_ingest() {
+    BL_ASSIGN(attempts_, AttemptFile::open(config_.data_directory + "/ingest.attempt"));
+    Batch start;
+    BL_ASSIGN(ingest_, Ingest::open(*store_, schema_, clock_, random_, attempts_.get(), start));
+    BL_TRY(store_->write(start, Sync::yes));
+    BL_ASSIGN(TopologyPlan plan, plan_topology(*schema_, ingest_->directory(), config_.topology));
+    if (!plan.ops.empty()) {
+      BL_ASSIGN(Ingest::Local local, ingest_->commit_local(plan.ops, {}, ""));
+      BL_TRY(store_->write(local.result.batch, Sync::yes));
+      if (local.fate == Fate::rejected) {
+        return fail(ErrorKind::corrupt, "topology.rejected", "the topology could not be committed: " + std::string(explain(local.outcomes.back().reason)));
+      }
+      spdlog::info("committed the topology at csn {}", local.csn.value);
+    }
+    const MasterState& s = ingest_->state();
+    feed_ = std::make_unique<LineFeed>(*store_, LineCursor{s.line, s.head, s.chain});
+    links_ = std::make_unique<LinkService>(runtime_, *store_, *feed_, clock_);
+    incarnation_ = ingest_->origins().at(s.self).latest;
+    loop_ = std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_, [this](IngestResult&& r) { links_->published(std::move(r)); });
+    links_->set_ingest(loop_.get());
+    return {};
+  }
+
+  // At most a second old, apart from the path of commits.
+  asio::awaitable<void> keep_anchor() {
+    Csn written;
+    while (!runtime_.tasks().stopping()) {
+      anchor_timer_.expires_after(std::chrono::seconds(1));
+      co_await anchor_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      LineCursor head = feed_->head();
+      if (head.csn == written) continue;
+      Anchor anchor{incarnation_, head.csn.value, head.chain};
+      auto job = [path = config_.data_directory + "/anchor", anchor] { return write_anchor(path, anchor); };
+      auto ok = co_await runtime_.pool().run(std::move(job));
+      if (!ok) {
+        spdlog::error("the anchor could not be written: {}", ok.error().message);
+      } else {
+        written = head.csn;
+      }
+    }
+  }
+
+  std::string render() {
+    IngestCounters c = loop_->counters();
+    metrics_.gauge("branchline_line_csn", "Head of the main line").Set(static_cast<double>(feed_->head().csn.value));
+    metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread").Set(static_cast<double>(c.queued_bytes));
+    metrics_.gauge("branchline_ingest_batches", "Synced batches since start").Set(static_cast<double>(c.batches));
+    metrics_.gauge("branchline_ingest_mutations", "Mutations decided since start").Set(static_cast<double>(c.mutations));
+    for (const auto& s : links_->status()) {
+      metrics_.gauge("branchline_link_applied_csn", "What a branch has applied", {{"server", s.server}}).Set(static_cast<double>(s.applied.value));
+      metrics_.gauge("branchline_link_round_trip_seconds", "Round trip of a link", {{"server", s.server}}).Set(static_cast<double>(s.round_trip_us) / 1e6);
+    }
+    return metrics_.render_metrics();
+  }
+
+  MasterConfig config_;
+  SystemClock clock_;
+  SystemRandom random_;
+  std::shared_ptr<const Schema> schema_ = Schema::built_in();
+  Runtime runtime_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<AttemptFile> attempts_;
+  std::unique_ptr<Ingest> ingest_;
+  std::unique_ptr<LineFeed> feed_;
+  std::unique_ptr<LinkService> links_;
+  std::unique_ptr<IngestLoop> loop_;
+  Incarnation incarnation_;
+  asio::steady_timer anchor_timer_{runtime_.io()};
+  Metrics metrics_;
+};
+
+}  // namespace
+
+int run_master(const MasterConfig& config) {
+  MasterServer server(config);
+  auto code = server.run();
+  if (!code) {
+    spdlog::critical("{}", code.error().message);
+    return 2;
+  }
+  return *code;
+}
+
+}  // namespace branchline

@@ -1,0 +1,26 @@
+// Wires a master together and runs it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/config/topology.h"
+#include "common/store/store.h"
+
+namespace branchline {
+
+struct MasterConfig {
+  Topology topology;
+  std::string server;
+  std::string data_directory;
+  std::string tls_directory;
+  bool accept_lost_log = false;
+  // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
+  std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+};
+
+// Returns the process's exit code: 0 after an orderly stop.
+int run_master(const MasterConfig& config);
+
+}  // namespace branchline

@@ -1,0 +1,70 @@
+#include <cstdio>
+
+#include "common/config/topology.h"
+#include "common/json/json_writer.h"
+#include "common/time/clock.h"
+#include "common/tls/authority.h"
+#include "tools/branchline/commands.h"
+
+namespace branchline {
+namespace {
+
+int tell(const CommandContext& context, const Result<CertificateInfo>& made, const std::string& where) {
+  if (!made) {
+    std::fprintf(stderr, "%s\n", made.error().message.c_str());
+    return 1;
+  }
+  if (context.json) {
+    std::string out;
+    JsonWriter w(out);
+    w.begin_object().member("subject", made->subject).member("folder", where).member("fingerprint", made->fingerprint);
+    w.member("notAfter", utc_time(made->not_after_s)).end_object();
+    std::printf("%s\n", out.c_str());
+  } else {
+    std::printf("%s in %s, valid until %s\n", made->subject.c_str(), where.c_str(), utc_time(made->not_after_s).c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_ca_command(CLI::App& app, CommandContext& context) {
+  auto* ca = app.add_subcommand("ca", "the certificate authority of Branchline's own servers");
+  ca->require_subcommand(1);
+  struct Options {
+    std::string dir, server, out;
+    int days = 0;
+  };
+  auto o = std::make_shared<Options>();
+  auto* create = ca->add_subcommand("create", "make an authority: ca.key (keep it off the servers) and ca.pem");
+  create->add_option("--dir", o->dir, "where it is kept")->required();
+  create->add_option("--days", o->days, "how long it is valid (default 3650)");
+  create->callback([&context, o] {
+    context.run = [&context, o] {
+      SystemClock clock;
+      AuthorityOptions options;
+      if (o->days > 0) options.validity_days = o->days;
+      return tell(context, create_authority(o->dir, clock, options), o->dir);
+    };
+  });
+  auto* issue = ca->add_subcommand("issue", "make a server's key and certificate, and put ca.pem beside them");
+  issue->add_option("--dir", o->dir, "the authority's folder")->required();
+  issue->add_option("--server", o->server, "the server's name, as in the topology file")->required();
+  issue->add_option("--out", o->out, "where to put them: the server's --tls folder (default DATA/tls)")->required();
+  issue->add_option("--days", o->days, "how long it is valid (default 825)");
+  issue->callback([&context, o] {
+    context.run = [&context, o] {
+      SystemClock clock;
+      ServerOptions options;
+      if (o->days > 0) options.validity_days = o->days;
+      return tell(context, issue_server(o->dir, o->server, o->out, clock, options), o->out);
+    };
+  });
+  auto* show = ca->add_subcommand("show", "describe a certificate file");
+  show->add_option("FILE", o->dir, "a PEM file")->required();
+  show->callback([&context, o] {
+    context.run = [&context, o] { return tell(context, describe_certificate(o->dir), o->dir); };
+  });
+}
+
+}  // namespace branchline

@@ -1,0 +1,37 @@
+// branchline: the operators' command line.
+#include <cstdio>
+
+#include "common/logging/logging.h"
+#include "tools/branchline/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Branchline for operators: topology, certificates, status, audit, tokens, the main line, imports."};
+  branchline::CommandContext context;
+  std::string output = "text";
+  app.add_option("--output", output, "text for people, json for programs")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+  app.set_version_flag("--version", "branchline 0.1.0");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(
+      "Examples:\n"
+      "  branchline topology check topology/demo.yaml\n"
+      "  branchline status --topology topology/demo.yaml --token \"$(cat data/master/operator.token)\"\n"
+      "  branchline token create --topology topology/demo.yaml --user ann --territory east\n"
+      "Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 a server did not answer.");
+  branchline::add_topology_command(app, context);
+  branchline::add_ca_command(app, context);
+  branchline::add_status_command(app, context);
+  branchline::add_audit_command(app, context);
+  branchline::add_token_command(app, context);
+  branchline::add_log_command(app, context);
+  branchline::add_release_command(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  }
+  context.json = output == "json";
+  (void)branchline::setup_logging("text", "warn", "branchline");
+  return context.run ? context.run() : 2;
+}
