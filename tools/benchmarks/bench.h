@@ -22,7 +22,8 @@ struct Options {
   uint32_t contacts() const { return quick ? 20'000 : 200'000; }
   uint32_t pending() const { return quick ? 20'000 : 200'000; }
   uint32_t memory_pending() const { return quick ? 100'000 : 1'000'000; }
-  int rounds() const { return quick ? 3 : 7; }
+  int alternations = 0;  // 0: as many as fit
+  int rounds() const { return alternations > 0 ? alternations : quick ? 3 : 7; }
   double seconds() const { return quick ? 0.7 : 1.5; }
   double live_seconds() const { return quick ? 8 : 60; }
 };
