@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <deque>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -70,7 +71,10 @@ class Live {
     auto total = static_cast<uint64_t>(seconds * kRate);
     while (answered_ < total || (!phone_ && !waiting_.empty())) {
       if (seconds_since(begin_) > seconds + 30)
-        throw std::runtime_error("live changes did not arrive");
+        {
+        throw std::runtime_error("live changes did not arrive: " + std::to_string(answered_) + " of " + std::to_string(started_) + " accepted, " +
+                                 std::to_string(waiting_.size()) + " not shown; the last answer was " + std::string(reader_.body()));
+      }
       auto now = Clock::now();
       while (started_ < total && due(started_) <= now) send();
       if (!phone_) look(now);
@@ -106,10 +110,15 @@ class Live {
       writers_.push_back({Connection(bench_.fleet().port("office")), false});
       watch(writers_.back().connection.fd(), static_cast<uint32_t>(free + 1));
     }
-    request_.clear();
-    bench_.append_edit(request_, static_cast<int>(free), phone_);
-    size_t from = request_.find("contacts(") + 9;
-    waiting_.push_back({Clock::now(), bench_.last_number(), request_.substr(from, 36)});
+    // Two changes of one record on two connections may be taken in either order: then the older would be waited for.
+    std::string id;
+    do {
+      request_.clear();
+      bench_.append_edit(request_, static_cast<int>(free), phone_);
+      id = request_.substr(request_.find("contacts(") + 9, 36);
+    } while (!under_way_.insert(id).second);
+    waiting_.push_back({Clock::now(), bench_.last_number(), id});
+    if (phone_) under_way_.clear();
     writers_[free].busy = true;
     writers_[free].connection.send(request_);
     ++started_;
@@ -138,6 +147,7 @@ class Live {
     auto spent =
         std::chrono::duration_cast<std::chrono::nanoseconds>(now - waiting_.front().sent).count();
     result_.latencies_ns.push_back(static_cast<uint32_t>(spent));
+    under_way_.erase(waiting_.front().id);
     waiting_.pop_front();
     next_look_ = now;  // the next one may have come along
   }
@@ -174,6 +184,7 @@ class Live {
   int poll_;
   std::deque<Writer> writers_;
   std::deque<Change> waiting_;
+  std::set<std::string> under_way_;
   std::string request_;
   LoadResult result_;
   Clock::time_point begin_, next_look_;
