@@ -1,6 +1,7 @@
 // After a day without its line: how fast an office's changes arrive, how many bytes they take, what
 // memory it needs.
 #include <algorithm>
+#include <map>
 
 #include "tools/benchmarks/bench.h"
 #include "tools/benchmarks/entropy.h"
@@ -21,12 +22,19 @@ struct Caught {
 Caught catch_up(Bench& bench, const std::string& author, const std::vector<std::string>& servers,
                 uint64_t count, auto connect) {
   Fleet& fleet = bench.fleet();
+  std::map<std::string, double> before;
+  for (const auto& s : servers) before[s] = fleet.process(s).cpu_seconds();
+  before["master"] = fleet.runs("master") ? fleet.process("master").cpu_seconds() : 0;
   connect();
   fleet.wait_until([&] { return fleet.connected(author); }, 60, author + "'s link", 0.002);
   auto begin = Clock::now();
   fleet.wait_until([&] { return fleet.agree(servers); }, 900, "the servers to agree", 0.01);
   Caught out;
   out.rate = static_cast<double>(count) / seconds_since(begin);
+  for (const auto& [server, seconds] : before) {
+    double spent = fleet.process(server).cpu_seconds() - seconds;
+    bench.say(server + " computed " + std::to_string(spent / static_cast<double>(count) * 1e6) + " us per change");
+  }
   return out;
 }
 

@@ -73,15 +73,19 @@ void measure_rate(Bench& bench, const std::string& name, int clients, const std:
                   auto met) {
   std::vector<double> values, floors, ratios;
   for (int round = 0; round < bench.options().rounds(); ++round) {
-    double raw = number(bench.store_floor(clients, bench.options().seconds()), "rate");
+    Json floor = bench.store_floor(clients, bench.options().seconds());
+    double raw = number(floor, "rate");
     Commits before = commits_of(bench);
-    double subject = bench.edit("office", clients, bench.options().seconds(), 0).rate();
+    double cpu = bench.fleet().process("office").cpu_seconds();
+    LoadResult edits = bench.edit("office", clients, bench.options().seconds(), 0);
+    cpu = bench.fleet().process("office").cpu_seconds() - cpu;
+    double subject = edits.rate();
     Commits after = commits_of(bench);
     double groups = std::max(after.groups - before.groups, 1.0);
     bench.say(std::to_string(clients) + " clients: office " + std::to_string(subject) + "/s in groups of " +
               std::to_string((after.mutations - before.mutations) / groups) + ", " +
-              std::to_string((after.sync_seconds - before.sync_seconds) / groups * 1e6) + " us each to write; raw " +
-              std::to_string(raw) + "/s");
+              std::to_string((after.sync_seconds - before.sync_seconds) / groups * 1e6) + " us each to write, " + std::to_string(cpu / static_cast<double>(edits.requests) * 1e6) + " us of CPU per change; raw " +
+              std::to_string(raw) + "/s, " + std::to_string(number(floor, "cpu_us")) + " us of CPU");
     values.push_back(subject);
     floors.push_back(raw);
     ratios.push_back(subject / raw);

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -159,6 +160,7 @@ int run_store_floor(const StoreFloor& floor) {
   std::vector<uint32_t> latencies;
   std::mutex mutex;
   auto begin = Clock::now();
+  std::clock_t cpu_before = std::clock();
   auto work = [&](uint32_t thread) {
     Writer writer(*store, shapes, floor, thread);
     std::vector<uint32_t> mine;
@@ -180,14 +182,15 @@ int run_store_floor(const StoreFloor& floor) {
   std::vector<std::thread> threads;
   for (int i = 0; i < floor.threads; ++i) threads.emplace_back(work, static_cast<uint32_t>(i));
   for (auto& t : threads) t.join();
+  double cpu = static_cast<double>(std::clock() - cpu_before) / CLOCKS_PER_SEC;
   LoadResult result;
   result.requests = done;
   result.seconds = seconds_since(begin);
   result.latencies_ns = std::move(latencies);
   std::printf(
-      "{\"rate\":%.1f,\"p50_us\":%.2f,\"peak_bytes\":%llu,\"entry_bytes\":%zu,\"record_bytes\":%u}"
+      "{\"rate\":%.1f,\"cpu_us\":%.2f,\"p50_us\":%.2f,\"peak_bytes\":%llu,\"entry_bytes\":%zu,\"record_bytes\":%u}"
       "\n",
-      result.rate(), result.percentile_us(0.5),
+      result.rate(), cpu / static_cast<double>(result.requests) * 1e6, result.percentile_us(0.5),
       static_cast<unsigned long long>(peak_bytes_of("self")), shapes.entry_bytes,
       shapes.contacts.front().bytes);
   return 0;

@@ -30,6 +30,8 @@ class Process {
   pid_t pid() const { return pid_; }
   // The most memory it ever held.
   uint64_t peak_bytes() const { return peak_bytes_of(std::to_string(pid_)); }
+  // What it and its threads have computed so far: the machine's other work does not show in it.
+  double cpu_seconds() const;
 
  private:
   pid_t pid_ = -1;
