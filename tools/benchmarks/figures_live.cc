@@ -195,6 +195,9 @@ class Live {
 double live_bytes(Bench& bench, double seconds) {
   bench.fleet().settle({"office"});
   Json stats = bench.fleet().line_stats("office");
+  double count = seconds * kRate;
+  bench.say("per change " + std::to_string(number(stats, "up_bytes") / count) + " B up, " +
+            std::to_string(number(stats, "down_bytes") / count) + " B down");
   return (number(stats, "up_bytes") + number(stats, "down_bytes")) / (seconds * kRate);
 }
 
