@@ -156,6 +156,11 @@ TEST_CASE("templates", "[import]") {
   auto cell = [](size_t c) -> std::string_view { return c == 0 ? "CG-1" : "South"; };
   CHECK(Template::parse("{Id}/{Region}", column)->fill(cell) == "CG-1/South");
   CHECK(Template::parse("{{{Id}}}", column)->fill(cell) == "{CG-1}");
+  auto name = [](size_t) -> std::string_view { return "Darrin Van  Huff"; };
+  CHECK(Template::parse("{Id|last word}", column)->fill(name) == "Huff");
+  CHECK(Template::parse("{Id|all but last word}", column)->fill(name) == "Darrin Van");
+  CHECK(Template::parse("{Id|last word}", column)->fill(cell) == "CG-1");
+  CHECK(Template::parse("{Id|all but last word}", column)->fill(cell) == "");
   CHECK_FALSE(Template::parse("{Id", column));
   CHECK_FALSE(Template::parse("Id}", column));
   CHECK_FALSE(Template::parse("{}", column));

@@ -28,8 +28,15 @@ Result<Template> Template::parse(std::string_view text, const std::function<size
       if (end == i + 1) return invalid("`{}` names no column; write e.g. {Customer ID}");
       if (!plain.empty()) out.parts_.emplace_back(std::move(plain));
       plain.clear();
-      size_t column = column_of(text.substr(i + 1, end - i - 1));
-      out.parts_.emplace_back(column);
+      std::string_view name = text.substr(i + 1, end - i - 1);
+      Take take = Take::all;
+      for (auto [suffix, meaning] : {std::pair<std::string_view, Take>{"|all but last word", Take::but_last_word}, {"|last word", Take::last_word}}) {
+        if (take != Take::all || !name.ends_with(suffix)) continue;
+        name.remove_suffix(suffix.size());
+        take = meaning;
+      }
+      size_t column = column_of(name);
+      out.parts_.emplace_back(Column{column, take});
       out.columns_.push_back(column);
       i = end;
     } else {
@@ -46,7 +53,12 @@ std::string Template::fill(const Cell& cell) const {
     if (const auto* text = std::get_if<std::string>(&part)) {
       out += *text;
     } else {
-      out += cell(std::get<size_t>(part));
+      auto [column, take] = std::get<Column>(part);
+      std::string_view words = cell(column);
+      size_t space = words.rfind(' ');
+      if (take == Take::last_word && space != words.npos) words.remove_prefix(space + 1);
+      if (take == Take::but_last_word) words = words.substr(0, space == words.npos ? 0 : words.find_last_not_of(' ', space) + 1);
+      out += words;
     }
   }
   return out;

@@ -12,7 +12,8 @@
 
 namespace branchline::import {
 
-// "{Customer ID}/{Region}": text with columns in braces; {{ and }} are braces themselves.
+// "{Customer ID}/{Region}": text with columns in braces; {{ and }} are braces themselves. "{Name|last word}" and
+// "{Name|all but last word}" take names apart.
 class Template {
  public:
   // The text of the column with this index.
@@ -26,7 +27,12 @@ class Template {
   bool empty(const Cell& cell) const;
 
  private:
-  std::vector<std::variant<std::string, size_t>> parts_;
+  enum class Take { all, last_word, but_last_word };
+  struct Column {
+    size_t index;
+    Take take;
+  };
+  std::vector<std::variant<std::string, Column>> parts_;
   std::vector<size_t> columns_;
 };
 
