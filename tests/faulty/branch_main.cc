@@ -1,5 +1,6 @@
-// A branch that lies: it answers every thousandth write with success and forgets it. tools/quickstart --check must
-// notice (ctest check_catches_drops). The objects are the product's; the fault comes in through the constructor.
+// A branch that lies: it answers every thousandth write with success and forgets it.
+// tools/quickstart --check must notice (ctest check_catches_drops). The objects are the product's;
+// the fault comes in through the constructor.
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -34,7 +35,9 @@ HttpServer::Handler drop_writes(HttpServer::Handler next) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"branchline-branch, but every thousandth write is answered with success and dropped. For tests."};
+  CLI::App app{
+      "branchline-branch, but every thousandth write is answered with success and dropped. For "
+      "tests."};
   branchline::ServerOptions options;
   add_server_options(app, options);
   CLI11_PARSE(app, argc, argv);

@@ -112,20 +112,31 @@ TEST_CASE("encodings are told apart", "[import]") {
   std::string_view marked = "\xEF\xBB\xBFname\n";
   CHECK(settle_encoding(marked, Encoding::detect) == Encoding::utf8);
   CHECK(marked == "name\n");
-  std::string_view german = "Stra\xC3\x9F" "e\n";
+  std::string_view german =
+      "Stra\xC3\x9F"
+      "e\n";
   CHECK(settle_encoding(german, Encoding::detect) == Encoding::utf8);
-  std::string_view latin = "Stra\xDF" "e\n";
+  std::string_view latin =
+      "Stra\xDF"
+      "e\n";
   CHECK(settle_encoding(latin, Encoding::detect) == Encoding::latin1);
   CHECK(settle_encoding(latin, Encoding::utf8) == Encoding::utf8);
-  std::string_view utf16("\xFF\xFE" "a\0", 4);
+  std::string_view utf16(
+      "\xFF\xFE"
+      "a\0",
+      4);
   auto refused = settle_encoding(utf16, Encoding::detect);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message.find("UTF-16") != std::string::npos);
 }
 
 TEST_CASE("Latin-1 is read as Windows writes it", "[import]") {
-  CHECK(utf8_from_latin1("Caf\xE9 5 \x80 \x93x\x94") == "Caf\xC3\xA9 5 \xE2\x82\xAC \xE2\x80\x9Cx\xE2\x80\x9D");
-  CHECK(visible("a\xE9" "b\x01\xC3\xA9") == "a\\xe9" "b\\x01\xC3\xA9");
+  CHECK(utf8_from_latin1("Caf\xE9 5 \x80 \x93x\x94") ==
+        "Caf\xC3\xA9 5 \xE2\x82\xAC \xE2\x80\x9Cx\xE2\x80\x9D");
+  CHECK(visible("a\xE9"
+                "b\x01\xC3\xA9") ==
+        "a\\xe9"
+        "b\\x01\xC3\xA9");
 }
 
 }  // namespace branchline::import

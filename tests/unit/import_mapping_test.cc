@@ -18,24 +18,34 @@ std::string complaint(const std::string& text) {
   return mapping ? "" : mapping.error().message;
 }
 
-const Field& field_of(const char* entity, const char* name) { return *Schema::built_in()->entity(entity)->field(name); }
+const Field& field_of(const char* entity, const char* name) {
+  return *Schema::built_in()->entity(entity)->field(name);
+}
 
 std::string as_json(const Result<OwnedValue>& v) {
   if (!v) return "! " + v.error().message;
   switch (v->type) {
-    case ValueType::null: return "null";
-    case ValueType::date: return format_date(decode_integer(v->payload));
-    case ValueType::money: return decode_money(v->payload).amount.to_string();
-    case ValueType::boolean: return decode_boolean(v->payload) ? "true" : "false";
-    case ValueType::option: return std::to_string(decode_integer(v->payload));
-    default: return v->payload;
+    case ValueType::null:
+      return "null";
+    case ValueType::date:
+      return format_date(decode_integer(v->payload));
+    case ValueType::money:
+      return decode_money(v->payload).amount.to_string();
+    case ValueType::boolean:
+      return decode_boolean(v->payload) ? "true" : "false";
+    case ValueType::option:
+      return std::to_string(decode_integer(v->payload));
+    default:
+      return v->payload;
   }
 }
 
 }  // namespace
 
 TEST_CASE("a mapping names its columns once, in order", "[import]") {
-  auto m = parse_mapping(kHead + "    fields: {name: \"{Name} ({Id})\", description: \"from {Name}\"}\n", "m.yaml", *Schema::built_in());
+  auto m =
+      parse_mapping(kHead + "    fields: {name: \"{Name} ({Id})\", description: \"from {Name}\"}\n",
+                    "m.yaml", *Schema::built_in());
   REQUIRE(m);
   CHECK(m->columns == std::vector<std::string>{"Id", "Name"});
   CHECK(m->records[0].key.field->name == "accountnumber");
@@ -50,29 +60,51 @@ TEST_CASE("mistakes of a mapping are told with line and mend", "[import]") {
       {"", "m.yaml:1: the file is empty"},
       {"version: 2\nname: t\nrecords: []\n", "m.yaml:1: `version`"},
       {"version: 1\nname: T x\nrecords: []\n", "m.yaml:2: `name`"},
-      {"version: 1\nname: t\nfile: x\nrecords: []\n", "m.yaml:3: unknown key `file` in the mapping"},
+      {"version: 1\nname: t\nfile: x\nrecords: []\n",
+       "m.yaml:3: unknown key `file` in the mapping"},
       {"version: 1\nname: t\nrecords: []\n", "m.yaml:3: `records` is empty"},
-      {"version: 1\nname: t\nrecords:\n  - set: acounts\n    key: \"{Id}\"\n    fields: {name: x}\n", "m.yaml:4: there is no entity set `acounts` that can be imported; did you mean `accounts`?"},
-      {"version: 1\nname: t\nrecords:\n  - set: apitokens\n    key: \"{Id}\"\n    fields: {name: x}\n", "m.yaml:4: there is no entity set `apitokens`"},
-      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    fields: {name: x}\n", "m.yaml:4: accounts lack `key`"},
-      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    key: {name: \"{Id}\"}\n    fields: {name: x}\n", "m.yaml:5: `name` is no unique field of accounts; unique are: accountnumber"},
-      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    key: {accountnumber: \"one\"}\n    fields: {name: x}\n", "m.yaml:5: `key` names no column"},
-      {kHead + "    fields: {nmae: x}\n", "m.yaml:6: accounts have no field `nmae`; did you mean `name`?"},
+      {"version: 1\nname: t\nrecords:\n  - set: acounts\n    key: \"{Id}\"\n    fields: {name: "
+       "x}\n",
+       "m.yaml:4: there is no entity set `acounts` that can be imported; did you mean `accounts`?"},
+      {"version: 1\nname: t\nrecords:\n  - set: apitokens\n    key: \"{Id}\"\n    fields: {name: "
+       "x}\n",
+       "m.yaml:4: there is no entity set `apitokens`"},
+      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    fields: {name: x}\n",
+       "m.yaml:4: accounts lack `key`"},
+      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    key: {name: \"{Id}\"}\n    fields: "
+       "{name: x}\n",
+       "m.yaml:5: `name` is no unique field of accounts; unique are: accountnumber"},
+      {"version: 1\nname: t\nrecords:\n  - set: accounts\n    key: {accountnumber: \"one\"}\n    "
+       "fields: {name: x}\n",
+       "m.yaml:5: `key` names no column"},
+      {kHead + "    fields: {nmae: x}\n",
+       "m.yaml:6: accounts have no field `nmae`; did you mean `name`?"},
       {kHead + "    fields: {accountnumber: x}\n", "m.yaml:6: `accountnumber` is the key already"},
       {kHead + "    fields: {tags: x}\n", "m.yaml:6: `tags` cannot be imported"},
       {kHead + "    fields: {name: \"{Name\"}\n", "m.yaml:6: `{Name`: a `{` without its `}`"},
-      {kHead + "    fields: {name: {value: x, colour: y}}\n", "m.yaml:6: unknown key `colour` in field name"},
-      {kHead + "    fields: {name: {required: true}}\n", "m.yaml:6: field name takes `value` or `formula`"},
+      {kHead + "    fields: {name: {value: x, colour: y}}\n",
+       "m.yaml:6: unknown key `colour` in field name"},
+      {kHead + "    fields: {name: {required: true}}\n",
+       "m.yaml:6: field name takes `value` or `formula`"},
       {kHead + "    fields: {name: {value: x, date: M/D/YYYY}}\n", "m.yaml:6: `name` is no date"},
-      {kHead + "    fields: {lastcontacted: {value: \"{On}\", date: M/D}}\n", "m.yaml:6: `M/D`: a date format names year, month and day"},
-      {kHead + "    fields: {customertypecode: {value: \"{S}\", choice: {A: 99}}}\n", "m.yaml:6: customertypecode: `99` is none of its options"},
-      {kHead + "    fields: {parentaccountid: \"{P}\"}\n", "m.yaml:6: field parentaccountid is a lookup; write e.g."},
-      {kHead + "    fields: {parentaccountid: {value: \"{P}\", lookup: contacts}}\n", "m.yaml:6: `parentaccountid` cannot refer to `contacts`; it can to: accounts"},
-      {kHead + "    fields: {creditlimit: {formula: \"{A} +\"}}\n", "m.yaml:6: formula: at character 6 a number"},
-      {kHead + "    fields: {creditlimit: {formula: \"[revenue] * 2\"}}\n", "m.yaml:6: formula: no number `revenue` stands before it"},
+      {kHead + "    fields: {lastcontacted: {value: \"{On}\", date: M/D}}\n",
+       "m.yaml:6: `M/D`: a date format names year, month and day"},
+      {kHead + "    fields: {customertypecode: {value: \"{S}\", choice: {A: 99}}}\n",
+       "m.yaml:6: customertypecode: `99` is none of its options"},
+      {kHead + "    fields: {parentaccountid: \"{P}\"}\n",
+       "m.yaml:6: field parentaccountid is a lookup; write e.g."},
+      {kHead + "    fields: {parentaccountid: {value: \"{P}\", lookup: contacts}}\n",
+       "m.yaml:6: `parentaccountid` cannot refer to `contacts`; it can to: accounts"},
+      {kHead + "    fields: {creditlimit: {formula: \"{A} +\"}}\n",
+       "m.yaml:6: formula: at character 6 a number"},
+      {kHead + "    fields: {creditlimit: {formula: \"[revenue] * 2\"}}\n",
+       "m.yaml:6: formula: no number `revenue` stands before it"},
       {kHead + "    fields: {name: {formula: \"{A}\"}}\n", "m.yaml:6: `name` is no number"},
-      {kHead + "    repeated: last\n    fields: {name: x}\n", "m.yaml:6: `repeated` of the record is `last`, not one of report, first, reject"},
-      {kHead + "    fields: {name: x}\n    children:\n      - collection: orders\n        key: \"{Id}\"\n", "m.yaml:8: accounts have no collection `orders`; there are: "},
+      {kHead + "    repeated: last\n    fields: {name: x}\n",
+       "m.yaml:6: `repeated` of the record is `last`, not one of report, first, reject"},
+      {kHead + "    fields: {name: x}\n    children:\n      - collection: orders\n        key: "
+               "\"{Id}\"\n",
+       "m.yaml:8: accounts have no collection `orders`; there are: "},
   };
   for (const auto& c : cases) {
     INFO(c.text);
@@ -88,7 +120,9 @@ TEST_CASE("all mistakes are told at once", "[import]") {
 }
 
 TEST_CASE("dates in the ways people write them", "[import]") {
-  auto iso = [](const char* format, const char* text) { return DateFormat::parse(format)->iso_date(text).value_or("none"); };
+  auto iso = [](const char* format, const char* text) {
+    return DateFormat::parse(format)->iso_date(text).value_or("none");
+  };
   CHECK(iso("M/D/YYYY", "1/2/2017") == "2017-01-02");
   CHECK(iso("M/D/YYYY", "12/31/2017") == "2017-12-31");
   CHECK(iso("DD.MM.YYYY", "31.12.2017") == "2017-12-31");
@@ -106,7 +140,8 @@ TEST_CASE("dates in the ways people write them", "[import]") {
 
 TEST_CASE("cells become values of their field's type", "[import]") {
   CHECK(as_json(convert(field_of("salesorder", "orderdate"), {}, " 2016-11-08 ")) == "2016-11-08");
-  CHECK(as_json(convert(field_of("salesorder", "orderdate"), {}, "11/08/2016")).starts_with("! orderdate: "));
+  CHECK(as_json(convert(field_of("salesorder", "orderdate"), {}, "11/08/2016"))
+            .starts_with("! orderdate: "));
   CHECK(as_json(convert(field_of("account", "creditlimit"), {}, "12.50")) == "12.5");
   CHECK(as_json(convert(field_of("account", "creditlimit"), {}, "12,50")).starts_with("! "));
   Conversion comma;
@@ -120,17 +155,22 @@ TEST_CASE("cells become values of their field's type", "[import]") {
   Conversion choice;
   choice.choice = {{"B2C", "Consumer"}, {"B2B", "2"}};
   CHECK(as_json(convert(field_of("account", "customertypecode"), choice, "B2B")) == "2");
-  CHECK(as_json(convert(field_of("account", "customertypecode"), choice, "X")).find("B2B, B2C") != std::string::npos);
+  CHECK(as_json(convert(field_of("account", "customertypecode"), choice, "X")).find("B2B, B2C") !=
+        std::string::npos);
   CHECK(as_json(convert(field_of("account", "telephone1"), {}, "  ")) == "null");
-  CHECK(as_json(convert(field_of("account", "name"), {}, "")).find("required") != std::string::npos);
+  CHECK(as_json(convert(field_of("account", "name"), {}, "")).find("required") !=
+        std::string::npos);
 }
 
 TEST_CASE("formulas are exact", "[import]") {
   auto result = [](std::string_view text) {
-    auto f = Formula::parse(text, [](std::string_view name) { return name == "A" ? size_t{0} : size_t{1}; });
+    auto f = Formula::parse(
+        text, [](std::string_view name) { return name == "A" ? size_t{0} : size_t{1}; });
     if (!f) return "! " + f.error().message;
     Formula::Inputs in;
-    in.column = [](size_t c) -> Result<Decimal> { return *Decimal::parse(c == 0 ? "957.5775" : "0.45"); };
+    in.column = [](size_t c) -> Result<Decimal> {
+      return *Decimal::parse(c == 0 ? "957.5775" : "0.45");
+    };
     in.field = [](const std::string&) -> Result<Decimal> { return Decimal(7, 0); };
     auto v = f->evaluate(in);
     return v ? v->to_string() : "! " + v.error().message;

@@ -60,17 +60,20 @@ TEST_CASE("rows of one order become one mutation", "[import]") {
   CHECK(plan->rejections.empty());
   REQUIRE(plan->steps[0].size() == 1);
   CHECK(create_body("shop", plan->steps[0][0]) ==
-        "{\"accountnumber\":\"C1/South\",\"name\":\"Ann\",\"contact_customer_accounts\":[{\"contactid\":\"" +
+        "{\"accountnumber\":\"C1/"
+        "South\",\"name\":\"Ann\",\"contact_customer_accounts\":[{\"contactid\":\"" +
             to_string(derived_id("shop", "contacts", "C1/South")) + "\",\"lastname\":\"Ann\"}]}");
   REQUIRE(plan->steps[1].size() == 2);
   CHECK(plan->steps[1][0].children.size() == 2);
   CHECK(plan->steps[1][0].rows == std::vector<uint32_t>{0, 2});
   std::string body = order_body(*plan, 0);
   INFO(body);
-  CHECK(body.find("\"customerid_account@odata.bind\":\"/accounts(accountnumber='C1/South')\"") != std::string::npos);
+  CHECK(body.find("\"customerid_account@odata.bind\":\"/accounts(accountnumber='C1/South')\"") !=
+        std::string::npos);
   CHECK(body.find("\"orderdate\":\"2017-01-02\"") != std::string::npos);
   // 3 x 3.33 = 9.99: the cent is in the discount, so that the line comes to 10 exactly.
-  CHECK(body.find("\"quantity\":3,\"priceperunit\":3.33,\"manualdiscountamount\":-0.01") != std::string::npos);
+  CHECK(body.find("\"quantity\":3,\"priceperunit\":3.33,\"manualdiscountamount\":-0.01") !=
+        std::string::npos);
 }
 
 TEST_CASE("--where chooses rows, by column in any case", "[import]") {
@@ -88,13 +91,16 @@ TEST_CASE("--where chooses rows, by column in any case", "[import]") {
 TEST_CASE("missing columns are told before anything is done", "[import]") {
   auto plan = plan_of("Row,Order,Date,Name,Quantity,Sales\n");
   REQUIRE_FALSE(plan);
-  CHECK(plan.error().message == "the file lacks columns that the mapping uses: Customer, Region\nit has: Row, Order, Date, Name, Quantity, Sales");
+  CHECK(plan.error().message ==
+        "the file lacks columns that the mapping uses: Customer, Region\nit has: Row, Order, Date, "
+        "Name, Quantity, Sales");
   auto twice = plan_of("Row,Order,Date,Customer,Name,Region,Quantity,Sales,Order\n");
   REQUIRE_FALSE(twice);
   CHECK(twice.error().message.find("two columns named `Order`") != std::string::npos);
 }
 
-TEST_CASE("bad rows are rejected with column, value and reason; good ones of the same order stay", "[import]") {
+TEST_CASE("bad rows are rejected with column, value and reason; good ones of the same order stay",
+          "[import]") {
   auto plan = plan_of(kHeader +
                       "1,A-1,1/2/2017,C1,Ann,South,2,10\n"
                       "2,A-1,2017-01-02,C1,Ann,South,1,5\n"
@@ -125,7 +131,8 @@ TEST_CASE("bad rows are rejected with column, value and reason; good ones of the
   CHECK(plan->steps[1][0].children.size() == 1);
 }
 
-TEST_CASE("of a key that comes again with other content the first row wins and it is told", "[import]") {
+TEST_CASE("of a key that comes again with other content the first row wins and it is told",
+          "[import]") {
   auto plan = plan_of(kHeader +
                       "1,A-1,1/2/2017,C1,Ann,South,2,10\n"
                       "1,A-1,1/3/2017,C1,Bob,South,2,11\n");
@@ -142,13 +149,16 @@ TEST_CASE("of a key that comes again with other content the first row wins and i
   CHECK(plan->steps[1][0].children.size() == 1);
 }
 
-TEST_CASE("the key of a request depends on what is asked, not on the file or the time", "[import]") {
-  std::string first = "1,A-1,1/2/2017,C1,Ann,South,2,10\n", second = "2,A-2,1/2/2017,C2,Bob,South,1,5\n";
+TEST_CASE("the key of a request depends on what is asked, not on the file or the time",
+          "[import]") {
+  std::string first = "1,A-1,1/2/2017,C1,Ann,South,2,10\n",
+              second = "2,A-2,1/2/2017,C2,Bob,South,1,5\n";
   auto key = [&](const std::string& rows, const char* order, const char* etag = "") {
     auto plan = plan_of(kHeader + rows);
     REQUIRE(plan);
     for (const auto& m : plan->steps[1]) {
-      if (m.record.key == order) return operation_key("shop", "salesorders", m.record.key, create_body("shop", m), etag);
+      if (m.record.key == order)
+        return operation_key("shop", "salesorders", m.record.key, create_body("shop", m), etag);
     }
     return std::string();
   };
@@ -165,9 +175,13 @@ TEST_CASE("only what differs is changed", "[import]") {
   REQUIRE(plan);
   const auto& order = plan->steps[1][0];
   std::string line_id = to_string(derived_id("shop", "salesorderdetails", "1"));
-  LookupId lookup = [](const PlannedCell& cell) -> Result<std::string> { return "id of " + cell.lookup_key; };
-  auto there = parse_json("{\"orderdate\":\"2017-01-02\",\"_customerid_value\":\"id of C1/South\",\"order_details\":[{\"salesorderdetailid\":\"" + line_id +
-                          "\",\"quantity\":2.0,\"priceperunit\":5.25,\"manualdiscountamount\":0}]}");
+  LookupId lookup = [](const PlannedCell& cell) -> Result<std::string> {
+    return "id of " + cell.lookup_key;
+  };
+  auto there = parse_json(
+      "{\"orderdate\":\"2017-01-02\",\"_customerid_value\":\"id of "
+      "C1/South\",\"order_details\":[{\"salesorderdetailid\":\"" +
+      line_id + "\",\"quantity\":2.0,\"priceperunit\":5.25,\"manualdiscountamount\":0}]}");
   REQUIRE(there);
   CHECK(differences(order.record, *there, lookup)->empty());
   const Json* line = find_child("shop", order.children[0], *there->member("order_details"));
@@ -176,21 +190,27 @@ TEST_CASE("only what differs is changed", "[import]") {
   auto moved = parse_json("{\"orderdate\":null,\"_customerid_value\":\"id of C2/South\"}");
   auto cells = differences(order.record, *moved, lookup);
   REQUIRE(cells);
-  CHECK(update_body("shop", *cells) == "{\"customerid_account@odata.bind\":\"/accounts(accountnumber='C1/South')\",\"orderdate\":\"2017-01-02\"}");
+  CHECK(update_body("shop", *cells) ==
+        "{\"customerid_account@odata.bind\":\"/accounts(accountnumber='C1/"
+        "South')\",\"orderdate\":\"2017-01-02\"}");
 }
 
 TEST_CASE("addresses are encoded for URLs", "[import]") {
   auto plan = plan_of(kHeader + "1,A-1,1/2/2017,O'Hara & Söhne,Ann,South,2,10\n");
   REQUIRE(plan);
-  CHECK(address_of("shop", plan->steps[0][0].record) == "accounts(accountnumber='O''Hara%20%26%20S%C3%B6hne%2FSouth')");
+  CHECK(address_of("shop", plan->steps[0][0].record) ==
+        "accounts(accountnumber='O''Hara%20%26%20S%C3%B6hne%2FSouth')");
 }
 
 TEST_CASE("the error file holds the rows as they were, and can be imported itself", "[import]") {
-  std::string text = kHeader + "1,A-1,yesterday,C1,\"Ann, \"\"B\"\"\",South,2,10\n2,A-1,1/2/2017,C1,An\xE9,South,1,5\n";
+  std::string text =
+      kHeader +
+      "1,A-1,yesterday,C1,\"Ann, \"\"B\"\"\",South,2,10\n2,A-1,1/2/2017,C1,An\xE9,South,1,5\n";
   auto plan = plan_of(text);
   REQUIRE(plan);
   CsvReader header_reader(kHeader, {});
-  std::string errors = error_csv(*plan, header_reader.next()->fields, plan->rejections);
+  std::string errors = error_csv(*plan, header_reader.next()->fields, plan->rejections, ',');
+  CHECK(errors.starts_with(error_csv_beginning(',')));
   CsvReader reader(errors, {});
   CHECK(reader.next()->fields[4] == "reason");
   auto first = reader.next();

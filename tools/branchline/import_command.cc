@@ -34,8 +34,10 @@ int wrong(const std::string& message) {
 Result<std::string> read_file(const std::string& path) {
   std::error_code ec;
   auto status = std::filesystem::status(path, ec);
-  if (!std::filesystem::exists(status)) return fail(ErrorKind::not_found, "file.missing", path + ": there is no such file");
-  if (std::filesystem::is_directory(status)) return fail(ErrorKind::invalid, "file.folder", path + ": this is a folder");
+  if (!std::filesystem::exists(status))
+    return fail(ErrorKind::not_found, "file.missing", path + ": there is no such file");
+  if (std::filesystem::is_directory(status))
+    return fail(ErrorKind::invalid, "file.folder", path + ": this is a folder");
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
@@ -43,7 +45,8 @@ Result<std::string> read_file(const std::string& path) {
     if (in.eof() || text.str().empty()) {  // rdbuf() of an empty file sets failbit
       if (std::filesystem::file_size(path, ec) == 0 && !ec) return std::string();
     }
-    return fail(ErrorKind::denied, "file.unreadable", path + ": cannot be read; check who may read it");
+    return fail(ErrorKind::denied, "file.unreadable",
+                path + ": cannot be read; check who may read it");
   }
   return std::move(text).str();
 }
@@ -57,7 +60,8 @@ std::optional<char> delimiter_of(const std::string& text) {
 // Shows how it goes on stderr: at once on a terminal, after two seconds elsewhere.
 class ProgressLine {
  public:
-  ProgressLine(const Progress& progress, bool json) : progress_(progress), json_(json), tty_(!json && isatty(STDERR_FILENO)) {}
+  ProgressLine(const Progress& progress, bool json)
+      : progress_(progress), json_(json), tty_(!json && isatty(STDERR_FILENO)) {}
   ~ProgressLine() {
     thread_.request_stop();
     thread_.join();
@@ -67,7 +71,8 @@ class ProgressLine {
  private:
   void watch(std::stop_token stop) {
     auto begin = std::chrono::steady_clock::now();
-    auto next = begin + (tty_ ? std::chrono::milliseconds(200) : std::chrono::milliseconds(json_ ? 500 : 2000));
+    auto next = begin + (tty_ ? std::chrono::milliseconds(200)
+                              : std::chrono::milliseconds(json_ ? 500 : 2000));
     while (!stop.stop_requested()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(25));
       auto now = std::chrono::steady_clock::now();
@@ -82,12 +87,15 @@ class ProgressLine {
     shown_ = true;
     double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
     if (json_) {
-      std::fprintf(stderr, "{\"done\":%llu,\"total\":%llu,\"rate\":%.0f,\"rejected\":%llu}\n", static_cast<unsigned long long>(done),
-                   static_cast<unsigned long long>(total), rate, static_cast<unsigned long long>(rejected));
+      std::fprintf(stderr, "{\"done\":%llu,\"total\":%llu,\"rate\":%.0f,\"rejected\":%llu}\n",
+                   static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
+                   rate, static_cast<unsigned long long>(rejected));
       return;
     }
-    std::fprintf(stderr, "%s%llu of %llu rows, %.0f rows/s, %llu rejected%s%s%s", tty_ ? "\r\x1b[K" : "", static_cast<unsigned long long>(done),
-                 static_cast<unsigned long long>(total), rate, static_cast<unsigned long long>(rejected), waiting ? "; waiting: " : "",
+    std::fprintf(stderr, "%s%llu of %llu rows, %.0f rows/s, %llu rejected%s%s%s",
+                 tty_ ? "\r\x1b[K" : "", static_cast<unsigned long long>(done),
+                 static_cast<unsigned long long>(total), rate,
+                 static_cast<unsigned long long>(rejected), waiting ? "; waiting: " : "",
                  waiting ? waiting : "", tty_ ? "" : "\n");
   }
 
@@ -97,6 +105,22 @@ class ProgressLine {
   std::jthread thread_{[this](std::stop_token stop) { watch(stop); }};
 };
 
+// An earlier run's file would tell of rows that are mended by now.
+void write_errors(const std::string& path, const std::string& text, size_t rejected,
+                  const std::string& beginning) {
+  std::error_code ec;
+  if (rejected == 0) {
+    auto old = read_file(path);
+    if (old && old->starts_with(beginning)) std::filesystem::remove(path, ec);
+    return;
+  }
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.close();
+  if (!out)
+    std::fprintf(stderr, "%s could not be written; here it is:\n%s", path.c_str(), text.c_str());
+}
+
 int run_import(const CommandContext& context, const Options& o) {
   auto begin = std::chrono::steady_clock::now();
   auto encoding = parse_encoding(o.encoding);
@@ -105,7 +129,8 @@ int run_import(const CommandContext& context, const Options& o) {
   Where where;
   for (const auto& w : o.where) {
     size_t equals = w.find('=');
-    if (equals == std::string::npos || equals == 0) return wrong("--where takes column=value, e.g. --where region=South");
+    if (equals == std::string::npos || equals == 0)
+      return wrong("--where takes column=value, e.g. --where region=South");
     where.emplace_back(w.substr(0, equals), w.substr(equals + 1));
   }
   auto map_text = read_file(o.map);
@@ -115,6 +140,11 @@ int run_import(const CommandContext& context, const Options& o) {
   if (!mapping) return wrong(mapping.error().message);
   auto file = read_file(o.file);
   if (!file) return wrong(file.error().message);
+
+  std::string errors_file = o.errors.empty() ? o.file + ".errors.csv" : o.errors;
+  std::error_code ec;
+  if (std::filesystem::equivalent(o.file, errors_file, ec))
+    return wrong("--errors names the file that is imported; choose another");
 
   std::string_view text = *file;
   auto settled = settle_encoding(text, *encoding);
@@ -139,21 +169,17 @@ int run_import(const CommandContext& context, const Options& o) {
     result = run_plan(*mapping, plan, o.run, progress);
   }
   std::vector<Rejection> rejections;
-  std::merge(plan.rejections.begin(), plan.rejections.end(), result.rejections.begin(), result.rejections.end(), std::back_inserter(rejections),
+  std::merge(plan.rejections.begin(), plan.rejections.end(), result.rejections.begin(),
+             result.rejections.end(), std::back_inserter(rejections),
              [](const Rejection& a, const Rejection& b) { return a.row < b.row; });
   Summary summary;
   summary.file = o.file;
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (!rejections.empty()) {
-    summary.errors_file = o.errors.empty() ? o.file + ".errors.csv" : o.errors;
-    std::ofstream out(summary.errors_file, std::ios::binary | std::ios::trunc);
-    out << error_csv(plan, header->fields, rejections);
-    out.close();
-    if (!out) {
-      std::fprintf(stderr, "%s could not be written; here it is:\n%s", summary.errors_file.c_str(), error_csv(plan, header->fields, rejections).c_str());
-    }
-  }
-  std::string report = context.json ? summary_json(plan, result, rejections.size(), summary) : summary_text(plan, result, rejections.size(), summary);
+  write_errors(errors_file, error_csv(plan, header->fields, rejections, *delimiter),
+               rejections.size(), error_csv_beginning(*delimiter));
+  if (!rejections.empty()) summary.errors_file = errors_file;
+  std::string report = context.json ? summary_json(plan, result, rejections.size(), summary)
+                                    : summary_text(plan, result, rejections.size(), summary);
   std::fputs(report.c_str(), stdout);
   if (!result.gave_up.empty()) return result.no_answer ? 3 : 2;
   return rejections.empty() ? 0 : 1;
@@ -165,20 +191,35 @@ void add_import_command(CLI::App& app, CommandContext& context) {
   auto* import = app.add_subcommand("import", "bring records in from files");
   import->require_subcommand(1);
   auto* csv = import->add_subcommand("csv",
-                                     "make or update records at a branch from the rows of a CSV file; run again, it changes only what differs and doubles "
+                                     "make or update records at a branch from the rows of a CSV "
+                                     "file; run again, it changes only what differs and doubles "
                                      "nothing");
   auto o = std::make_shared<Options>();
   csv->add_option("FILE", o->file, "the CSV file; its first line names the columns")->required();
-  csv->add_option("--map", o->map, "the mapping: what a row becomes (tools/branchline/import/README.md)")->required();
+  csv->add_option("--map", o->map,
+                  "the mapping: what a row becomes (tools/branchline/import/README.md)")
+      ->required();
   csv->add_option("--url", o->run.url, "the branch, e.g. http://127.0.0.1:7440")->required();
-  csv->add_option("--token", o->run.token, "a token that may write there; default: $BRANCHLINE_TOKEN")->envname("BRANCHLINE_TOKEN");
-  csv->add_option("--where", o->where, "only rows with this value, e.g. region=South; repeatable, all must hold");
-  csv->add_option("--encoding", o->encoding, "of the file")->check(CLI::IsMember({"utf-8", "latin-1", "auto"}))->capture_default_str();
-  csv->add_option("--delimiter", o->delimiter, "between fields: one character, or tab")->capture_default_str();
+  csv->add_option("--token", o->run.token,
+                  "a token that may write there; default: $BRANCHLINE_TOKEN")
+      ->envname("BRANCHLINE_TOKEN");
+  csv->add_option("--where", o->where,
+                  "only rows with this value, e.g. region=South; repeatable, all must hold");
+  csv->add_option("--encoding", o->encoding, "of the file")
+      ->check(CLI::IsMember({"utf-8", "latin-1", "auto"}))
+      ->capture_default_str();
+  csv->add_option("--delimiter", o->delimiter, "between fields: one character, or tab")
+      ->capture_default_str();
   csv->add_option("--errors", o->errors, "where to put rejected rows; default: FILE.errors.csv");
-  csv->add_option("--jobs", o->run.jobs, "connections to the branch")->check(CLI::Range(1, 64))->capture_default_str();
-  csv->add_option("--patience", o->patience_s, "seconds to wait for a branch that does not answer or has no room")->capture_default_str();
-  csv->footer("Exit codes: 0 all rows imported, 1 some were rejected, 2 wrong use (nothing was imported), 3 the branch does not answer.");
+  csv->add_option("--jobs", o->run.jobs, "connections to the branch")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  csv->add_option("--patience", o->patience_s,
+                  "seconds to wait for a branch that does not answer or has no room")
+      ->capture_default_str();
+  csv->footer(
+      "Exit codes: 0 all rows imported, 1 some were rejected, 2 wrong use (nothing was imported), "
+      "3 the branch does not answer.");
   csv->callback([&context, o] {
     context.run = [&context, o] {
       o->run.patience = std::chrono::seconds(o->patience_s);

@@ -14,7 +14,7 @@ function expect(condition, message) {
 const steps = {
   async 'start the company'(c) {
     await c.demo.start();
-    return `${c.demo.topology.servers.length} servers, ${c.offices.length} lines of 80 ms and 20 Mbit/s`;
+    return `${c.demo.topology.servers.length} servers, ${c.demo.topology.offices.length} lines of 80 ms and 20 Mbit/s`;
   },
 
   async 'import at the offices'(c) {

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { sleep, warn } from './text.mjs';
+import { warn } from './text.mjs';
 
 // Resolves to {code, out, err}. `onErr` sees each line of stderr as it comes.
 export function run(command, args, { env, onErr, signal } = {}) {
@@ -34,7 +34,7 @@ export async function must(command, args, options) {
 // The kernel ends a server whose supervisor died, so that none is left behind even after kill -9.
 const leash = existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'TERM', '--'] : [];
 
-const RESTART_MS = 200;
+const RESTART_MS = 20; // and longer for a server that dies again and again
 const STOP_MS = 20_000;
 const QUICK_DEATHS = 5; // in a row, each within a second of its start
 
@@ -87,9 +87,12 @@ export class Supervisor {
     } else {
       warn(`${server.name} ended (${signal ?? `exit ${code}`}), starting it again`);
     }
-    setTimeout(() => {
-      if (!server.stopping) this.#spawn(server);
-    }, RESTART_MS);
+    setTimeout(
+      () => {
+        if (!server.stopping) this.#spawn(server);
+      },
+      Math.min(RESTART_MS * 4 ** server.quickDeaths, 900),
+    );
   }
 
   // Why a server cannot run, if it cannot; nothing while it can.
@@ -125,12 +128,12 @@ export class Supervisor {
     const { child } = server;
     if (child.exitCode === null && child.signalCode === null && child.pid) {
       child.kill('SIGTERM');
-      const timer = sleep(STOP_MS).then(() => 'late');
-      if ((await Promise.race([server.exited, timer])) === 'late') {
+      const timer = setTimeout(() => {
         killed.push(name);
         child.kill('SIGKILL');
-        await server.exited;
-      }
+      }, STOP_MS);
+      await server.exited;
+      clearTimeout(timer);
     }
     if (!server.hidden) rmSync(path.join(this.directory, 'pid', name), { force: true });
   }

@@ -135,10 +135,17 @@ async function main() {
   const temporary = !o.data;
   const directory = path.resolve(o.data ?? mkdtempSync(path.join(os.tmpdir(), 'branchline-')));
   mkdirSync(directory, { recursive: true });
-  const release = claim(directory);
+  let release;
+  try {
+    release = claim(directory);
+  } catch (error) {
+    warn(`quickstart: ${error.message}`);
+    return 1;
+  }
   rmSync(path.join(directory, 'demo.env'), { force: true });
 
-  const stop = new AbortController();
+  const stop = new AbortController();    // somebody wants an end
+  const failed = new AbortController();  // something went wrong: what else is under way ends, too
   let signals = 0;
   const onSignal = () => {
     signals += 1;
@@ -155,7 +162,7 @@ async function main() {
   const source = path.join(root, 'topology', o.single ? 'single.yaml' : 'demo.yaml');
   const topology = makeTopology(source, path.join(directory, 'topology.yaml'), base);
   const programs = o.programs ?? path.join(root, 'build', 'release', 'bin');
-  const demo = new Demo({ directory, programs, topology, branchBinary: o['branch-binary'], line: LINE, signal: stop.signal });
+  const demo = new Demo({ directory, programs, topology, branchBinary: o['branch-binary'], line: LINE, signal: AbortSignal.any([stop.signal, failed.signal]) });
   let code = 0;
   try {
     const taken = await takenPorts(topology);
@@ -177,6 +184,7 @@ async function main() {
       code = 1;
     }
   }
+  if (code !== 0) failed.abort();
   if (stop.signal.aborted && o.check) code = 1;
   rmSync(path.join(directory, 'demo.env'), { force: true });
   const killed = await demo.stop();

@@ -45,7 +45,7 @@ export function truthOf(file) {
     t.orders.set(r['Order ID'], order);
     t.lines.set(r['Row ID'], [r['Product ID'], r.Quantity, show(decimal(r.Sales)), show(decimal(r.Profit))].join(' '));
     t.shipments.set(r['Order ID'], r['Ship Date']);
-    if (!products.has(r['Product ID'])) products.set(r['Product ID'], r['Product Name']);
+    if (!products.has(r['Product ID'])) products.set(r['Product ID'], r['Product Name'].trim());
   }
   return { regions, products };
 }

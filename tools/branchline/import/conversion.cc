@@ -18,7 +18,8 @@ std::unexpected<Error> invalid(std::string message) {
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
   return out;
 }
 
@@ -26,7 +27,8 @@ std::string lower(std::string_view text) {
 std::optional<int> take_number(std::string_view& text, size_t least, size_t most) {
   size_t n = 0;
   int value = 0;
-  while (n < text.size() && n < most && text[n] >= '0' && text[n] <= '9') value = value * 10 + (text[n++] - '0');
+  while (n < text.size() && n < most && text[n] >= '0' && text[n] <= '9')
+    value = value * 10 + (text[n++] - '0');
   if (n < least) return std::nullopt;
   text.remove_prefix(n);
   return value;
@@ -67,7 +69,8 @@ Result<DateFormat> DateFormat::parse(std::string_view text) {
   out.text_ = text;
   int years = 0, months = 0, days = 0;
   while (!text.empty()) {
-    auto token = std::find_if(kTokens.begin(), kTokens.end(), [&](const Token& t) { return text.starts_with(t.text); });
+    auto token = std::find_if(kTokens.begin(), kTokens.end(),
+                              [&](const Token& t) { return text.starts_with(t.text); });
     if (token == kTokens.end()) {
       out.parts_.push_back({Kind::literal, text[0]});
       text.remove_prefix(1);
@@ -80,7 +83,8 @@ Result<DateFormat> DateFormat::parse(std::string_view text) {
     text.remove_prefix(token->text.size());
   }
   if (years != 1 || months != 1 || days != 1) {
-    return fail(ErrorKind::invalid, "mapping.date", "a date format names year, month and day once each, e.g. M/D/YYYY or DD.MM.YYYY");
+    return fail(ErrorKind::invalid, "mapping.date",
+                "a date format names year, month and day once each, e.g. M/D/YYYY or DD.MM.YYYY");
   }
   return out;
 }
@@ -91,17 +95,22 @@ std::optional<std::string> DateFormat::iso_date(std::string_view text) const {
   for (const Part& part : parts_) {
     std::optional<int> number;
     switch (part.kind) {
-      case Kind::year: number = take_number(text, 4, 4); break;
+      case Kind::year:
+        number = take_number(text, 4, 4);
+        break;
       case Kind::short_year:
         number = take_number(text, 2, 2);
         if (number) *number += *number < 70 ? 2000 : 1900;
         break;
-      case Kind::month_name: number = take_month_name(text); break;
+      case Kind::month_name:
+        number = take_month_name(text);
+        break;
       case Kind::literal:
         if (text.empty() || text[0] != part.literal) return std::nullopt;
         text.remove_prefix(1);
         continue;
-      default: number = take_number(text, 1, 2);
+      default:
+        number = take_number(text, 1, 2);
     }
     if (!number) return std::nullopt;
     if (part.kind == Kind::year || part.kind == Kind::short_year) {
@@ -110,7 +119,8 @@ std::optional<std::string> DateFormat::iso_date(std::string_view text) const {
       (part.kind == Kind::day ? day : month) = *number;
     }
   }
-  if (!text.empty() || year < 1 || month < 1 || month > 12 || day < 1 || day > 31) return std::nullopt;
+  if (!text.empty() || year < 1 || month < 1 || month > 12 || day < 1 || day > 31)
+    return std::nullopt;
   std::string iso = format_date(days_from_civil(year, month, day));
   // The 30th of February comes back as another day.
   CivilDate back = civil_from_days(days_from_civil(year, month, day));
@@ -120,7 +130,8 @@ std::optional<std::string> DateFormat::iso_date(std::string_view text) const {
 Result<OwnedValue> convert(const Field& field, const Conversion& how, std::string_view text) {
   text = trimmed(text);
   if (text.empty()) {
-    if (how.required || field.required) return invalid(field.name + " is required, and there is nothing here");
+    if (how.required || field.required)
+      return invalid(field.name + " is required, and there is nothing here");
     return OwnedValue{};
   }
   std::string written(text);
@@ -129,13 +140,16 @@ Result<OwnedValue> convert(const Field& field, const Conversion& how, std::strin
     if (at == how.choice.end()) {
       std::string known;
       for (const auto& [from, to] : how.choice) known += (known.empty() ? "" : ", ") + from;
-      return invalid(quoted(text) + " is none of the mapping's choices for " + field.name + ": " + known);
+      return invalid(quoted(text) + " is none of the mapping's choices for " + field.name + ": " +
+                     known);
     }
     written = at->second;
   }
   bool number = field.type == ValueType::decimal || field.type == ValueType::money;
   if (number && how.decimal_mark != '.') {
-    if (written.find('.') != written.npos) return invalid(quoted(text) + " has a point; the mapping says that the decimal mark is " + how.decimal_mark);
+    if (written.find('.') != written.npos)
+      return invalid(quoted(text) + " has a point; the mapping says that the decimal mark is " +
+                     how.decimal_mark);
     std::replace(written.begin(), written.end(), how.decimal_mark, '.');
   }
   if (field.type == ValueType::boolean) {

@@ -12,8 +12,8 @@
 
 namespace branchline::import {
 
-// How dates are written: YYYY or YY (1970 to 2069), MM or M, MMM (Jan), DD or D, all else as it stands. Digits may
-// be more than asked for: "M/D/YYYY" takes 01/02/2017 as well.
+// How dates are written: YYYY or YY (1970 to 2069), MM or M, MMM (Jan), DD or D, all else as it
+// stands. Digits may be more than asked for: "M/D/YYYY" takes 01/02/2017 as well.
 class DateFormat {
  public:
   // `invalid` unless year, month and day stand in it once each.

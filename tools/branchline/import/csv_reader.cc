@@ -130,7 +130,8 @@ std::optional<CsvRow> CsvReader::next() {
         row.problem_field = row.fields.size();
       }
       if (row.fields.size() > options_.max_fields) {
-        return first_line_only(begin, line, "the row has too many fields; is --delimiter right?", 0);
+        return first_line_only(begin, line, "the row has too many fields; is --delimiter right?",
+                               0);
       }
     }
     return row;

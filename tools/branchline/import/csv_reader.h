@@ -27,9 +27,9 @@ class CsvReader {
   // `text` outlives the reader; a byte order mark is gone from it.
   CsvReader(std::string_view text, Options options);
 
-  // Nothing at the end. Blank lines are skipped, yet count. Of a row with a quote that is never closed, or a field
-  // over the limit, the first line is given with the problem, and reading goes on at the next line: one
-  // stray quote costs one row, not the rest of the file.
+  // Nothing at the end. Blank lines are skipped, yet count. Of a row with a quote that is never
+  // closed, or a field over the limit, the first line is given with the problem, and reading goes
+  // on at the next line: one stray quote costs one row, not the rest of the file.
   std::optional<CsvRow> next();
 
   // Bytes read so far, for progress.

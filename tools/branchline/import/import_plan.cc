@@ -43,11 +43,15 @@ std::string names(const std::vector<std::string>& list) {
 }  // namespace
 
 Result<Planner> Planner::create(const Mapping& mapping, const CsvRow& header, const Where& where) {
-  auto invalid = [](std::string message) { return fail(ErrorKind::invalid, "csv.columns", std::move(message)); };
-  if (!header.problem.empty()) return invalid("the first line, which names the columns, is damaged: " + header.problem);
+  auto invalid = [](std::string message) {
+    return fail(ErrorKind::invalid, "csv.columns", std::move(message));
+  };
+  if (!header.problem.empty())
+    return invalid("the first line, which names the columns, is damaged: " + header.problem);
   Planner out(mapping, header.fields.size());
   for (const auto& f : header.fields) {
-    if (!is_utf8(f)) return invalid("the column name " + visible(f) + " is not UTF-8; try --encoding auto");
+    if (!is_utf8(f))
+      return invalid("the column name " + visible(f) + " is not UTF-8; try --encoding auto");
     out.header_.emplace_back(trimmed(f));
   }
   std::vector<std::string> missing;
@@ -63,13 +67,16 @@ Result<Planner> Planner::create(const Mapping& mapping, const CsvRow& header, co
     out.binding_.push_back(static_cast<size_t>(at - out.header_.begin()));
   }
   if (!missing.empty()) {
-    return invalid("the file lacks columns that the mapping uses: " + names(missing) + "\nit has: " + names(out.header_) +
+    return invalid("the file lacks columns that the mapping uses: " + names(missing) +
+                   "\nit has: " + names(out.header_) +
                    (out.header_.size() == 1 ? "\nIs --delimiter right?" : ""));
   }
   for (const auto& [name, value] : where) {
     auto same = [&](const std::string& h) { return fold_case(h) == fold_case(name); };
     auto at = std::find_if(out.header_.begin(), out.header_.end(), same);
-    if (at == out.header_.end()) return invalid("--where: the file has no column " + quoted(name) + "\nit has: " + names(out.header_));
+    if (at == out.header_.end())
+      return invalid("--where: the file has no column " + quoted(name) +
+                     "\nit has: " + names(out.header_));
     out.where_.emplace_back(static_cast<size_t>(at - out.header_.begin()), value);
   }
   out.plan_.steps.resize(mapping.records.size());
@@ -85,7 +92,9 @@ bool Planner::wanted(const CsvRow& row) const {
   });
 }
 
-std::string_view Planner::cell(size_t mapping_column) const { return trimmed(row_->fields[binding_[mapping_column]]); }
+std::string_view Planner::cell(size_t mapping_column) const {
+  return trimmed(row_->fields[binding_[mapping_column]]);
+}
 
 void Planner::add(CsvRow row) {
   ++plan_.rows_read;
@@ -98,11 +107,14 @@ void Planner::add(CsvRow row) {
     std::string value = at > 0 && at <= row.fields.size() ? row.fields[at - 1] : "";
     problems.push_back({column, value, row.problem});
   } else if (row.fields.size() != columns_) {
-    problems.push_back({"", "", "the row has " + std::to_string(row.fields.size()) + " fields, the header " + std::to_string(columns_)});
+    problems.push_back({"", "",
+                        "the row has " + std::to_string(row.fields.size()) +
+                            " fields, the header " + std::to_string(columns_)});
   }
   for (size_t i = 0; problems.empty() && i < row.fields.size(); ++i) {
     if (!is_utf8(row.fields[i])) {
-      problems.push_back({header_[i], row.fields[i], "not UTF-8; if the file is Latin-1, say --encoding latin-1"});
+      problems.push_back(
+          {header_[i], row.fields[i], "not UTF-8; if the file is Latin-1, say --encoding latin-1"});
     }
   }
   std::vector<PlannedMutation> made;
@@ -114,7 +126,8 @@ void Planner::add(CsvRow row) {
       m.rows.push_back(index);
       m.record.row = index;
       if (!record_of(map, m.record, problems)) {
-        problems.push_back({mapping_.columns[map.key.text.columns()[0]], "", "the key of " + map.set + " is empty here"});
+        problems.push_back({mapping_.columns[map.key.text.columns()[0]], "",
+                            "the key of " + map.set + " is empty here"});
       }
       for (const auto& child : map.children) {
         PlannedChild c;
@@ -152,7 +165,8 @@ bool Planner::record_of(const RecordMap& map, PlannedRecord& out, Problems& prob
   if (map.key.field) {
     auto value = convert(*map.key.field, {}, out.key);
     if (!value) {
-      problems.push_back({mapping_.columns[map.key.text.columns()[0]], out.key, value.error().message});
+      problems.push_back(
+          {mapping_.columns[map.key.text.columns()[0]], out.key, value.error().message});
     } else {
       out.key_value = std::move(*value);
     }
@@ -169,7 +183,9 @@ void Planner::cell_of(const FieldMap& map, PlannedRecord& out, Problems& problem
   if (map.formula) {
     auto value = calculate(map, out);
     if (!value) {
-      problems.push_back(problem_of(map, map.formula->columns().empty() ? "" : std::string(cell(map.formula->columns()[0])), value.error().message));
+      problems.push_back(problem_of(
+          map, map.formula->columns().empty() ? "" : std::string(cell(map.formula->columns()[0])),
+          value.error().message));
       return;
     }
     made.value = std::move(*value);
@@ -177,7 +193,8 @@ void Planner::cell_of(const FieldMap& map, PlannedRecord& out, Problems& problem
     std::string written = map.text.empty(text) ? "" : map.text.fill(text);
     if (map.target) {
       if (written.empty() && (map.conversion.required || map.field->required)) {
-        problems.push_back(problem_of(map, "", map.field->name + " is required, and there is nothing here"));
+        problems.push_back(
+            problem_of(map, "", map.field->name + " is required, and there is nothing here"));
       }
       if (written.empty()) return;
       made.lookup_key = std::move(written);
@@ -200,7 +217,8 @@ Result<OwnedValue> Planner::calculate(const FieldMap& map, const PlannedRecord& 
     std::string written(cell(column));
     std::replace(written.begin(), written.end(), map.conversion.decimal_mark, '.');
     if (auto value = Decimal::parse(written)) return *value;
-    return fail(ErrorKind::invalid, "value.type", mapping_.columns[column] + ": " + quoted(written) + " is no number");
+    return fail(ErrorKind::invalid, "value.type",
+                mapping_.columns[column] + ": " + quoted(written) + " is no number");
   };
   inputs.field = [&](const std::string& name) -> Result<Decimal> {
     for (const auto& c : record.cells) {
@@ -214,7 +232,8 @@ Result<OwnedValue> Planner::calculate(const FieldMap& map, const PlannedRecord& 
   BL_ASSIGN(Decimal number, map.formula->evaluate(inputs));
   if (map.scale >= 0) {
     auto rounded = number.rounded(map.scale);
-    if (!rounded) return fail(ErrorKind::invalid, "value.range", "the formula's result is too large");
+    if (!rounded)
+      return fail(ErrorKind::invalid, "value.range", "the formula's result is too large");
     number = *rounded;
   }
   return value_from_text(*map.field, number.to_string());
@@ -226,15 +245,18 @@ void Planner::reject(uint32_t row, Problems problems) {
   for (size_t i = 1; i < problems.size(); ++i) {
     // The same cell may feed several fields.
     if (r.reason.find(problems[i].reason) != std::string::npos) continue;
-    r.reason += "; " + (problems[i].column.empty() ? "" : problems[i].column + ": ") + problems[i].reason;
+    r.reason +=
+        "; " + (problems[i].column.empty() ? "" : problems[i].column + ": ") + problems[i].reason;
   }
   plan_.rejections.push_back(std::move(r));
 }
 
-void Planner::check_repeat(const PlannedRecord& kept, const PlannedRecord& other, std::vector<Repeat>& found) const {
+void Planner::check_repeat(const PlannedRecord& kept, const PlannedRecord& other,
+                           std::vector<Repeat>& found) const {
   if (other.map->repeated == Repeated::first) return;
   auto tell = [&](const std::string& field, std::string a, std::string b) {
-    found.push_back({kept.map->set, kept.key, field, plan_.rows[kept.row].number, 0, std::move(a), std::move(b)});
+    found.push_back({kept.map->set, kept.key, field, plan_.rows[kept.row].number, 0, std::move(a),
+                     std::move(b)});
   };
   // What one of them leaves empty does not contradict the other.
   for (const auto& b : other.cells) {
@@ -246,7 +268,8 @@ void Planner::check_repeat(const PlannedRecord& kept, const PlannedRecord& other
   }
 }
 
-void Planner::check_repeats(const std::vector<PlannedMutation>& made, std::vector<Repeat>& reported, Problems& problems) const {
+void Planner::check_repeats(const std::vector<PlannedMutation>& made, std::vector<Repeat>& reported,
+                            Problems& problems) const {
   auto judge = [&](const PlannedRecord& kept, const PlannedRecord& other) {
     size_t before = reported.size();
     check_repeat(kept, other, reported);
@@ -254,7 +277,8 @@ void Planner::check_repeats(const std::vector<PlannedMutation>& made, std::vecto
     Repeat r = reported.back();
     reported.pop_back();
     problems.push_back({mapping_.columns[other.map->key.text.columns()[0]], other.key,
-                        "row " + std::to_string(r.kept_row) + " has the same key in " + r.set + ", but another " + r.field + ": " + r.kept});
+                        "row " + std::to_string(r.kept_row) + " has the same key in " + r.set +
+                            ", but another " + r.field + ": " + r.kept});
   };
   for (size_t step = 0; step < made.size(); ++step) {
     auto at = by_key_[step].find(identity(made[step].record));
@@ -279,7 +303,9 @@ void Planner::merge(size_t step, PlannedMutation made) {
   PlannedMutation& group = plan_.steps[step][at->second];
   group.rows.push_back(made.rows[0]);
   for (auto& child : made.children) {
-    if (child_by_key_[step][at->second].emplace(child_identity(child), group.children.size()).second) {
+    if (child_by_key_[step][at->second]
+            .emplace(child_identity(child), group.children.size())
+            .second) {
       group.children.push_back(std::move(child));
     }
   }

@@ -22,10 +22,10 @@ struct PlannedCell {
 struct PlannedRecord {
   const RecordMap* map = nullptr;
   std::string key;
-  OwnedValue key_value;    // where the key is a field
+  OwnedValue key_value;  // where the key is a field
   std::string territory;
   std::vector<PlannedCell> cells;  // empty cells of the file say nothing and are not here
-  uint32_t row = 0;        // the first that gave it, an index into Plan::rows
+  uint32_t row = 0;                // the first that gave it, an index into Plan::rows
 };
 
 struct PlannedChild {
@@ -72,8 +72,9 @@ using Where = std::vector<std::pair<std::string, std::string>>;
 
 class Planner {
  public:
-  // `mapping` outlives the planner and its plan. `utf8`: reject rows that are no UTF-8. `invalid` where the file
-  // lacks columns that the mapping or `where` names (the message lists those that it has).
+  // `mapping` outlives the planner and its plan. `utf8`: reject rows that are no UTF-8. `invalid`
+  // where the file lacks columns that the mapping or `where` names (the message lists those that it
+  // has).
   static Result<Planner> create(const Mapping& mapping, const CsvRow& header, const Where& where);
 
   void add(CsvRow row);
@@ -93,19 +94,22 @@ class Planner {
   void cell_of(const FieldMap& map, PlannedRecord& out, Problems& problems) const;
   Result<OwnedValue> calculate(const FieldMap& map, const PlannedRecord& record) const;
   void reject(uint32_t row, Problems problems);
-  void check_repeat(const PlannedRecord& kept, const PlannedRecord& other, std::vector<Repeat>& found) const;
-  void check_repeats(const std::vector<PlannedMutation>& made, std::vector<Repeat>& reported, Problems& problems) const;
+  void check_repeat(const PlannedRecord& kept, const PlannedRecord& other,
+                    std::vector<Repeat>& found) const;
+  void check_repeats(const std::vector<PlannedMutation>& made, std::vector<Repeat>& reported,
+                     Problems& problems) const;
   void merge(size_t step, PlannedMutation made);
 
   const Mapping& mapping_;
   size_t columns_;
-  std::vector<size_t> binding_;                           // mapping's column -> file's
+  std::vector<size_t> binding_;  // mapping's column -> file's
   std::vector<std::string> header_;
-  std::vector<std::pair<size_t, std::string>> where_;     // file's column = value
-  const CsvRow* row_ = nullptr;                           // being read
+  std::vector<std::pair<size_t, std::string>> where_;  // file's column = value
+  const CsvRow* row_ = nullptr;                        // being read
   Plan plan_;
-  std::vector<std::unordered_map<std::string, size_t>> by_key_;                    // per step
-  std::vector<std::vector<std::unordered_map<std::string, size_t>>> child_by_key_;  // per step and mutation
+  std::vector<std::unordered_map<std::string, size_t>> by_key_;  // per step
+  std::vector<std::vector<std::unordered_map<std::string, size_t>>>
+      child_by_key_;  // per step and mutation
 };
 
 }  // namespace branchline::import

@@ -8,15 +8,20 @@
 
 namespace branchline::import {
 
-// CSV: row, line, column, value, reason, then the row as it was. Mended in place, it can be imported itself: the
-// mapping ignores the first columns. Bytes that are no UTF-8 stand as \xNN.
-std::string error_csv(const Plan& plan, const std::vector<std::string>& header, const std::vector<Rejection>& rejections);
+// CSV: row, line, column, value, reason, then the row as it was. Mended in place, it can be
+// imported itself: the mapping ignores the first columns. Bytes that are no UTF-8 stand as \xNN.
+std::string error_csv(const Plan& plan, const std::vector<std::string>& header,
+                      const std::vector<Rejection>& rejections, char delimiter);
+// It begins so: a file that does not is none of ours.
+std::string error_csv_beginning(char delimiter);
 
 struct Summary {
   std::string file, errors_file;
   double seconds = 0;
 };
-std::string summary_json(const Plan& plan, const RunResult& result, size_t rejected, const Summary& summary);
-std::string summary_text(const Plan& plan, const RunResult& result, size_t rejected, const Summary& summary);
+std::string summary_json(const Plan& plan, const RunResult& result, size_t rejected,
+                         const Summary& summary);
+std::string summary_text(const Plan& plan, const RunResult& result, size_t rejected,
+                         const Summary& summary);
 
 }  // namespace branchline::import

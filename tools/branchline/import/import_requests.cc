@@ -5,8 +5,8 @@
 #include "branch/api/odata_names.h"
 #include "branch/api/odata_url.h"
 #include "common/base/hash.h"
-#include "common/record/mutation.h"
 #include "common/json/json_writer.h"
+#include "common/record/mutation.h"
 #include "common/schema/index_key.h"
 
 namespace branchline::import {
@@ -22,9 +22,12 @@ std::string literal(std::string_view text) {
 }
 
 // Keys that the server compares without regard to case are the same identity here.
-std::string folded_key(const RecordMap& map, const std::string& key) { return map.key.field ? fold_case(key) : key; }
+std::string folded_key(const RecordMap& map, const std::string& key) {
+  return map.key.field ? fold_case(key) : key;
+}
 
-void put_cells(JsonWriter& w, const std::string& mapping, const std::vector<const PlannedCell*>& cells) {
+void put_cells(JsonWriter& w, const std::string& mapping,
+               const std::vector<const PlannedCell*>& cells) {
   for (const PlannedCell* cell : cells) {
     if (cell->map->target) {
       w.member(cell->map->property + "@odata.bind", binding_of(mapping, *cell));
@@ -38,7 +41,8 @@ void put_cells(JsonWriter& w, const std::string& mapping, const std::vector<cons
 
 void put_identity(JsonWriter& w, const std::string& mapping, const PlannedRecord& record) {
   if (!record.map->key.field) {
-    w.member(record.map->entity->primary_key, to_string(derived_id(mapping, record.map->set, record.key)));
+    w.member(record.map->entity->primary_key,
+             to_string(derived_id(mapping, record.map->set, record.key)));
     return;
   }
   std::string value;
@@ -60,7 +64,8 @@ RecordId derived_id(const std::string& mapping, const std::string& set, const st
 
 std::string address_of(const std::string& mapping, const PlannedRecord& record) {
   const RecordMap& map = *record.map;
-  if (!map.key.field) return map.set + "(" + to_string(derived_id(mapping, map.set, record.key)) + ")";
+  if (!map.key.field)
+    return map.set + "(" + to_string(derived_id(mapping, map.set, record.key)) + ")";
   return map.set + "(" + map.key.field->name + "=" + percent_encode(literal(record.key)) + ")";
 }
 
@@ -69,23 +74,30 @@ namespace {
 std::string lookup_target(const std::string& mapping, const PlannedCell& lookup, bool url) {
   const FieldMap& map = *lookup.map;
   if (!map.target_key.field) {
-    return map.target->set_name + "(" + to_string(derived_id(mapping, map.target->set_name, lookup.lookup_key)) + ")";
+    return map.target->set_name + "(" +
+           to_string(derived_id(mapping, map.target->set_name, lookup.lookup_key)) + ")";
   }
   std::string key = literal(lookup.lookup_key);
-  return map.target->set_name + "(" + map.target_key.field->name + "=" + (url ? percent_encode(key) : key) + ")";
+  return map.target->set_name + "(" + map.target_key.field->name + "=" +
+         (url ? percent_encode(key) : key) + ")";
 }
 
 }  // namespace
 
-std::string binding_of(const std::string& mapping, const PlannedCell& lookup) { return "/" + lookup_target(mapping, lookup, false); }
-std::string lookup_address(const std::string& mapping, const PlannedCell& lookup) { return lookup_target(mapping, lookup, true); }
+std::string binding_of(const std::string& mapping, const PlannedCell& lookup) {
+  return "/" + lookup_target(mapping, lookup, false);
+}
+std::string lookup_address(const std::string& mapping, const PlannedCell& lookup) {
+  return lookup_target(mapping, lookup, true);
+}
 
 std::string create_body(const std::string& mapping, const PlannedMutation& mutation) {
   std::string body;
   JsonWriter w(body);
   w.begin_object();
   put_identity(w, mapping, mutation.record);
-  if (!mutation.record.territory.empty()) w.member("Branchline.territory", mutation.record.territory);
+  if (!mutation.record.territory.empty())
+    w.member("Branchline.territory", mutation.record.territory);
   put_cells(w, mapping, all_cells(mutation.record));
   for (const auto& map : mutation.record.map->children) {
     bool open = false;
@@ -104,7 +116,8 @@ std::string create_body(const std::string& mapping, const PlannedMutation& mutat
   return body;
 }
 
-std::string create_child_body(const std::string& mapping, const PlannedChild& child, const std::string& parent_set, const std::string& parent_id) {
+std::string create_child_body(const std::string& mapping, const PlannedChild& child,
+                              const std::string& parent_set, const std::string& parent_id) {
   std::string body;
   JsonWriter w(body);
   w.begin_object();
@@ -124,14 +137,16 @@ std::string update_body(const std::string& mapping, const std::vector<const Plan
   return body;
 }
 
-std::string operation_key(const std::string& mapping, const std::string& set, const std::string& key, const std::string& body,
+std::string operation_key(const std::string& mapping, const std::string& set,
+                          const std::string& key, const std::string& body,
                           const std::string& etag) {
   Sha256 sha;
   sha.add(mapping).add("\n").add(set).add("\n").add(key).add("\n").add(etag).add("\n").add(body);
   return "import:" + mapping + ":" + hex(sha.finish().view().substr(0, 16));
 }
 
-Result<std::vector<const PlannedCell*>> differences(const PlannedRecord& record, const Json& there, const LookupId& lookup_id) {
+Result<std::vector<const PlannedCell*>> differences(const PlannedRecord& record, const Json& there,
+                                                    const LookupId& lookup_id) {
   std::vector<const PlannedCell*> out;
   for (const auto& cell : record.cells) {
     const Field& field = *cell.map->field;
@@ -145,15 +160,19 @@ Result<std::vector<const PlannedCell*>> differences(const PlannedRecord& record,
     if (value && value->type == cell.value.type) {
       if (value->payload == cell.value.payload) continue;
       // A maximum that stands higher already would not take the file's value.
-      int order = field.policy == Policy::max || field.policy == Policy::min ? compare_ordered(value->view(), cell.value.view()) : 0;
-      if ((field.policy == Policy::max && order > 0) || (field.policy == Policy::min && order < 0)) continue;
+      int order = field.policy == Policy::max || field.policy == Policy::min
+                      ? compare_ordered(value->view(), cell.value.view())
+                      : 0;
+      if ((field.policy == Policy::max && order > 0) || (field.policy == Policy::min && order < 0))
+        continue;
     }
     out.push_back(&cell);
   }
   return out;
 }
 
-const Json* find_child(const std::string& mapping, const PlannedChild& child, const Json& collection) {
+const Json* find_child(const std::string& mapping, const PlannedChild& child,
+                       const Json& collection) {
   const RecordMap& map = child.map->record;
   std::string id = map.key.field ? "" : to_string(derived_id(mapping, map.set, child.record.key));
   for (const auto& item : collection.items) {
@@ -164,7 +183,9 @@ const Json* find_child(const std::string& mapping, const PlannedChild& child, co
     const Json* held = item.member(map.key.field->name);
     if (!held) continue;
     auto value = value_from_json(*map.key.field, *held);
-    if (value && value->type == child.record.key_value.type && folded_key(map, value->payload) == folded_key(map, child.record.key_value.payload)) return &item;
+    if (value && value->type == child.record.key_value.type &&
+        folded_key(map, value->payload) == folded_key(map, child.record.key_value.payload))
+      return &item;
   }
   return nullptr;
 }

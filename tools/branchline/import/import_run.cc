@@ -38,7 +38,8 @@ struct Shared {
 
 class Worker {
  public:
-  explicit Worker(Shared& shared) : s_(shared), client_(shared.options.url), random_(std::random_device{}()) {
+  explicit Worker(Shared& shared)
+      : s_(shared), client_(shared.options.url), random_(std::random_device{}()) {
     client_.set_token(shared.options.token);
   }
 
@@ -53,10 +54,13 @@ class Worker {
   void one(const PlannedMutation& planned) {
     PlannedMutation m = planned;
     {
-      // A row is imported as a whole: where an earlier step failed with it, nothing else is made of it.
+      // A row is imported as a whole: where an earlier step failed with it, nothing else is made of
+      // it.
       std::lock_guard lock(s_.mutex);
       if (s_.rejected_rows.count(m.record.row) > 0) return;
-      std::erase_if(m.children, [&](const PlannedChild& c) { return s_.rejected_rows.count(c.record.row) > 0; });
+      std::erase_if(m.children, [&](const PlannedChild& c) {
+        return s_.rejected_rows.count(c.record.row) > 0;
+      });
     }
     auto done = save(m);
     if (!done) failed(m.record, m.rows, done.error());
@@ -86,14 +90,16 @@ class Worker {
       for (const auto& c : m.children) count(c.record, &SetCounts::created);
       return {};
     }
-    return fail(ErrorKind::conflict, "import.race", "others keep changing this record; import again later");
+    return fail(ErrorKind::conflict, "import.race",
+                "others keep changing this record; import again later");
   }
 
   Result<std::optional<Json>> read(const PlannedMutation& m) {
     std::string target = kRoot + address_of(s_.mapping.name, m.record);
     std::string expand;
     for (const auto& map : m.record.map->children) {
-      bool used = std::any_of(m.children.begin(), m.children.end(), [&](const auto& c) { return c.map == &map; });
+      bool used = std::any_of(m.children.begin(), m.children.end(),
+                              [&](const auto& c) { return c.map == &map; });
       if (used) expand += (expand.empty() ? "?$expand=" : ",") + map.collection;
     }
     BL_ASSIGN(auto response, ask("GET", target + expand, "", {}));
@@ -111,7 +117,9 @@ class Worker {
     for (const auto& child : m.children) {
       const Json* collection = there.member(child.map->collection);
       const Json* held = collection ? find_child(s_.mapping.name, child, *collection) : nullptr;
-      auto result = held ? compare_one(child.record, *held) : add_child(child, m.record.map->set, text_member(there, entity.primary_key));
+      auto result =
+          held ? compare_one(child.record, *held)
+               : add_child(child, m.record.map->set, text_member(there, entity.primary_key));
       if (!result && result.error().kind == ErrorKind::shutdown) return result;
       if (!result) {
         failed(child.record, {child.record.row}, result.error());
@@ -140,7 +148,8 @@ class Worker {
     return true;
   }
 
-  Result<bool> add_child(const PlannedChild& child, const std::string& parent_set, const std::string& parent_id) {
+  Result<bool> add_child(const PlannedChild& child, const std::string& parent_set,
+                         const std::string& parent_id) {
     std::string body = create_child_body(s_.mapping.name, child, parent_set, parent_id);
     BL_ASSIGN(auto response, write("POST", child.record.map->set, body, child.record, ""));
     if (response.status >= 300) return refused(response);
@@ -165,21 +174,26 @@ class Worker {
     return id;
   }
 
-  Result<ClientResponse> write(const std::string& method, const std::string& path, const std::string& body, const PlannedRecord& record,
+  Result<ClientResponse> write(const std::string& method, const std::string& path,
+                               const std::string& body, const PlannedRecord& record,
                                const std::string& etag) {
     HttpClient::Headers headers;
-    headers.emplace_back("Idempotency-Key", operation_key(s_.mapping.name, record.map->set, record.key, body, etag));
+    headers.emplace_back("Idempotency-Key",
+                         operation_key(s_.mapping.name, record.map->set, record.key, body, etag));
     if (!etag.empty()) headers.emplace_back("If-Match", etag);
     BL_ASSIGN(auto response, ask(method, kRoot + path, body, headers));
-    if (response.status < 300 && !response.header("Branchline-Mutation").empty() && response.header("Branchline-Replayed").empty()) {
+    if (response.status < 300 && !response.header("Branchline-Mutation").empty() &&
+        response.header("Branchline-Replayed").empty()) {
       std::lock_guard lock(s_.mutex);
       ++s_.result.mutations;
     }
     return response;
   }
 
-  // Waits out a branch that does not answer, is joining, is busy or has no room. `shutdown`: the import is over.
-  Result<ClientResponse> ask(const std::string& method, const std::string& target, const std::string& body, const HttpClient::Headers& headers) {
+  // Waits out a branch that does not answer, is joining, is busy or has no room. `shutdown`: the
+  // import is over.
+  Result<ClientResponse> ask(const std::string& method, const std::string& target,
+                             const std::string& body, const HttpClient::Headers& headers) {
     auto pause = kFirstPause;
     auto deadline = std::chrono::steady_clock::now() + s_.options.patience;
     for (;;) {
@@ -203,7 +217,8 @@ class Worker {
       }
       s_.progress.waiting = response ? "the branch asks to wait" : "the branch does not answer";
       // With jitter, so that the connections do not come back all at once.
-      std::this_thread::sleep_for(pause / 2 + pause * std::uniform_real_distribution<>(0, 0.5)(random_));
+      std::this_thread::sleep_for(pause / 2 +
+                                  pause * std::uniform_real_distribution<>(0, 0.5)(random_));
       pause = std::min(pause * 2, kLongestPause);
     }
   }
@@ -239,7 +254,8 @@ class Worker {
     ++s_.result.sets[record.map->set].rejected;
     for (uint32_t row : rows) {
       if (!s_.rejected_rows.insert(row).second) continue;
-      s_.result.rejections.push_back({row, column, value, record.map->set + " " + record.key + ": " + error.message});
+      s_.result.rejections.push_back(
+          {row, column, value, record.map->set + " " + record.key + ": " + error.message});
       ++s_.progress.rejected;
     }
   }
@@ -251,7 +267,8 @@ class Worker {
 
 }  // namespace
 
-RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& options, Progress& progress) {
+RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& options,
+                   Progress& progress) {
   Shared shared{mapping, plan, options, progress, {}, {}, {}, {}, false};
   for (const auto& r : plan.rejections) shared.rejected_rows.insert(r.row);
   progress.rejected = plan.rejections.size();

@@ -15,8 +15,9 @@ namespace branchline::import {
 struct RunOptions {
   std::string url;
   std::string token;
-  size_t jobs = 4;                         // connections; each has one request under way
-  std::chrono::seconds patience{600};      // with a branch that does not answer, is joining or has no room
+  size_t jobs = 4;  // connections; each has one request under way
+  std::chrono::seconds patience{
+      600};  // with a branch that does not answer, is joining or has no room
 };
 
 struct SetCounts {
@@ -34,14 +35,16 @@ struct RunResult {
 
 // What a progress display needs; written by all workers.
 struct Progress {
-  std::atomic<uint64_t> done{0};      // rows
+  std::atomic<uint64_t> done{0};  // rows
   std::atomic<uint64_t> total{0};
   std::atomic<uint64_t> rejected{0};
   std::atomic<const char*> waiting{nullptr};  // what the import waits for, if it does
 };
 
-// Blocks. Steps run one after another, so that lookups find what earlier steps made. Safe to repeat at any time,
-// also after it was killed: what is there already is compared and left or changed, never doubled.
-RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& options, Progress& progress);
+// Blocks. Steps run one after another, so that lookups find what earlier steps made. Safe to repeat
+// at any time, also after it was killed: what is there already is compared and left or changed,
+// never doubled.
+RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& options,
+                   Progress& progress);
 
 }  // namespace branchline::import

@@ -11,12 +11,15 @@ namespace {
 
 using Kind = YamlNode::Kind;
 
-std::optional<int> parse_version(std::string_view text) { return text == "1" ? std::optional(1) : std::nullopt; }
+std::optional<int> parse_version(std::string_view text) {
+  return text == "1" ? std::optional(1) : std::nullopt;
+}
 
 std::optional<int> parse_scale(std::string_view text) {
   int n = 0;
   auto [after, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-  bool good = error == std::errc() && after == text.data() + text.size() && n >= 0 && n <= Decimal::kMaxScale;
+  bool good = error == std::errc() && after == text.data() + text.size() && n >= 0 &&
+              n <= Decimal::kMaxScale;
   return good ? std::optional(n) : std::nullopt;
 }
 
@@ -27,9 +30,10 @@ std::optional<bool> parse_flag(std::string_view text) {
 }
 
 std::optional<std::string> parse_name(std::string_view text) {
-  bool good = !text.empty() && text.size() <= 40 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-  });
+  bool good =
+      !text.empty() && text.size() <= 40 && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+      });
   return good ? std::optional(std::string(text)) : std::nullopt;
 }
 
@@ -47,12 +51,15 @@ class MappingParser {
   Mapping read(const YamlNode& root) {
     Fields top(root, "the mapping", {"version", "name", "records"}, mistakes_);
     top.parsed<int>("version", "1", "1, the version that this program reads", parse_version);
-    if (auto name = top.parsed<std::string>("name", "customers", "a name of up to 40 lower-case letters, digits and hyphens", parse_name)) {
+    if (auto name = top.parsed<std::string>(
+            "name", "customers", "a name of up to 40 lower-case letters, digits and hyphens",
+            parse_name)) {
       out_.name = *name;
     }
     if (const YamlNode* list = top.list("records", "[{set: accounts, ...}]")) {
       for (const YamlNode& item : list->items) out_.records.push_back(top_record(item));
-      if (list->items.empty()) mistakes_.add(list->line, "`records` is empty; list what a row becomes");
+      if (list->items.empty())
+        mistakes_.add(list->line, "`records` is empty; list what a row becomes");
     }
     return std::move(out_);
   }
@@ -60,11 +67,13 @@ class MappingParser {
  private:
   RecordMap top_record(const YamlNode& node) {
     RecordMap record;
-    Fields f(node, "the record", {"set", "key", "repeated", "territory", "fields", "children"}, mistakes_);
+    Fields f(node, "the record", {"set", "key", "repeated", "territory", "fields", "children"},
+             mistakes_);
     if (auto set = f.text("set", "accounts")) {
       auto found = schema_.set(*set);
       if (!found || found->entity->virtual_set || found->entity->master_only) {
-        mistakes_.add(f.line("set"), "there is no entity set " + quoted(*set) + " that can be imported; " + known_sets(*set));
+        mistakes_.add(f.line("set"), "there is no entity set " + quoted(*set) +
+                                         " that can be imported; " + known_sets(*set));
         return record;
       }
       record.set = *set;
@@ -76,7 +85,8 @@ class MappingParser {
       record.territory = source(f.line("territory"), *territory);
     }
     common(f, node, record);
-    if (const YamlNode* list = f.list("children", "[{collection: order_details, ...}]", Need::optional)) {
+    if (const YamlNode* list =
+            f.list("children", "[{collection: order_details, ...}]", Need::optional)) {
       for (const YamlNode& item : list->items) child(item, record);
     }
     return record;
@@ -90,31 +100,38 @@ class MappingParser {
     const auto* collection = parent.entity->collection(*name);
     if (!collection) {
       std::string known;
-      for (const auto& c : parent.entity->collections) known += (known.empty() ? "" : ", ") + c.name;
-      mistakes_.add(f.line("collection"), parent.set + " have no collection " + quoted(*name) + "; there are: " + known);
+      for (const auto& c : parent.entity->collections)
+        known += (known.empty() ? "" : ", ") + c.name;
+      mistakes_.add(f.line("collection"),
+                    parent.set + " have no collection " + quoted(*name) + "; there are: " + known);
       return;
     }
     child.collection = *name;
     child.record.entity = schema_.entity(collection->entity);
     child.record.set = child.record.entity->set_name;
     child.lookup = child.record.entity->field(collection->field);
-    child.property = child.lookup->name + (child.lookup->targets.size() > 1 ? "_" + parent.entity->name : "");
+    child.property =
+        child.lookup->name + (child.lookup->targets.size() > 1 ? "_" + parent.entity->name : "");
     common(f, node, child.record);
     parent.children.push_back(std::move(child));
   }
 
   void common(Fields& f, const YamlNode& node, RecordMap& record) {
-    if (auto repeated = f.parsed<Repeated>("repeated", "report", "one of report, first, reject", parse_repeated, Need::optional)) {
+    if (auto repeated = f.parsed<Repeated>("repeated", "report", "one of report, first, reject",
+                                           parse_repeated, Need::optional)) {
       record.repeated = *repeated;
     }
     if (const YamlNode* found = find(node, "key")) {
       key(*found, record);
     } else if (node.kind == Kind::map) {
-      mistakes_.add(node.line, record.set + " lack `key`; add e.g. `key: {accountnumber: \"{Customer ID}\"}`, or `key: \"{Row ID}\"` where no field is unique");
+      mistakes_.add(node.line, record.set +
+                                   " lack `key`; add e.g. `key: {accountnumber: \"{Customer "
+                                   "ID}\"}`, or `key: \"{Row ID}\"` where no field is unique");
     }
     const YamlNode* fields = f.map("fields", "{name: \"{Customer Name}\"}");
     if (!fields) return;
-    for (size_t i = 0; i < fields->keys.size(); ++i) field(fields->keys[i], fields->items[i], record);
+    for (size_t i = 0; i < fields->keys.size(); ++i)
+      field(fields->keys[i], fields->items[i], record);
   }
 
   static const YamlNode* find(const YamlNode& map, std::string_view key) {
@@ -127,15 +144,20 @@ class MappingParser {
   void key(const YamlNode& node, RecordMap& record) {
     if (node.kind == Kind::scalar) {
       if (auto text = source(node.line, node.text)) record.key.text = *text;
-    } else if (node.kind == Kind::map && node.keys.size() == 1 && node.items[0].kind == Kind::scalar) {
+    } else if (node.kind == Kind::map && node.keys.size() == 1 &&
+               node.items[0].kind == Kind::scalar) {
       unique_field(*record.entity, node.keys[0].text, node.line, record.key);
       if (auto text = source(node.line, node.items[0].text)) record.key.text = *text;
     } else {
-      mistakes_.add(node.line, "`key` must be a text, or one unique field and a text; write e.g. `key: {accountnumber: \"{Customer ID}\"}`");
+      mistakes_.add(node.line,
+                    "`key` must be a text, or one unique field and a text; write e.g. `key: "
+                    "{accountnumber: \"{Customer ID}\"}`");
       return;
     }
     if (record.key.text.columns().empty()) {
-      mistakes_.add(node.line, "`key` names no column, so all rows would be one record; write e.g. \"{Customer ID}\"");
+      mistakes_.add(
+          node.line,
+          "`key` names no column, so all rows would be one record; write e.g. \"{Customer ID}\"");
     }
   }
 
@@ -150,8 +172,9 @@ class MappingParser {
       out.index = &index;
       return;
     }
-    mistakes_.add(line, quoted(name) + " is no unique field of " + entity.set_name + "; " +
-                            (known.empty() ? "it has none, write a text as key" : "unique are: " + known));
+    mistakes_.add(
+        line, quoted(name) + " is no unique field of " + entity.set_name + "; " +
+                  (known.empty() ? "it has none, write a text as key" : "unique are: " + known));
   }
 
   void field(const YamlNode& key, const YamlNode& value, RecordMap& record) {
@@ -162,20 +185,24 @@ class MappingParser {
     FieldMap out;
     if (!name_field(key, record, out)) return;
     std::string what = "field " + key.text;
-    if (std::any_of(record.fields.begin(), record.fields.end(), [&](const FieldMap& f) { return f.field == out.field; })) {
+    if (std::any_of(record.fields.begin(), record.fields.end(),
+                    [&](const FieldMap& f) { return f.field == out.field; })) {
       mistakes_.add(key.line, quoted(key.text) + " stands twice in " + record.set + "; keep one");
       return;
     }
     if (value.kind == Kind::scalar && !value.text.empty()) {
       if (out.field->type == ValueType::lookup) {
-        mistakes_.add(value.line, what + " is a lookup; write e.g. `" + key.text + ": {lookup: accounts(accountnumber), value: \"{Customer ID}\"}`");
+        mistakes_.add(value.line,
+                      what + " is a lookup; write e.g. `" + key.text +
+                          ": {lookup: accounts(accountnumber), value: \"{Customer ID}\"}`");
         return;
       }
       if (auto text = source(value.line, value.text)) out.text = *text;
     } else if (value.kind == Kind::map) {
       details(value, what, record, out);
     } else {
-      mistakes_.add(value.line, what + " must be a text or a map; write e.g. `" + key.text + ": \"{Column}\"`");
+      mistakes_.add(value.line,
+                    what + " must be a text or a map; write e.g. `" + key.text + ": \"{Column}\"`");
       return;
     }
     const auto& columns = out.formula ? out.formula->columns() : out.text.columns();
@@ -187,19 +214,24 @@ class MappingParser {
     std::vector<std::string_view> known;
     for (const auto& f : record.entity->fields) {
       bool match = f.name == key.text;
-      for (EntityId t : f.targets) match = match || f.name + "_" + schema_.entity(t)->name == key.text;
+      for (EntityId t : f.targets)
+        match = match || f.name + "_" + schema_.entity(t)->name == key.text;
       if (match) out.field = &f;
       if (!f.read_only && !f.is_collection()) known.push_back(f.name);
     }
     if (!out.field) {
       std::string near = nearest(key.text, known);
       mistakes_.add(key.line, record.set + " have no field " + quoted(key.text) + "; " +
-                                  (near.empty() ? "common/schema/crm.yaml lists them" : "did you mean `" + near + "`?"));
+                                  (near.empty() ? "common/schema/crm.yaml lists them"
+                                                : "did you mean `" + near + "`?"));
       return false;
     }
     out.property = key.text;
     bool writable = !out.field->read_only && !out.field->is_collection();
-    if (!writable) mistakes_.add(key.line, quoted(key.text) + " cannot be imported (it is computed, or a collection); leave it out");
+    if (!writable)
+      mistakes_.add(
+          key.line,
+          quoted(key.text) + " cannot be imported (it is computed, or a collection); leave it out");
     if (out.field == record.key.field) {
       mistakes_.add(key.line, quoted(key.text) + " is the key already; leave it out here");
       return false;
@@ -207,36 +239,49 @@ class MappingParser {
     return writable;
   }
 
-  void details(const YamlNode& node, const std::string& what, const RecordMap& record, FieldMap& out) {
-    Fields f(node, what, {"value", "formula", "scale", "lookup", "date", "choice", "decimal_mark", "required"}, mistakes_);
+  void details(const YamlNode& node, const std::string& what, const RecordMap& record,
+               FieldMap& out) {
+    Fields f(node, what,
+             {"value", "formula", "scale", "lookup", "date", "choice", "decimal_mark", "required"},
+             mistakes_);
     bool formula = f.has("formula");
-    if (formula == f.has("value")) mistakes_.add(node.line, what + " takes `value` or `formula`, one of them");
+    if (formula == f.has("value"))
+      mistakes_.add(node.line, what + " takes `value` or `formula`, one of them");
     if (auto text = f.text("value", "\"{Column}\"", Need::optional)) {
       if (auto parsed = source(f.line("value"), *text)) out.text = *parsed;
     }
-    if (auto text = f.text("formula", "\"{Sales} / {Quantity}\"", Need::optional)) read_formula(f.line("formula"), *text, record, out);
-    if (auto scale = f.parsed<int>("scale", "2", "a number of decimals, 0 to 10", parse_scale, Need::optional)) out.scale = *scale;
+    if (auto text = f.text("formula", "\"{Sales} / {Quantity}\"", Need::optional))
+      read_formula(f.line("formula"), *text, record, out);
+    if (auto scale = f.parsed<int>("scale", "2", "a number of decimals, 0 to 10", parse_scale,
+                                   Need::optional))
+      out.scale = *scale;
     if (!formula) f.forbid("scale", "it belongs to a formula; remove it");
-    if (auto required = f.parsed<bool>("required", "true", "true or false", parse_flag, Need::optional)) out.conversion.required = *required;
+    if (auto required =
+            f.parsed<bool>("required", "true", "true or false", parse_flag, Need::optional))
+      out.conversion.required = *required;
     if (auto mark = f.text("decimal_mark", "\",\"", Need::optional)) {
-      if (mark->size() != 1) mistakes_.add(f.line("decimal_mark"), "`decimal_mark` is one character; write e.g. \",\"");
+      if (mark->size() != 1)
+        mistakes_.add(f.line("decimal_mark"), "`decimal_mark` is one character; write e.g. \",\"");
       out.conversion.decimal_mark = (*mark)[0];
     }
     if (auto date = f.text("date", "M/D/YYYY", Need::optional)) {
       auto format = DateFormat::parse(*date);
       bool dated = out.field->type == ValueType::date || out.field->type == ValueType::instant;
-      if (!dated) mistakes_.add(f.line("date"), quoted(out.field->name) + " is no date; remove `date`");
+      if (!dated)
+        mistakes_.add(f.line("date"), quoted(out.field->name) + " is no date; remove `date`");
       if (!format) {
         mistakes_.add(f.line("date"), quoted(*date) + ": " + format.error().message);
       } else {
         out.conversion.date = *format;
       }
     }
-    if (const YamlNode* choice = f.map("choice", "{Consumer: 1}", Need::optional)) read_choice(*choice, what, out);
+    if (const YamlNode* choice = f.map("choice", "{Consumer: 1}", Need::optional))
+      read_choice(*choice, what, out);
     bool is_lookup = out.field->type == ValueType::lookup;
     if (!is_lookup) f.forbid("lookup", "the field is no lookup; remove it");
     if (is_lookup) {
-      if (auto text = f.text("lookup", "accounts(accountnumber)")) read_lookup(f.line("lookup"), *text, out);
+      if (auto text = f.text("lookup", "accounts(accountnumber)"))
+        read_lookup(f.line("lookup"), *text, out);
     }
   }
 
@@ -246,11 +291,21 @@ class MappingParser {
       mistakes_.add(line, "formula: " + formula.error().message);
       return;
     }
-    auto number = [](const Field& f) { return f.type == ValueType::money || f.type == ValueType::decimal || f.type == ValueType::integer; };
-    if (!number(*out.field)) mistakes_.add(line, quoted(out.field->name) + " is no number; a formula cannot make its value");
+    auto number = [](const Field& f) {
+      return f.type == ValueType::money || f.type == ValueType::decimal ||
+             f.type == ValueType::integer;
+    };
+    if (!number(*out.field))
+      mistakes_.add(line,
+                    quoted(out.field->name) + " is no number; a formula cannot make its value");
     for (const auto& name : formula->fields()) {
-      bool before = std::any_of(record.fields.begin(), record.fields.end(), [&](const FieldMap& f) { return f.field->name == name && number(*f.field); });
-      if (!before) mistakes_.add(line, "formula: no number " + quoted(name) + " stands before it among these fields; put it there, or name a column in {}");
+      bool before = std::any_of(record.fields.begin(), record.fields.end(), [&](const FieldMap& f) {
+        return f.field->name == name && number(*f.field);
+      });
+      if (!before)
+        mistakes_.add(
+            line, "formula: no number " + quoted(name) +
+                      " stands before it among these fields; put it there, or name a column in {}");
     }
     out.formula = std::move(*formula);
   }
@@ -258,7 +313,9 @@ class MappingParser {
   void read_choice(const YamlNode& choice, const std::string& what, FieldMap& out) {
     for (size_t i = 0; i < choice.keys.size(); ++i) {
       if (choice.keys[i].kind != Kind::scalar || choice.items[i].kind != Kind::scalar) {
-        mistakes_.add(choice.keys[i].line, "`choice` of " + what + " maps one text to one value each; write e.g. `Consumer: 1`");
+        mistakes_.add(
+            choice.keys[i].line,
+            "`choice` of " + what + " maps one text to one value each; write e.g. `Consumer: 1`");
         continue;
       }
       // What a choice leads to must be a value of the field, whatever the file holds.
@@ -272,18 +329,22 @@ class MappingParser {
     size_t open = text.find('(');
     std::string set_name = text.substr(0, open);
     auto set = schema_.set(set_name);
-    bool allowed = set && std::find(out.field->targets.begin(), out.field->targets.end(), set->entity->id) != out.field->targets.end();
+    bool allowed = set && std::find(out.field->targets.begin(), out.field->targets.end(),
+                                    set->entity->id) != out.field->targets.end();
     if (!allowed) {
       std::string known;
-      for (EntityId t : out.field->targets) known += (known.empty() ? "" : ", ") + schema_.entity(t)->set_name;
-      mistakes_.add(line, quoted(out.field->name) + " cannot refer to " + quoted(set_name) + "; it can to: " + known);
+      for (EntityId t : out.field->targets)
+        known += (known.empty() ? "" : ", ") + schema_.entity(t)->set_name;
+      mistakes_.add(line, quoted(out.field->name) + " cannot refer to " + quoted(set_name) +
+                              "; it can to: " + known);
       return;
     }
     out.target = set->entity;
     if (out.field->targets.size() > 1) out.property = out.field->name + "_" + set->entity->name;
     if (open == text.npos) return;  // by derived id
     if (text.back() != ')') {
-      mistakes_.add(line, quoted(text) + " lacks its closing parenthesis; write e.g. accounts(accountnumber)");
+      mistakes_.add(line, quoted(text) +
+                              " lacks its closing parenthesis; write e.g. accounts(accountnumber)");
       return;
     }
     unique_field(*set->entity, text.substr(open + 1, text.size() - open - 2), line, out.target_key);
@@ -321,7 +382,8 @@ class MappingParser {
 
 }  // namespace
 
-Result<Mapping> parse_mapping(std::string_view text, const std::string& origin, const Schema& schema) {
+Result<Mapping> parse_mapping(std::string_view text, const std::string& origin,
+                              const Schema& schema) {
   Mistakes mistakes(origin);
   auto root = read_yaml(text, mistakes);
   Mapping mapping;

@@ -1,5 +1,5 @@
-// What the rows of one kind of CSV file become: read from a YAML file, checked against the CRM's schema.
-// README.md explains its keys.
+// What the rows of one kind of CSV file become: read from a YAML file, checked against the CRM's
+// schema. README.md explains its keys.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@
 
 namespace branchline::import {
 
-// How a record is known again: by a unique field, or by an id that is derived from this text, the mapping's name
-// and the entity set.
+// How a record is known again: by a unique field, or by an id that is derived from this text, the
+// mapping's name and the entity set.
 struct KeyMap {
   const Field* field = nullptr;  // null: a derived id
   const Index* index = nullptr;
@@ -31,7 +31,7 @@ struct FieldMap {
   // Lookups: the record is named by `text`, which is its key.
   std::string property;  // "customerid_account"
   const Entity* target = nullptr;
-  KeyMap target_key;     // its text is not used
+  KeyMap target_key;  // its text is not used
 };
 
 enum class Repeated { report, first, reject };
@@ -62,7 +62,9 @@ struct Mapping {
   std::vector<RecordMap> records;    // in the order in which they are imported
 };
 
-// `origin` is the file's name, for messages; `invalid` lists all mistakes, "file:line: what; mend" each.
-Result<Mapping> parse_mapping(std::string_view text, const std::string& origin, const Schema& schema);
+// `origin` is the file's name, for messages; `invalid` lists all mistakes, "file:line: what; mend"
+// each.
+Result<Mapping> parse_mapping(std::string_view text, const std::string& origin,
+                              const Schema& schema);
 
 }  // namespace branchline::import

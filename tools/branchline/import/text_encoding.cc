@@ -8,7 +8,8 @@
 namespace branchline::import {
 namespace {
 
-// 0x80 to 0x9F in code page 1252; what it leaves undefined stays the control character it is in Latin-1.
+// 0x80 to 0x9F in code page 1252; what it leaves undefined stays the control character it is in
+// Latin-1.
 constexpr std::array<uint16_t, 32> kUpper = {
     0x20AC, 0x0081, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
     0x2039, 0x0152, 0x008D, 0x017D, 0x008F, 0x0090, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
@@ -32,8 +33,9 @@ std::optional<Encoding> parse_encoding(std::string_view name) {
 
 Result<Encoding> settle_encoding(std::string_view& text, Encoding wanted) {
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-    return fail(ErrorKind::invalid, "csv.utf16",
-                "the file is UTF-16; save it as \"CSV UTF-8\", or convert it: iconv -f UTF-16 -t UTF-8");
+    return fail(
+        ErrorKind::invalid, "csv.utf16",
+        "the file is UTF-16; save it as \"CSV UTF-8\", or convert it: iconv -f UTF-16 -t UTF-8");
   }
   bool marked = text.starts_with("\xEF\xBB\xBF");
   if (marked) text.remove_prefix(3);
@@ -67,7 +69,8 @@ std::string visible(std::string_view text) {
   while (!text.empty()) {
     char c = text[0];
     size_t n = character_length(text);
-    bool control = (static_cast<uint8_t>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
+    bool control =
+        (static_cast<uint8_t>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
     if (n == 0 || control) {
       out += "\\x" + hex(text.substr(0, 1));
       n = 1;

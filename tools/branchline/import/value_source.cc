@@ -11,7 +11,8 @@ std::unexpected<Error> invalid(std::string message) {
 
 }  // namespace
 
-Result<Template> Template::parse(std::string_view text, const std::function<size_t(std::string_view)>& column_of) {
+Result<Template> Template::parse(std::string_view text,
+                                 const std::function<size_t(std::string_view)>& column_of) {
   Template out;
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -24,13 +25,16 @@ Result<Template> Template::parse(std::string_view text, const std::function<size
       return invalid("a `}` without its `{`; write }} for the character itself");
     } else if (c == '{') {
       size_t end = text.find('}', i);
-      if (end == text.npos) return invalid("a `{` without its `}`; write {{ for the character itself");
+      if (end == text.npos)
+        return invalid("a `{` without its `}`; write {{ for the character itself");
       if (end == i + 1) return invalid("`{}` names no column; write e.g. {Customer ID}");
       if (!plain.empty()) out.parts_.emplace_back(std::move(plain));
       plain.clear();
       std::string_view name = text.substr(i + 1, end - i - 1);
       Take take = Take::all;
-      for (auto [suffix, meaning] : {std::pair<std::string_view, Take>{"|all but last word", Take::but_last_word}, {"|last word", Take::last_word}}) {
+      for (auto [suffix, meaning] :
+           {std::pair<std::string_view, Take>{"|all but last word", Take::but_last_word},
+            {"|last word", Take::last_word}}) {
         if (take != Take::all || !name.ends_with(suffix)) continue;
         name.remove_suffix(suffix.size());
         take = meaning;
@@ -57,7 +61,8 @@ std::string Template::fill(const Cell& cell) const {
       std::string_view words = cell(column);
       size_t space = words.rfind(' ');
       if (take == Take::last_word && space != words.npos) words.remove_prefix(space + 1);
-      if (take == Take::but_last_word) words = words.substr(0, space == words.npos ? 0 : words.find_last_not_of(' ', space) + 1);
+      if (take == Take::but_last_word)
+        words = words.substr(0, space == words.npos ? 0 : words.find_last_not_of(' ', space) + 1);
       out += words;
     }
   }
@@ -69,7 +74,8 @@ bool Template::empty(const Cell& cell) const {
          std::all_of(columns_.begin(), columns_.end(), [&](size_t c) { return cell(c).empty(); });
 }
 
-// sum := product {(+|-) product}; product := factor {(*|/) factor}; factor := - factor | ( sum ) | operand
+// sum := product {(+|-) product}; product := factor {(*|/) factor}; factor := - factor | ( sum ) |
+// operand
 class FormulaParser {
  public:
   FormulaParser(std::string_view text, const std::function<size_t(std::string_view)>& column_of)
@@ -96,8 +102,10 @@ class FormulaParser {
     return true;
   }
   std::string here(const std::string& expected) {
-    std::string found = at_ < text_.size() ? "`" + std::string(text_.substr(at_, 20)) + "`" : "the end";
-    return "at character " + std::to_string(at_ + 1) + " " + expected + " is expected, not " + found;
+    std::string found =
+        at_ < text_.size() ? "`" + std::string(text_.substr(at_, 20)) + "`" : "the end";
+    return "at character " + std::to_string(at_ + 1) + " " + expected + " is expected, not " +
+           found;
   }
   void step(Kind kind) { out_.steps_.push_back({kind, {}, 0}); }
 
@@ -148,7 +156,8 @@ class FormulaParser {
     for (auto [open, close] : {std::pair{'{', '}'}, std::pair{'[', ']'}}) {
       if (!take(open)) continue;
       size_t end = text_.find(close, at_);
-      if (end == text_.npos || end == at_) return invalid(here(std::string("a name and `") + close + "`"));
+      if (end == text_.npos || end == at_)
+        return invalid(here(std::string("a name and `") + close + "`"));
       std::string_view name = text_.substr(at_, end - at_);
       at_ = end + 1;
       if (open == '{') {
@@ -176,7 +185,8 @@ class FormulaParser {
   Formula out_;
 };
 
-Result<Formula> Formula::parse(std::string_view text, const std::function<size_t(std::string_view)>& column_of) {
+Result<Formula> Formula::parse(std::string_view text,
+                               const std::function<size_t(std::string_view)>& column_of) {
   return FormulaParser(text, column_of).parse();
 }
 
@@ -185,7 +195,9 @@ Result<Decimal> Formula::evaluate(const Inputs& inputs) const {
   for (const Step& s : steps_) {
     using Kind = Step::Kind;
     switch (s.kind) {
-      case Kind::number: stack.push_back(s.number); continue;
+      case Kind::number:
+        stack.push_back(s.number);
+        continue;
       case Kind::column: {
         BL_ASSIGN(auto value, inputs.column(s.index));
         stack.push_back(value);
@@ -196,22 +208,34 @@ Result<Decimal> Formula::evaluate(const Inputs& inputs) const {
         stack.push_back(value);
         continue;
       }
-      case Kind::negate: stack.back() = *Decimal::subtract(Decimal(), stack.back()); continue;
-      default: break;
+      case Kind::negate:
+        stack.back() = *Decimal::subtract(Decimal(), stack.back());
+        continue;
+      default:
+        break;
     }
     Decimal b = stack.back();
     stack.pop_back();
     Decimal& a = stack.back();
     std::optional<Decimal> result;
     switch (s.kind) {
-      case Kind::add: result = Decimal::add(a, b); break;
-      case Kind::subtract: result = Decimal::subtract(a, b); break;
-      case Kind::multiply: result = Decimal::multiply(a, b); break;
+      case Kind::add:
+        result = Decimal::add(a, b);
+        break;
+      case Kind::subtract:
+        result = Decimal::subtract(a, b);
+        break;
+      case Kind::multiply:
+        result = Decimal::multiply(a, b);
+        break;
       default:
-        if (b.is_zero()) return fail(ErrorKind::invalid, "value.divide", "the formula divides by zero here");
+        if (b.is_zero())
+          return fail(ErrorKind::invalid, "value.divide", "the formula divides by zero here");
         result = Decimal::divide(a, b, Decimal::kMaxScale);
     }
-    if (!result) return fail(ErrorKind::invalid, "value.range", "the formula's result is too large or has too many decimals");
+    if (!result)
+      return fail(ErrorKind::invalid, "value.range",
+                  "the formula's result is too large or has too many decimals");
     a = *result;
   }
   return stack.back();

@@ -12,14 +12,16 @@
 
 namespace branchline::import {
 
-// "{Customer ID}/{Region}": text with columns in braces; {{ and }} are braces themselves. "{Name|last word}" and
+// "{Customer ID}/{Region}": text with columns in braces; {{ and }} are braces themselves.
+// "{Name|last word}" and
 // "{Name|all but last word}" take names apart.
 class Template {
  public:
   // The text of the column with this index.
   using Cell = std::function<std::string_view(size_t column)>;
   // `column_of` gives the index of a column's name. `invalid` says what is wrong with the text.
-  static Result<Template> parse(std::string_view text, const std::function<size_t(std::string_view)>& column_of);
+  static Result<Template> parse(std::string_view text,
+                                const std::function<size_t(std::string_view)>& column_of);
 
   std::string fill(const Cell& cell) const;
   const std::vector<size_t>& columns() const { return columns_; }
@@ -36,9 +38,9 @@ class Template {
   std::vector<size_t> columns_;
 };
 
-// "{Sales} / ({Quantity} * (1 - {Discount}))": + - * / and parentheses over numbers, columns in braces, and
-// fields of the same record that stand before it, in brackets: "[priceperunit]". Exact decimals, except
-// that a quotient is rounded, half to even, to Decimal::kMaxScale decimals.
+// "{Sales} / ({Quantity} * (1 - {Discount}))": + - * / and parentheses over numbers, columns in
+// braces, and fields of the same record that stand before it, in brackets: "[priceperunit]". Exact
+// decimals, except that a quotient is rounded, half to even, to Decimal::kMaxScale decimals.
 class Formula {
  public:
   struct Inputs {
@@ -46,7 +48,8 @@ class Formula {
     std::function<Result<Decimal>(size_t column)> column;
     std::function<Result<Decimal>(const std::string& field)> field;
   };
-  static Result<Formula> parse(std::string_view text, const std::function<size_t(std::string_view)>& column_of);
+  static Result<Formula> parse(std::string_view text,
+                               const std::function<size_t(std::string_view)>& column_of);
 
   Result<Decimal> evaluate(const Inputs& inputs) const;
   const std::vector<size_t>& columns() const { return columns_; }
