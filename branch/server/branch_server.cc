@@ -85,7 +85,11 @@ class BranchServer {
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link), config_.topology.digest()};
-    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); });
+    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); },
+                                       [this] {
+                                         api_->on_changes(Changes{});
+                                         changes_->start_anew();
+                                       });
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;

@@ -22,7 +22,7 @@ constexpr milliseconds kTick{10};
 }  // namespace
 
 Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store,
-               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes)
+               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed)
     : runtime_(runtime),
       config_(std::move(config)),
       tls_(std::move(tls)),
@@ -30,6 +30,7 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       committer_(committer),
       clock_(clock),
       on_changes_(std::move(on_changes)),
+      on_installed_(std::move(on_installed)),
       backoff_(runtime.io()) {}
 
 void Uplink::stop() {
@@ -247,7 +248,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
         spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided", records, retired);
         reseed_ = false;
         // Everything may be another: caches start anew, open browsers read anew.
-        on_changes_(Changes{});
+        on_installed_();
         if (connection != connection_ || !session_) return;
         *outbox_ = ReplicaOutbox(store_, committer_.side());
         perform(session_->on_outbox());

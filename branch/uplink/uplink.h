@@ -38,7 +38,7 @@ class Uplink {
     std::string topology_digest;
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store, Committer& committer,
-         Clock& clock, std::function<void(const Changes&)> on_changes);
+         Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
@@ -63,6 +63,7 @@ class Uplink {
   Committer& committer_;
   Clock& clock_;
   std::function<void(const Changes&)> on_changes_;
+  std::function<void()> on_installed_;
 
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
