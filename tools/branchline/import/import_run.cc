@@ -277,6 +277,7 @@ RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& o
     for (const auto& m : step) total += m.rows.size();
   }
   progress.total = total;
+  progress.rows = plan.rows.size();
   for (const auto& step : plan.steps) {
     std::atomic<size_t> next{0};
     std::vector<std::jthread> workers;

@@ -35,8 +35,9 @@ struct RunResult {
 
 // What a progress display needs; written by all workers.
 struct Progress {
-  std::atomic<uint64_t> done{0};  // rows
+  std::atomic<uint64_t> done{0};  // of `total`; a row counts once per step in which it has a part
   std::atomic<uint64_t> total{0};
+  std::atomic<uint64_t> rows{0};  // to be imported
   std::atomic<uint64_t> rejected{0};
   std::atomic<const char*> waiting{nullptr};  // what the import waits for, if it does
 };
