@@ -60,7 +60,7 @@ export async function importSuperstore({ demo, csv, offices, errorsDirectory }) 
       },
     });
     state.delete(server.name);
-    if (done.code !== 0 && done.code !== 1) throw new Error(`the import at ${server.name} failed: ${(done.err.split('\n').filter((l) => l && !l.startsWith('{')).pop() || done.out).trim()}`);
+    if (done.code !== 0 && done.code !== 1) throw new Error(`the import at ${server.name} failed: ${(done.err.split('\n').filter((l) => l && !l.startsWith('{')).pop() || done.out).trim().slice(0, 500)}`);
     summaries[server.name] = JSON.parse(done.out);
   };
   const hq = demo.topology.byName('hq');
