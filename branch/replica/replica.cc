@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
@@ -22,11 +23,12 @@ Result<std::unique_ptr<Replica>> Replica::open(Store& store, std::shared_ptr<con
 }
 
 Result<void> Replica::load(Batch& start) {
+  BL_TRY(check_store_identity(store_, StoreRole::branch, "the store"));
   BL_ASSIGN(auto row, store_.get(Table::meta, keys::meta_state()));
   if (row) {
     BL_ASSIGN(state_, decode_replica_state(*row));
   } else {
-    start.put(Table::meta, keys::meta_identity(), "branchline branch 1");
+    start.put(Table::meta, keys::meta_identity(), store_identity(StoreRole::branch));
   }
   auto rows = scan_prefix(store_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {

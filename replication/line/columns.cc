@@ -10,6 +10,7 @@ constexpr uint64_t kRawId = 0;
 constexpr uint64_t kDerivedId = 1;
 constexpr uint64_t kFirstNode = 2;
 constexpr size_t kMaxNodes = 4096;
+constexpr size_t kMinShapeCell = 3;  // bytes of a cell in a shape: field, kind, type
 
 constexpr uint8_t kHasTerritory = 1;
 constexpr uint8_t kHasAlsoIn = 2;
@@ -239,7 +240,7 @@ OpColumnReader::OpColumnReader(ColumnSplitter& split, Arena& arena)
     s.entity = EntityId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
     s.flags = shapes_.u8();
     if (s.flags > 15) shapes_.fail();
-    s.cells.resize(shapes_.varint_max(shapes_.remaining()));
+    s.cells.resize(shapes_.varint_max(shapes_.remaining() / kMinShapeCell));
     for (auto& c : s.cells) {
       c.field = FieldId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
       uint8_t kind = shapes_.u8(), type = shapes_.u8();
@@ -310,6 +311,12 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
     return op;
   }
   Shape& s = table_[index];
+  // A shape is named again for a byte: without this, a small block would ask for any amount of memory.
+  cells_ += 1 + s.cells.size();
+  if (cells_ > limits::kMaxBlockCells) {
+    ok_ = false;
+    return op;
+  }
   op.kind = s.kind;
   op.record = {s.entity, ids_.get(keyed)};
   if (s.flags & kHasTerritory) op.territory = TerritoryId(uint32_t(extras_.varint_max(0xffffffff)));

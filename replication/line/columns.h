@@ -121,6 +121,7 @@ class OpColumnReader {
   Reader shapes_, indexes_, extras_, elements_;
   IdColumnReader ids_;
   std::vector<Shape> table_;
+  size_t cells_ = 0;
   bool ok_ = true;
 };
 
