@@ -156,7 +156,10 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
   group.drafts.reserve(commands.size());
   group.block.generation = state_.generation;
   group.block.chain_before = state_.ends[0].chain;
+  size_t bytes = 0;
   for (Command* command : commands) {
+    if (bytes >= limits::kTargetGroupBytes) break;
+    size_t had = group.canonical.size();
     auto before = replayed(*command, group);
     if (!before) {
       if (is_store_fault(before.error())) return std::unexpected(before.error());
@@ -167,6 +170,7 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     if (!out.results.back() && is_store_fault(out.results.back().error())) {
       return std::unexpected(out.results.back().error());
     }
+    if (group.canonical.size() > had) bytes += group.canonical.back().size();
   }
   if (group.block.entries.empty()) return out;
   group.block.chain_after = state_.ends[0].chain;

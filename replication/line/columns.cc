@@ -132,6 +132,10 @@ RecordId IdColumnReader::get(const KeyedId& keyed) {
   return put_together(s);
 }
 
+bool IdColumnReader::done() const {
+  return nodes_.done() && codes_.done() && times_.done() && counters_.done() && raw_.done();
+}
+
 bool IdColumnReader::ok() const {
   return nodes_.ok() && codes_.ok() && times_.ok() && counters_.ok() && raw_.ok();
 }
@@ -329,12 +333,20 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
   op.cells = s.cells;
   for (size_t i = 0; i < op.cells.size() && ok_; ++i) {
     CellOp& c = op.cells[i];
-    if (names_element(c.kind)) c.key.mutation = elements_.u8() == 1 ? mutation : get_mutation_id(elements_);
+    if (names_element(c.kind)) c.key.mutation = elements_.flag() ? mutation : get_mutation_id(elements_);
     if (counts_element(c.kind)) c.key.index = static_cast<uint32_t>(elements_.varint_max(0xffffffff));
     c.value = value(s, i);
   }
   ok_ = ok_ && ids_.ok() && extras_.ok() && elements_.ok();
   return op;
+}
+
+bool OpColumnReader::done() const {
+  bool all = ok_ && shapes_.done() && indexes_.done() && extras_.done() && elements_.done() && ids_.done();
+  for (const auto& s : table_) {
+    for (size_t i = 0; i < s.values.size(); ++i) all = all && s.values[i].done() && s.lengths[i].done();
+  }
+  return all;
 }
 
 void HlcColumnWriter::put(Hlc hlc) {

@@ -166,6 +166,10 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
       return std::unexpected(corrupt("malformed or truncated commit block"));
     }
   }
+  if (!split.done() || !context_of.done() || !csns.done() || !seqs.done() || !orders.done() || !op_counts.done() ||
+      !lost.done() || !hlcs.done() || !ops.done()) {
+    return std::unexpected(corrupt("bytes left over in a commit block"));
+  }
   return block;
 }
 
@@ -265,7 +269,7 @@ Result<std::vector<FateEntry>> decode_fate_block(std::string_view bytes) {
   uint64_t count = r.varint_max(bytes.size());
   Stream stream;
   for (uint64_t i = 0; i < count && r.ok(); ++i) {
-    if (r.u8() != 0) {
+    if (r.flag()) {
       stream.origin = OriginId(r.fixed16());
       stream.incarnation = Incarnation(r.fixed64());
       uint8_t lane = r.u8();
@@ -346,7 +350,7 @@ Result<BatchHeader> decode_batch_header(std::string_view bytes) {
     if (row.kind < kFirstRowKind || row.kind > kLastRowKind) r.fail();
     row.tag.territory = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
     row.tag.origin = OriginId(static_cast<uint16_t>(r.varint_max(0xffff)));
-    row.tag.echo = r.u8() != 0;
+    row.tag.echo = r.flag();
     auto d = Digest::from(r.bytes(32));
     if (!d) return std::unexpected(corrupt("truncated batch header"));
     row.digest = *d;

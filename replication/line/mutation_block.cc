@@ -222,6 +222,10 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   size_t runs = (count + kForecastRun - 1) / kForecastRun;
   for (size_t i = 0; i < runs; ++i) block.forecasts.push_back(forecasts.fixed64());
   if (!forecasts.done()) return std::unexpected(corrupt("forecasts"));
+  if (!split.done() || !context_of.done() || !bases.done() || !orders.done() || !key_lengths.done() || !keys.done() ||
+      !guards.done() || !op_counts.done() || !hlcs.done() || !ops.done()) {
+    return std::unexpected(corrupt("bytes left over"));
+  }
   return block;
 }
 

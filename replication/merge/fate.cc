@@ -82,7 +82,7 @@ std::vector<Outcome> get_outcomes(Reader& r) {
     o.fate = static_cast<Fate>(fate);
     // A reason we do not know comes from a newer master; it is kept as it is.
     o.reason = static_cast<Reason>(r.u8());
-    if (r.u8() != 0) o.other = get_mutation_id(r);
+    if (r.flag()) o.other = get_mutation_id(r);
     if (!r.ok()) break;
   }
   return outcomes;

@@ -63,7 +63,7 @@ TEST_CASE("damage: a flipped bit is an error or another value") {
       for (int bit = 0; bit < 8; ++bit) {
         bytes[at] = static_cast<char>(bytes[at] ^ (1 << bit));
         auto got = t.decoder->recode(bytes);
-        if (got && *got == t.bytes) FAIL_CHECK(t.name << ": byte " << at << ", bit " << bit << " means nothing");
+        if (got && *got == t.bytes && !t.decoder->foreign) FAIL_CHECK(t.name << ": byte " << at << ", bit " << bit << " means nothing");
         bytes[at] = t.bytes[at];
       }
     }

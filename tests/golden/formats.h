@@ -17,6 +17,8 @@ struct Case {
   Recode recode;       // null: nothing decodes it (keys that are only built, digests)
   // Whether it may be cut anywhere and still be valid: it ends in bytes of any length, or is protobuf.
   bool open_ended = false;
+  // Whether some of its bits mean nothing to us: protobuf's and zstd's own.
+  bool foreign = false;
 };
 
 struct Format {

@@ -76,7 +76,9 @@ Format container_format() {
                        if (!in.starts_with('\1')) return bad("another codec");
                        BL_ASSIGN(auto raw, recode(in));
                        return raw_container(raw);
-                     }});
+                     },
+                     false,
+                     true});
   f.cases.push_back({"stored", compress("short"),
                      [recode](std::string_view in) -> Result<std::string> {
                        BL_ASSIGN(auto raw, recode(in));

@@ -18,7 +18,7 @@ constexpr int64_t kWall = 1'795'341'600'250;
 std::unexpected<Error> bad(const char* what) { return fail(ErrorKind::corrupt, "golden.refused", what); }
 
 // A frame is cut off the stream, its payload goes through `recode`, and a frame is made again.
-Case frame_case(FrameType type, const std::string& payload, Recode recode, bool open_ended) {
+Case frame_case(FrameType type, const std::string& payload, Recode recode, bool foreign) {
   return {std::string(to_string(type)), encode_frame(type, payload),
           [type, recode](std::string_view in) -> Result<std::string> {
             FrameDecoder decoder;
@@ -30,7 +30,7 @@ Case frame_case(FrameType type, const std::string& payload, Recode recode, bool 
             BL_ASSIGN(auto again, recode(frame->payload));
             return encode_frame(type, again);
           },
-          open_ended};
+          false, foreign};
 }
 
 template <typename Decode, typename Encode>
@@ -120,8 +120,9 @@ Recode refused_recode() {
 
 std::vector<Format> link_formats() {
   Format f{"frames", 1, "replication/wire/WIRE.md", {}};
-  auto add = [&](FrameType type, const std::string& payload, Recode recode, bool open_ended = false) {
-    f.cases.push_back(frame_case(type, payload, std::move(recode), open_ended));
+  auto add = [&](FrameType type, const std::string& payload, Recode recode) {
+    bool binary = type == FrameType::feed || type == FrameType::snapshot_chunk;
+    f.cases.push_back(frame_case(type, payload, std::move(recode), !binary));
   };
   add(FrameType::hello, encode_hello(introduction(), kWall),
       through(decode_hello, [](const Introduction& i) { return encode_hello(i, kWall); }));

@@ -104,7 +104,7 @@ Format anchor_format() {
 Recode undo_recode() {
   return [](std::string_view in) -> Result<std::string> {
     BL_ASSIGN(auto records, undo_records(in));
-    return records.empty() ? std::string() : std::string(in);
+    return std::string(in);
   };
 }
 
