@@ -14,6 +14,7 @@
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
 #include "common/store/anchor.h"
+#include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "common/tls/link_context.h"
 #include "replication/line/report_json.h"
@@ -140,10 +141,7 @@ class BranchServer {
       options.slow_fsync_us = config_.slow_fsync_us;
       BL_ASSIGN(store_, RocksStore::open(directory, options));
     }
-    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
-    if (identity && !identity->starts_with("branchline branch")) {
-      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
-    }
+    BL_TRY(check_store_identity(*store_, StoreRole::branch, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {

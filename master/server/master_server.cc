@@ -9,6 +9,7 @@
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/store/anchor.h"
+#include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
@@ -90,10 +91,7 @@ class MasterServer {
     } else {
       BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
-    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
-    if (identity && !identity->starts_with("branchline master")) {
-      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
-    }
+    BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
