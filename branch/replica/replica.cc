@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
@@ -26,7 +27,7 @@ Result<void> Replica::load(Batch& start) {
   if (row) {
     BL_ASSIGN(state_, decode_replica_state(*row));
   } else {
-    start.put(Table::meta, keys::meta_identity(), "branchline branch 1");
+    start.put(Table::meta, keys::meta_identity(), store_identity("branch"));
   }
   auto rows = scan_prefix(store_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {

@@ -280,6 +280,7 @@ UplinkStatus Uplink::status() const {
     s.bytes_in += link_->counters().bytes_in;
     s.bytes_out += link_->counters().bytes_out;
   }
+  if (session_) s.unacknowledged_bytes = session_->in_flight_bytes();
   return s;
 }
 

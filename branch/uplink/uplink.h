@@ -26,6 +26,7 @@ struct UplinkStatus {
   Csn master_head;
   bool caught_up = false;
   uint64_t bytes_in = 0, bytes_out = 0;  // on the wire, over all connections
+  uint64_t unacknowledged_bytes = 0;     // shipped over this connection, not yet acknowledged
   uint64_t connects = 0;
 };
 

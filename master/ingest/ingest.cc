@@ -1,5 +1,6 @@
 #include "master/ingest/ingest.h"
 
+#include "common/store/identity.h"
 #include "master/ingest/ingest_impl.h"
 
 namespace branchline {
@@ -81,7 +82,7 @@ void Ingest::Impl::start_line(Batch& rows) {
   state.chain = line_start(state.line);
   state.salt_key = SaltKey::from(random.bytes(16));
   state.self = kMasterOrigin;
-  rows.put(Table::meta, keys::meta_identity(), "branchline master 1");
+  rows.put(Table::meta, keys::meta_identity(), store_identity("master"));
 }
 
 void Ingest::Impl::start_incarnation(Batch& rows) {
