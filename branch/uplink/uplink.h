@@ -73,6 +73,7 @@ class Uplink {
   bool stopping_ = false;
   std::optional<Error> close_reason_;
   uint64_t chunks_installed_ = 0;
+  int64_t join_told_at_ = 0;
   int64_t oldest_pending_ms_ = 0;
   Csn durable_;
   UplinkStatus status_;

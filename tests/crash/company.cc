@@ -192,9 +192,12 @@ void Company::wait_ready(const std::string& server) {
   });
 }
 
+std::string Company::operator_token(const std::string& server) const {
+  return trimmed(read_file(data(server) + "/operator.token"));
+}
+
 void Company::make_token() {
-  operator_token_ = trimmed(read_file(data("master") + "/operator.token"));
-  Http master(host_, seats_.at("master").admin, operator_token_);
+  Http master(host_, seats_.at("master").admin, operator_token("master"));
   auto made = master.request("POST", "/admin/tokens", R"({"user":"crash","fullname":"Crash Test","admin":true})");
   if (!made || made->status != 201) fail_with("no token: " + (made ? made->body : std::string("no answer")));
   token_ = text_in(made->json(), "token");
@@ -235,7 +238,7 @@ Json Company::office_get(const std::string& branch, const std::string& target) c
 }
 
 Json Company::admin_get(const std::string& server, const std::string& target) const {
-  Http http(host_, seats_.at(server).admin, server == "master" ? operator_token_ : token_);
+  Http http(host_, seats_.at(server).admin, operator_token(server));
   http.set_patience(std::chrono::seconds(120));
   auto answer = http.request("GET", target);
   if (!answer || answer->status != 200) {

@@ -56,6 +56,7 @@ class Company {
   // A client of an office; `token` empty: the administrator's.
   std::unique_ptr<Http> office(const std::string& branch, std::atomic<int>* in_flight = nullptr) const;
   Json office_get(const std::string& branch, const std::string& target) const;
+  // With the server's own operator token, so also of a branch that has no data yet.
   Json admin_get(const std::string& server, const std::string& target) const;
   // POST to a line's control: "/down", "/up", "/set?stall=true".
   void line(const std::string& branch, const std::string& order);
@@ -90,7 +91,8 @@ class Company {
   std::map<std::string, Seat> seats_;
   std::map<std::string, std::unique_ptr<Process>> processes_;
   std::map<std::string, std::unique_ptr<Process>> lines_;
-  std::string operator_token_, token_;
+  std::string operator_token(const std::string& server) const;
+  std::string token_;
 };
 
 // Value of a number in a JSON object; 0 where it is not there.

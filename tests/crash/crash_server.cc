@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "branch/server/branch_server.h"
@@ -20,7 +21,8 @@ constexpr const char* kFaults =
     "power-cut: what was not synced dies with the process. no-sync: the same, and nothing is synced before it is\n"
     "acknowledged. forget-high-water: a master does not keep what it has decided. lose-blocks: every 200th block of\n"
     "pending work is not written. abort-at:HEX: ends when a record with these bytes in its id is read. write-fails:FILE,\n"
-    "sync-fails:FILE, full:FILE: from when FILE exists, writes or syncs of the log fail, or the disk is full.";
+    "sync-fails:FILE, full:FILE: from when FILE exists, writes or syncs of the log fail, or the disk is full.\n"
+    "disk-room:FILE: the disk has as many bytes, and as many free ones, as FILE says.";
 
 std::string from_hex(const std::string& hex) {
   std::string out;
@@ -92,5 +94,12 @@ int main(int argc, char** argv) {
   }
   BranchConfig config;
   fill(config);
+  if (fault.starts_with("disk-room:")) {
+    config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
+      DiskRoom room;
+      std::ifstream in(file);
+      return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
+    };
+  }
   return run_branch(config);
 }

@@ -1,5 +1,7 @@
 #include "tests/support/unsynced_file_system.h"
 
+#include <mutex>
+
 namespace branchline {
 namespace {
 
@@ -15,6 +17,7 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* debug) override {
     if (auto bad = fails(true); !bad.ok()) return bad;
     if (!forget_) return target()->Append(data, options, debug);
+    std::lock_guard lock(mutex_);
     unsynced_.append(data.data(), data.size());
     return IOStatus::OK();
   }
@@ -33,7 +36,7 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
     if (auto written = write_through(options, debug); !written.ok()) return written;
     return target()->Fsync(options, debug);
   }
-  bool IsSyncThreadSafe() const override { return false; }
+  bool IsSyncThreadSafe() const override { return true; }
   IOStatus RangeSync(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
     // Tables and the like are read back after they were closed; a log is not.
@@ -43,6 +46,7 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
     return target()->Close(options, debug);
   }
   uint64_t GetFileSize(const IOOptions& options, IODebugContext* debug) override {
+    std::lock_guard lock(mutex_);
     return target()->GetFileSize(options, debug) + unsynced_.size();
   }
 
@@ -55,11 +59,13 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
     return IOStatus::OK();
   }
   IOStatus write_through(const IOOptions& options, IODebugContext* debug) {
+    std::lock_guard lock(mutex_);
     IOStatus written = unsynced_.empty() ? IOStatus::OK() : target()->Append(unsynced_, options, debug);
     unsynced_.clear();
     return written;
   }
 
+  std::mutex mutex_;  // RocksDB may sync a log while it is written
   std::string unsynced_;
   bool log_;
   std::shared_ptr<DiskFault> fault_;
