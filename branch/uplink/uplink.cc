@@ -18,6 +18,7 @@ constexpr int64_t kFirstBackoffMs = 100;
 constexpr int64_t kLastBackoffMs = 10'000;
 constexpr int64_t kRefusedBackoffMs = 30'000;  // until an operator acts, there is no hurry
 constexpr milliseconds kTick{10};
+constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a join is
 
 }  // namespace
 
@@ -222,6 +223,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
   };
   if (effects.begin_join) {
     spdlog::info("receiving a snapshot at csn {} (about {} records)", effects.begin_join->at.csn.value, effects.begin_join->records);
+    join_told_at_ = clock_.steady_us();
     committer_.post([head = *effects.begin_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
       auto ok = replica.begin_seed(head, write);
       return ok ? std::move_only_function<void()>() : failed(ok.error());
@@ -231,8 +233,12 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
     committer_.post([this, connection, chunk, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
       auto ok = replica.seed_chunk(chunk, write);
       if (!ok) return failed(ok.error());
-      return [this, connection] {
+      return [this, connection, records = replica.seeded_records(), expected = replica.seed_expected()] {
         if (connection != connection_ || !session_) return;
+        if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
+          join_told_at_ = clock_.steady_us();
+          spdlog::info("joining: {} of about {} records", records, expected);
+        }
         perform(session_->on_chunk_installed(++chunks_installed_));
       };
     });
@@ -281,6 +287,7 @@ UplinkStatus Uplink::status() const {
     s.bytes_in += link_->counters().bytes_in;
     s.bytes_out += link_->counters().bytes_out;
   }
+  if (session_) s.unacknowledged_bytes = session_->in_flight_bytes();
   return s;
 }
 
