@@ -120,7 +120,9 @@ class BranchServer {
       BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, committer_->side(), *schema_, token, clock_.wall_ms()));
       return answer.principal;
     }));
-    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, [this](const HttpRequest& r) { return api_->handle(r); }));
+    HttpServer::Handler office = [this](const HttpRequest& r) { return api_->handle(r); };
+    if (config_.wrap_office) office = config_.wrap_office(std::move(office));
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, std::move(office)));
     BL_ASSIGN(auto admin, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
                                              [this, &access](const HttpRequest& r) { return handle_admin(r, access); }));
     http_ = http.get();
