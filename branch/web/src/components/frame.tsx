@@ -1,0 +1,42 @@
+import { useQueryClient } from '@tanstack/react-query';
+import { useEffect, useState } from 'react';
+import { NavLink, Outlet } from 'react-router-dom';
+import { keepLive } from '../api/live';
+import { AttentionList } from '../features/sync/attention_list';
+import { SyncState } from '../features/sync/sync_state';
+import { useTexts } from '../i18n';
+import styles from './frame.module.css';
+import { Mark } from './icon';
+import { UserMenu } from './user_menu';
+
+// What stays around every screen of somebody who is signed in.
+export function Frame() {
+  const { t } = useTexts();
+  const client = useQueryClient();
+  const [live, setLive] = useState(false);
+  useEffect(() => keepLive(client, setLive), [client]);
+  return (
+    <>
+      <a className="skip" href="#content">
+        {t.app.skip}
+      </a>
+      <header className={styles['header']}>
+        <div className={styles['bar']}>
+          <NavLink to="/accounts" className={styles['brand'] ?? ''} aria-label={t.app.name}>
+            <Mark />
+            <span>{t.app.name}</span>
+          </NavLink>
+          <nav className={styles['nav']}>
+            <NavLink to="/accounts">{t.app.accounts}</NavLink>
+          </nav>
+          <SyncState live={live} />
+          <UserMenu />
+        </div>
+      </header>
+      <main id="content" className={styles['main']} tabIndex={-1}>
+        <AttentionList />
+        <Outlet />
+      </main>
+    </>
+  );
+}
