@@ -27,6 +27,8 @@ class ChangeHub {
 
   void set_incarnation(Incarnation incarnation) { incarnation_ = incarnation; }
   void add(const std::vector<RecordKey>& records);
+  // Once a second: streams wake, tell what else changed (the state of the link) and that they are alive.
+  void pulse() { more_.notify(); }
   void stop();
   bool stopped() const { return stopped_; }
 

@@ -5,7 +5,7 @@ import { BrowserRouter, Navigate, Route, Routes } from 'react-router-dom';
 import { fates } from './api/fates';
 import { ApiError } from './api/http';
 import { session } from './api/session';
-import { Frame } from './components/frame';
+import { Frame } from './features/shell/frame';
 import { AccountList } from './features/accounts/account_list';
 import { AccountPage } from './features/accounts/account_page';
 import { ContactPage } from './features/accounts/contact_page';

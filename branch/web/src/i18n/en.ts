@@ -64,7 +64,7 @@ export const en = {
   list: {
     title: 'Accounts',
     count: (n: number, shown: string) => plural(n, 'account', 'accounts', shown),
-    found: (n: number, shown: string) => `${shown} found`,
+    found: (_n: number, shown: string) => `${shown} found`,
     search: 'Search accounts',
     searchHint: 'Name or number',
     clear: 'Clear the search',

@@ -15,7 +15,7 @@ import { NewContact } from '../record/new_record';
 import { RecordCard } from '../record/record_card';
 import { RecordHead } from '../record/record_head';
 import { useRecordEditor } from '../record/use_record_editor';
-import { lastSaved, useSaved } from '../sync/fate_mark';
+import { lastCreated, useSaved } from '../sync/fate_mark';
 import { Timeline } from '../timeline/timeline';
 import styles from './account_page.module.css';
 import { RelatedTabs } from './related_tabs';
@@ -62,7 +62,7 @@ function OneAccount({ id }: { id: string }) {
   if (account?.address1_city) facts.push(account.address1_city);
   return (
     <>
-      <RecordHead back={{ to: '/accounts', label: t.record.back }} title={account?.name ?? null} facts={facts} saved={lastSaved(saved)}>
+      <RecordHead back={{ to: '/accounts', label: t.record.back }} title={account?.name ?? null} facts={facts} saved={lastCreated(saved)}>
         {mayWrite && account !== undefined && (
           <>
             <Button variant="default" leftSection={<Icon name="plus" size={16} />} onClick={add.open}>

@@ -6,7 +6,7 @@ import { fates } from '../../api/fates';
 import { Icon } from '../../components/icon';
 import { Tile } from '../../components/tile';
 import { fieldLabel, optionLabel, useTexts } from '../../i18n';
-import { FateMark, lastSaved } from '../sync/fate_mark';
+import { FateMark } from '../sync/fate_mark';
 import styles from './account_table.module.css';
 
 interface Props {
@@ -66,17 +66,17 @@ function Row({ account }: { account: Account }) {
           <Tile name={account.name} size={34} />
           <span>{account.name}</span>
         </Link>
-        <FateMark saved={lastSaved(saved.filter((s) => s.record === account.accountid))} short />
+        <FateMark saved={saved.findLast((s) => s.record === account.accountid)} short />
       </td>
-      <td data-column="accountnumber" className="quiet numbers">{account.accountnumber}</td>
+      <td data-column="accountnumber" className="quiet">{account.accountnumber}</td>
       <td data-column="customertypecode">
         {account.customertypecode !== null && (
           <span className={styles['chip']}>{optionLabel(t, 'account', 'customertypecode', account.customertypecode)}</span>
         )}
       </td>
       <td data-column="address1_city">{place}</td>
-      <td data-column="telephone1" className="numbers">{account.telephone1}</td>
-      <td data-column="modifiedon" className="faint numbers" title={format.moment(account.modifiedon)}>
+      <td data-column="telephone1">{account.telephone1}</td>
+      <td data-column="modifiedon" className="faint" title={format.moment(account.modifiedon)}>
         {format.ago(account.modifiedon)}
       </td>
     </tr>

@@ -13,7 +13,7 @@ import { contactSpec } from '../record/field_spec';
 import { RecordCard } from '../record/record_card';
 import { RecordHead } from '../record/record_head';
 import { useRecordEditor } from '../record/use_record_editor';
-import { lastSaved, useSaved } from '../sync/fate_mark';
+import { lastCreated, useSaved } from '../sync/fate_mark';
 import { Timeline } from '../timeline/timeline';
 import { isGone } from './account_page';
 import styles from './account_page.module.css';
@@ -61,7 +61,7 @@ function OneContact({ id }: { id: string }) {
         back={back}
         title={name}
         facts={[contact?.jobtitle, company].filter((fact): fact is string => typeof fact === 'string' && fact !== '')}
-        saved={lastSaved(saved)}
+        saved={lastCreated(saved)}
         round
       >
         {mayWrite && contact !== undefined && editor.editing === null && (

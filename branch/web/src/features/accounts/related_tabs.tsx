@@ -10,7 +10,7 @@ import { Tile } from '../../components/tile';
 import { optionLabel, useTexts } from '../../i18n';
 import { OrderTable } from '../orders/order_table';
 import { ShipmentTable } from '../orders/shipment_table';
-import { FateMark, lastSaved } from '../sync/fate_mark';
+import { FateMark } from '../sync/fate_mark';
 import { RelatedList } from './related_list';
 import styles from './related.module.css';
 
@@ -93,8 +93,8 @@ function ContactRow({ contact }: { contact: Contact }) {
         <strong>{name}</strong>
         <span className="quiet">{contact.jobtitle}</span>
       </span>
-      <FateMark saved={lastSaved(saved.filter((s) => s.record === contact.contactid))} short />
-      <span className="quiet numbers">{contact.telephone1 ?? contact.mobilephone}</span>
+      <FateMark saved={saved.findLast((s) => s.record === contact.contactid)} short />
+      <span className="quiet">{contact.telephone1 ?? contact.mobilephone}</span>
       <span className="quiet">{contact.emailaddress1}</span>
     </Link>
   );
@@ -116,7 +116,7 @@ function CaseTable({ cases }: { cases: Incident[] }) {
         {cases.map((incident) => (
           <tr key={incident.incidentid}>
             <td>
-              <strong>{incident.title}</strong> <span className="faint numbers">{incident.ticketnumber}</span>
+              <strong>{incident.title}</strong> <span className="faint">{incident.ticketnumber}</span>
             </td>
             <td>{incident.statecode !== null && optionLabel(t, 'incident', 'statecode', incident.statecode)}</td>
             <td>{incident.prioritycode !== null && optionLabel(t, 'incident', 'prioritycode', incident.prioritycode)}</td>

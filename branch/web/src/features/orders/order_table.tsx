@@ -52,10 +52,10 @@ export function OrderTable({ orders }: { orders: Order[] }) {
                     onClick={() => toggle(order.salesorderid)}
                   >
                     <Icon name="right" size={15} />
-                    <span className="numbers">{name}</span>
+                    <span>{name}</span>
                   </button>
                 </td>
-                <td className="numbers">{order.orderdate !== null && format.date(order.orderdate)}</td>
+                <td>{order.orderdate !== null && format.date(order.orderdate)}</td>
                 <td>
                   {order.statecode !== null && (
                     <span className={styles['chip']} data-mood={orderMood(order.statecode)}>

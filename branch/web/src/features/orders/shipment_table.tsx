@@ -27,9 +27,9 @@ export function ShipmentTable({ orders }: { orders: Order[] }) {
           order.salesorder_shipments.map((shipment) => (
             <tr key={shipment.shipmentid}>
               <td>
-                <strong className="numbers">{shipment.shipmentnumber}</strong>
+                <strong>{shipment.shipmentnumber}</strong>
               </td>
-              <td className="quiet numbers">{order.ordernumber ?? order.name}</td>
+              <td className="quiet">{order.ordernumber ?? order.name}</td>
               <td>
                 {shipment.statuscode !== null && (
                   <span className={styles['chip']} data-mood={mood(shipment.statuscode)}>
@@ -42,9 +42,9 @@ export function ShipmentTable({ orders }: { orders: Order[] }) {
                   </span>
                 )}
               </td>
-              <td className="numbers">{day(shipment.promiseddate)}</td>
-              <td className="numbers">{day(shipment.shippeddate)}</td>
-              <td className="numbers">{day(shipment.delivereddate)}</td>
+              <td>{day(shipment.promiseddate)}</td>
+              <td>{day(shipment.shippeddate)}</td>
+              <td>{day(shipment.delivereddate)}</td>
             </tr>
           )),
         )}

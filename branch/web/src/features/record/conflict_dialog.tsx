@@ -15,7 +15,10 @@ export function ConflictDialog<T extends Stored>({ spec, editor }: { spec: Recor
   const rows = fieldsOf(spec).filter((f) => f.name in mine || !same(valueOf(base, f.name), valueOf(theirs, f.name)));
   return (
     <Modal opened onClose={editor.keepTheirs} title={t.conflict.title} size="xl" centered withCloseButton={false}>
-      <p className={styles['lead']}>{t.conflict.lead}</p>
+      {/* Not a button: the Enter that saved must not decide as well. */}
+      <p className={styles['lead']} data-autofocus tabIndex={-1}>
+        {t.conflict.lead}
+      </p>
       <table className={styles['table']}>
         <thead>
           <tr>
@@ -46,7 +49,7 @@ export function ConflictDialog<T extends Stored>({ spec, editor }: { spec: Recor
         <Button variant="default" onClick={editor.keepTheirs}>
           {t.conflict.keep}
         </Button>
-        <Button onClick={editor.applyMine} data-autofocus>
+        <Button onClick={editor.applyMine}>
           {t.conflict.apply}
         </Button>
       </div>

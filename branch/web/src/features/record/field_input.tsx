@@ -21,8 +21,9 @@ export function FieldInput({ entity, spec, value, onChange, error = null, focus 
     label: fieldLabel(t, entity, spec.name),
     name: spec.name,
     error,
-    // Where the person clicked: the form opens there.
+    // Where the person clicked: the form opens there. Dialogs look for the attribute.
     autoFocus: focus,
+    ...(focus ? { 'data-autofocus': true } : {}),
     ...(spec.required ? { required: true } : {}),
   };
   const text = value === null ? '' : String(value);

@@ -132,7 +132,7 @@ function NewForm<T extends Stored>({ set, entity, fields, extra, label, id, onCl
       const { record, mutation } = await createRecord<T>(set, wish, key);
       client.setQueryData(['record', set, id(record)], record);
       if (mutation !== null) {
-        fates.follow({ mutation, set, record: id(record), label: label(record), fields: Object.keys(values) });
+        fates.follow({ mutation, set, record: id(record), label: label(record), fields: [] });
       }
       void client.invalidateQueries({ queryKey: ['status'] });
       onCreated(record);

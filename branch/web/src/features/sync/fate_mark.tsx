@@ -10,9 +10,14 @@ export function useSaved(set: string, record: string): Saved[] {
   return all.filter((saved) => saved.set === set && saved.record === record);
 }
 
-// The last thing saved here that touched this field; without a field: the last of the record.
-export function lastSaved(saved: readonly Saved[], field?: string): Saved | undefined {
-  return saved.findLast((s) => field === undefined || s.fields.includes(field));
+// The last thing saved here that touched this field.
+export function lastSaved(saved: readonly Saved[], field: string): Saved | undefined {
+  return saved.findLast((s) => s.fields.includes(field));
+}
+
+// That the record was created here.
+export function lastCreated(saved: readonly Saved[]): Saved | undefined {
+  return saved.findLast((s) => s.fields.length === 0);
 }
 
 export function FateMark({ saved, short = false }: { saved: Saved | undefined; short?: boolean }) {

@@ -86,7 +86,7 @@ export function Timeline({ set, entity, id, label, mayWrite }: Props) {
                 <time dateTime={entry.at} title={format.moment(entry.at)} className="faint">
                   {format.ago(entry.at)}
                 </time>
-                <FateMark saved={lastSaved(saved.filter((s) => s.fields.includes(`note:${entry.id}`)))} short />
+                <FateMark saved={lastSaved(saved, `note:${entry.id}`)} short />
               </p>
               {entry.title !== null && entry.title !== '' && (
                 <p className={styles['title']}>

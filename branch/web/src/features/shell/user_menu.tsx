@@ -1,9 +1,9 @@
 import { Popover, SegmentedControl, UnstyledButton, useMantineColorScheme } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { queries } from '../api/queries';
-import { session } from '../api/session';
-import { useTexts, type Language } from '../i18n';
-import { Tile } from './tile';
+import { queries } from '../../api/queries';
+import { session } from '../../api/session';
+import { useTexts, type Language } from '../../i18n';
+import { Tile } from '../../components/tile';
 import styles from './user_menu.module.css';
 
 export function UserMenu() {

@@ -1,12 +1,12 @@
 import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { NavLink, Outlet } from 'react-router-dom';
-import { keepLive } from '../api/live';
-import { AttentionList } from '../features/sync/attention_list';
-import { SyncState } from '../features/sync/sync_state';
-import { useTexts } from '../i18n';
+import { keepLive } from '../../api/live';
+import { AttentionList } from '../sync/attention_list';
+import { SyncState } from '../sync/sync_state';
+import { useTexts } from '../../i18n';
 import styles from './frame.module.css';
-import { Mark } from './icon';
+import { Mark } from '../../components/icon';
 import { UserMenu } from './user_menu';
 
 // What stays around every screen of somebody who is signed in.
