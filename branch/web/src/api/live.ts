@@ -13,6 +13,13 @@ function concerns(query: Query, changes: readonly Change[]): boolean {
   return changes.some((c) => reads.sets.includes(c.set) && (reads.record === undefined || reads.record === c.id));
 }
 
+// After a write of our own: read at once what it concerns, also while the stream is away.
+export function wrote(client: QueryClient, set: string, id: string): void {
+  const change: Change = { set, id, kind: 'changed' };
+  void client.invalidateQueries({ predicate: (query) => concerns(query, [change]) });
+  void client.invalidateQueries({ queryKey: ['status'] });
+}
+
 export function keepLive(client: QueryClient, onState: (live: boolean) => void): () => void {
   let gathered: Change[] = [];
   let timer: ReturnType<typeof setTimeout> | null = null;

@@ -5,7 +5,6 @@ const plural = (n: number, one: string, many: string, shown: string): string => 
 export const de: Messages = {
   app: { name: 'Branchline', skip: 'Zum Inhalt', accounts: 'Firmen', menu: 'Ihr Konto und Einstellungen' },
   signIn: {
-    title: 'Anmelden',
     lead: 'Ihre Kunden, so schnell wie Ihr eigenes Büro.',
     token: 'API-Token',
     tokenHelp: 'Ihre Administration erstellt ihn mit „branchline token create“.',
@@ -71,7 +70,6 @@ export const de: Messages = {
     clear: 'Suche leeren',
     new: 'Neue Firma',
     more: 'Mehr zeigen',
-    loading: 'Lädt …',
     sortBy: (column) => `Nach ${column} sortieren`,
     none: 'Noch keine Firmen',
     noneHelp: 'Die erste ist schnell angelegt.',
@@ -85,10 +83,10 @@ export const de: Messages = {
     edit: 'Bearbeiten',
     save: 'Speichern',
     cancel: 'Abbrechen',
-    saving: 'Speichert …',
     editField: (label) => `${label} bearbeiten`,
     empty: 'Nicht angegeben',
-    nothing: 'Es wurde nichts geändert.',
+    emptyFields: (n, shown) => `${plural(n, 'leeres Feld', 'leere Felder', shown)} zeigen`,
+    fewer: 'Leere Felder verbergen',
     changes: (n, shown) => plural(n, 'Änderung', 'Änderungen', shown),
     created: (when) => `Angelegt ${when}`,
     modified: (when) => `geändert ${when}`,
@@ -142,9 +140,7 @@ export const de: Messages = {
     promised: 'Zugesagt',
     shipped: 'Versandt',
     delivered: 'Geliefert',
-    carrier: 'Spedition',
     late: 'Verspätet',
-    onTime: 'Pünktlich',
   },
   cases: { title: 'Anfragen', none: 'Keine Anfragen', noneHelp: 'Gute Nachricht: Niemand hat sich beschwert.', opened: 'Eröffnet', priority: 'Priorität', status: 'Status', subject: 'Anfrage' },
   notes: {
@@ -163,7 +159,6 @@ export const de: Messages = {
     network: 'Der Server dieses Büros antwortet nicht. Prüfen Sie Ihr Netz und versuchen Sie es noch einmal.',
     denied: 'Das dürfen Sie mit Ihrem Token nicht. Bitten Sie Ihre Administration um Zugriff.',
     diskFull: 'Die Platte des Büroservers ist fast voll, deshalb nimmt er keine Änderungen an. Bitte sagen Sie es Ihrer Administration.',
-    notSaved: 'Nicht gespeichert',
   },
   fields: {
     name: 'Firmenname',

@@ -4,7 +4,6 @@ const plural = (n: number, one: string, many: string, shown: string): string => 
 export const en = {
   app: { name: 'Branchline', skip: 'Skip to the content', accounts: 'Accounts', menu: 'Your account and settings' },
   signIn: {
-    title: 'Sign in',
     lead: 'Your customers, at the speed of your own office.',
     token: 'API token',
     tokenHelp: 'Your administrator makes one for you with “branchline token create”.',
@@ -70,7 +69,6 @@ export const en = {
     clear: 'Clear the search',
     new: 'New account',
     more: 'Show more',
-    loading: 'Loading …',
     sortBy: (column: string) => `Sort by ${column}`,
     none: 'No accounts yet',
     noneHelp: 'The first one is a few keystrokes away.',
@@ -84,10 +82,10 @@ export const en = {
     edit: 'Edit',
     save: 'Save',
     cancel: 'Cancel',
-    saving: 'Saving …',
     editField: (label: string) => `Edit ${label}`,
     empty: 'Not set',
-    nothing: 'Nothing was changed.',
+    emptyFields: (n: number, shown: string) => `Show ${plural(n, 'empty field', 'empty fields', shown)}`,
+    fewer: 'Hide empty fields',
     changes: (n: number, shown: string) => plural(n, 'change', 'changes', shown),
     created: (when: string) => `Created ${when}`,
     modified: (when: string) => `changed ${when}`,
@@ -141,9 +139,7 @@ export const en = {
     promised: 'Promised',
     shipped: 'Shipped',
     delivered: 'Delivered',
-    carrier: 'Carrier',
     late: 'Late',
-    onTime: 'On time',
   },
   cases: { title: 'Cases', none: 'No cases', noneHelp: 'Good news: nobody has complained.', opened: 'Opened', priority: 'Priority', status: 'Status', subject: 'Case' },
   notes: {
@@ -162,7 +158,6 @@ export const en = {
     network: 'The server of this office does not answer. Check your network and try again.',
     denied: 'You may not do this with your token. Ask your administrator for access.',
     diskFull: 'The disk of this office’s server is nearly full, so it takes no changes. Please tell your administrator.',
-    notSaved: 'Not saved',
   },
   fields: {
     name: 'Account name',

@@ -27,6 +27,12 @@ export function TextsProvider({ children }: { children: ReactNode }) {
   useEffect(() => {
     document.documentElement.lang = language;
   }, [language]);
+  // “2 minutes ago” is to stay true.
+  const [minute, setMinute] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => setMinute((now) => now + 1), 60_000);
+    return () => clearInterval(timer);
+  }, []);
   const value = useMemo<Texts>(() => {
     // The person's own region where it speaks the language: dates as they are used to.
     const region = navigator.languages.find((l) => l.toLowerCase().startsWith(language));
@@ -39,7 +45,7 @@ export function TextsProvider({ children }: { children: ReactNode }) {
       t: kMessages[language],
       format: makeFormats(region ?? language),
     };
-  }, [language]);
+  }, [language, minute]);
   return <Context.Provider value={value}>{children}</Context.Provider>;
 }
 

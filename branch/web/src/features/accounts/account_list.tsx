@@ -22,6 +22,8 @@ export function AccountList() {
   const sort = parameters.get('sort') ?? 'name';
   const descending = parameters.get('dir') === 'desc';
   const [creating, create] = useDisclosure(false);
+  // Enter was pressed: open the first account as soon as it is that of these very letters.
+  const [opening, setOpening] = useState(false);
   const field = useRef<HTMLInputElement>(null);
   const table = useRef<HTMLDivElement>(null);
   const me = useQuery(queries.me());
@@ -47,6 +49,13 @@ export function AccountList() {
     );
   }, [term, setParameters]);
 
+  const answered = accounts.isSuccess && !accounts.isPlaceholderData && term === search;
+  useEffect(() => {
+    if (!opening || !answered) return;
+    setOpening(false);
+    table.current?.querySelector<HTMLAnchorElement>('a[data-row]')?.click();
+  }, [opening, answered]);
+
   function sortBy(column: string) {
     setParameters((now) => {
       const next = new URLSearchParams(now);
@@ -68,8 +77,7 @@ export function AccountList() {
       event.preventDefault();
       links()[0]?.focus();
     }
-    // Only what is found for these very letters, not for those before.
-    if (event.key === 'Enter' && term === search && !accounts.isPlaceholderData) links()[0]?.click();
+    if (event.key === 'Enter') setOpening(true);
   }
 
   function onTableKey(event: KeyboardEvent) {
@@ -108,7 +116,10 @@ export function AccountList() {
             search === '' ? <Kbd>/</Kbd> : <CloseButton aria-label={t.list.clear} onClick={() => setSearch('')} />
           }
           value={search}
-          onChange={(event) => setSearch(event.currentTarget.value)}
+          onChange={(event) => {
+            setOpening(false);
+            setSearch(event.currentTarget.value);
+          }}
           onKeyDown={onSearchKey}
         />
         {mayWrite && (

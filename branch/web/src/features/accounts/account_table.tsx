@@ -1,8 +1,10 @@
 import { Skeleton } from '@mantine/core';
+import { useQueryClient } from '@tanstack/react-query';
 import { useSyncExternalStore, type MouseEvent } from 'react';
 import { Link, useNavigate } from 'react-router-dom';
 import type { Account } from '../../api/entities';
 import { fates } from '../../api/fates';
+import { queries } from '../../api/queries';
 import { Icon } from '../../components/icon';
 import { Tile } from '../../components/tile';
 import { fieldLabel, optionLabel, useTexts } from '../../i18n';
@@ -48,6 +50,7 @@ export function AccountTable({ rows, sort, descending, onSort }: Props) {
 function Row({ account }: { account: Account }) {
   const { t, format } = useTexts();
   const navigate = useNavigate();
+  const client = useQueryClient();
   const saved = useSyncExternalStore(fates.subscribe, fates.all);
   const path = `/accounts/${account.accountid}`;
   const place = [account.address1_city, account.address1_country].filter(Boolean).join(', ');
@@ -59,8 +62,11 @@ function Row({ account }: { account: Account }) {
     void navigate(path);
   }
 
+  // Here before it is asked for.
+  const prepare = () => void client.prefetchQuery(queries.record<Account>('accounts', account.accountid));
+
   return (
-    <tr onClick={open}>
+    <tr onClick={open} onPointerEnter={prepare} onFocus={prepare}>
       <td data-column="name">
         <Link to={path} data-row className={styles['name'] ?? ''}>
           <Tile name={account.name} size={34} />

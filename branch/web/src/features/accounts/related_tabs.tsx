@@ -44,7 +44,7 @@ export function RelatedTabs({ account, mayWrite, onNewContact }: Props) {
             {t.cases.title}
           </Tabs.Tab>
         </Tabs.List>
-        <Tabs.Panel value="contacts">
+        <Tabs.Panel value="contacts" className={styles['panel'] ?? ''}>
           <RelatedList
             query={contacts}
             empty={{ icon: 'people', title: t.contacts.none, help: t.contacts.noneHelp }}
@@ -59,12 +59,12 @@ export function RelatedTabs({ account, mayWrite, onNewContact }: Props) {
             {(rows) => rows.map((contact) => <ContactRow key={contact.contactid} contact={contact} />)}
           </RelatedList>
         </Tabs.Panel>
-        <Tabs.Panel value="orders">
+        <Tabs.Panel value="orders" className={styles['panel'] ?? ''}>
           <RelatedList query={orders} empty={{ icon: 'box', title: t.orders.none, help: t.orders.noneHelp }}>
             {(rows) => <OrderTable orders={rows} />}
           </RelatedList>
         </Tabs.Panel>
-        <Tabs.Panel value="shipments">
+        <Tabs.Panel value="shipments" className={styles['panel'] ?? ''}>
           <RelatedList
             query={orders}
             empty={{ icon: 'truck', title: t.shipments.none, help: t.shipments.noneHelp }}
@@ -73,7 +73,7 @@ export function RelatedTabs({ account, mayWrite, onNewContact }: Props) {
             {(rows) => <ShipmentTable orders={rows} />}
           </RelatedList>
         </Tabs.Panel>
-        <Tabs.Panel value="cases">
+        <Tabs.Panel value="cases" className={styles['panel'] ?? ''}>
           <RelatedList query={cases} empty={{ icon: 'chat', title: t.cases.none, help: t.cases.noneHelp }}>
             {(rows) => <CaseTable cases={rows} />}
           </RelatedList>

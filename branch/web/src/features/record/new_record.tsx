@@ -4,6 +4,7 @@ import { useState, type FormEvent, type ReactNode } from 'react';
 import { useNavigate } from 'react-router-dom';
 import { fates } from '../../api/fates';
 import type { Account, Contact } from '../../api/entities';
+import { wrote } from '../../api/live';
 import { createRecord, type FieldValue, type Stored } from '../../api/odata';
 import { queries } from '../../api/queries';
 import { Icon } from '../../components/icon';
@@ -134,7 +135,7 @@ function NewForm<T extends Stored>({ set, entity, fields, extra, label, id, onCl
       if (mutation !== null) {
         fates.follow({ mutation, set, record: id(record), label: label(record), fields: [] });
       }
-      void client.invalidateQueries({ queryKey: ['status'] });
+      wrote(client, set, id(record));
       onCreated(record);
     } catch (error) {
       setProblem(errorText(t, error));

@@ -1,5 +1,5 @@
 import { Button, Skeleton } from '@mantine/core';
-import type { FormEvent, KeyboardEvent } from 'react';
+import { useState, type FormEvent, type KeyboardEvent } from 'react';
 import type { Stored } from '../../api/odata';
 import { Icon } from '../../components/icon';
 import { useTexts } from '../../i18n';
@@ -7,11 +7,11 @@ import { useShortcut } from '../../lib/use_shortcut';
 import { lastSaved, useSaved } from '../sync/fate_mark';
 import { ConflictDialog } from './conflict_dialog';
 import { FieldInput } from './field_input';
-import type { RecordSpec } from './field_spec';
+import { fieldsOf, type FieldSpec, type RecordSpec } from './field_spec';
 import { FieldView } from './field_view';
 import styles from './record_card.module.css';
 import type { RecordEditor } from './use_record_editor';
-import { changesOf, valueOf } from './values';
+import { changesOf, isEmpty, valueOf } from './values';
 
 interface Props<T extends Stored> {
   spec: RecordSpec;
@@ -44,9 +44,14 @@ export function RecordCard<T extends Stored>({ spec, id, record, editor, mayWrit
 function View<T extends Stored>({ spec, id, record, editor, mayWrite }: Omit<Props<T>, 'record'> & { record: T }) {
   const { t, format } = useTexts();
   const saved = useSaved(spec.set, id);
+  const [whole, setWhole] = useState(false);
+  // What is empty says nothing: it is shown on request, and in the form.
+  const worth = (field: FieldSpec) => whole || !isEmpty(valueOf(record, field.name)) || lastSaved(saved, field.name) !== undefined;
+  const groups = spec.groups.map((group) => ({ ...group, fields: group.fields.filter(worth) })).filter((group) => group.fields.length > 0);
+  const hidden = fieldsOf(spec).filter((field) => !worth(field)).length;
   return (
     <>
-      {spec.groups.map((group) => (
+      {groups.map((group) => (
         <div key={group.title} className={styles['group']}>
           <h3>{t.record.groups[group.title]}</h3>
           <dl>
@@ -64,6 +69,11 @@ function View<T extends Stored>({ spec, id, record, editor, mayWrite }: Omit<Pro
         </div>
       ))}
       <p className={`faint ${styles['times']}`}>
+        {(hidden > 0 || whole) && (
+          <button type="button" onClick={() => setWhole(!whole)} aria-expanded={whole}>
+            {whole ? t.record.fewer : t.record.emptyFields(hidden, format.number(hidden))}
+          </button>
+        )}
         {t.record.created(format.ago(String(record['createdon'])))}, {t.record.modified(format.ago(String(record['modifiedon'])))}
       </p>
     </>

@@ -4,6 +4,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { fates } from '../../api/fates';
 import { ApiError } from '../../api/http';
+import { wrote } from '../../api/live';
 import { readRecord, updateRecord, type FieldValue, type Stored } from '../../api/odata';
 import { errorText } from '../../components/states';
 import { fieldLabel, useTexts } from '../../i18n';
@@ -59,8 +60,8 @@ export function useRecordEditor<T extends Stored>(spec: RecordSpec, id: string, 
       client.setQueryData(key, written.record);
       if (written.mutation !== null) {
         fates.follow({ mutation: written.mutation, set: spec.set, record: id, label, fields: Object.keys(mine) });
-        void client.invalidateQueries({ queryKey: ['status'] });
       }
+      wrote(client, spec.set, id);
     } catch (error) {
       client.setQueryData(key, before);
       if (!(error instanceof ApiError && error.status === 412)) {

@@ -21,6 +21,10 @@ function normal(value: FieldValue): FieldValue {
   return value;
 }
 
+export function isEmpty(value: FieldValue): boolean {
+  return normal(value) === null;
+}
+
 export function same(a: FieldValue, b: FieldValue): boolean {
   const left = normal(a);
   const right = normal(b);
@@ -40,7 +44,7 @@ export function changesOf(record: Stored | null, draft: Draft): Draft {
 }
 
 export function showValue(t: Messages, format: Formats, entity: string, spec: FieldSpec, value: FieldValue): string {
-  if (normal(value) === null) return '';
+  if (isEmpty(value)) return '';
   switch (spec.kind) {
     case 'money':
       return format.money(Number(value));

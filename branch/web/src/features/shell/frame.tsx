@@ -1,18 +1,20 @@
 import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
-import { NavLink, Outlet } from 'react-router-dom';
+import { NavLink, Outlet, useLocation } from 'react-router-dom';
 import { keepLive } from '../../api/live';
+import { ErrorBoundary } from '../../components/error_boundary';
+import { Mark } from '../../components/icon';
+import { useTexts } from '../../i18n';
 import { AttentionList } from '../sync/attention_list';
 import { SyncState } from '../sync/sync_state';
-import { useTexts } from '../../i18n';
 import styles from './frame.module.css';
-import { Mark } from '../../components/icon';
 import { UserMenu } from './user_menu';
 
 // What stays around every screen of somebody who is signed in.
 export function Frame() {
   const { t } = useTexts();
   const client = useQueryClient();
+  const { pathname } = useLocation();
   const [live, setLive] = useState(false);
   useEffect(() => keepLive(client, setLive), [client]);
   return (
@@ -35,7 +37,9 @@ export function Frame() {
       </header>
       <main id="content" className={styles['main']} tabIndex={-1}>
         <AttentionList />
-        <Outlet />
+        <ErrorBoundary key={pathname}>
+          <Outlet />
+        </ErrorBoundary>
       </main>
     </>
   );

@@ -56,7 +56,7 @@ export function SyncState({ live }: { live: boolean }) {
   return (
     <Popover position="bottom-end" shadow="md" width={320} returnFocus>
       <Popover.Target>
-        <UnstyledButton className={styles['pill'] ?? ''} data-mood={told.mood} aria-label={t.sync.label}>
+        <UnstyledButton className={styles['pill'] ?? ''} data-mood={told.mood} aria-label={`${t.sync.label}: ${told.title}`}>
           <span className={styles['dot']} />
           <span role="status" aria-live="polite" className={styles['text']}>
             <span>{told.title}</span>

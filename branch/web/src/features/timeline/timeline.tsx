@@ -4,6 +4,7 @@ import { useState, useSyncExternalStore, type FormEvent, type KeyboardEvent } fr
 import type { Activity, Note } from '../../api/entities';
 import { fates } from '../../api/fates';
 import { call } from '../../api/http';
+import { wrote } from '../../api/live';
 import { kData } from '../../api/odata';
 import { queries } from '../../api/queries';
 import { Icon } from '../../components/icon';
@@ -126,8 +127,7 @@ function Composer({ set, entity, id, label }: Omit<Props, 'mayWrite'>) {
       setKey(randomKey());
       const note = answer.created?.match(/\(([0-9a-f-]{36})\)$/)?.[1] ?? '';
       if (answer.mutation !== null) fates.follow({ mutation: answer.mutation, set, record: id, label, fields: [`note:${note}`] });
-      await client.invalidateQueries({ queryKey: ['notes', id] });
-      void client.invalidateQueries({ queryKey: ['status'] });
+      wrote(client, set, id);
     } catch (error) {
       setProblem(errorText(t, error));
     } finally {
