@@ -114,6 +114,10 @@ class BranchServer {
     parts.clock = &clock_;
     parts.files = &files;
     parts.metrics = [this] { return render(); };
+    parts.link_state = [this] {
+      UplinkStatus s = uplink_->status();
+      return OfficeLink{is_up(s), s.caught_up};
+    };
     parts.link_status = [this] { return link_status(); };
     api_ = std::make_unique<OfficeApi>(std::move(parts));
     BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
@@ -177,6 +181,7 @@ class BranchServer {
       timer_.expires_after(std::chrono::seconds(1));
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       if (runtime_.tasks().stopping()) co_return;
+      changes_->pulse();
       Anchor now = co_await committer_->run<Anchor>([](Replica& replica, const Committer::Write&) {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
@@ -204,12 +209,15 @@ class BranchServer {
     }
   }
 
+  static bool is_up(const UplinkStatus& s) { return s.state == "following" || s.state == "joining"; }
+
   std::string link_status() {
     UplinkStatus s = uplink_->status();
     std::string out;
     JsonWriter w(out);
     w.member("state", s.state).member("upstream", config_.topology.server(config_.server)->upstream);
-    w.member("connected", s.state == "following" || s.state == "joining").member("caughtUp", s.caught_up);
+    w.member("connected", is_up(s)).member("caughtUp", s.caught_up);
+    if (s.down_since_ms > 0) w.member("downSince", format_instant(s.down_since_ms));
     w.member("roundTripMs", s.round_trip_us / 1000).member("clockOffsetMs", s.clock_offset_ms);
     w.member("masterCsn", s.master_head.value).member("bytesIn", s.bytes_in).member("bytesOut", s.bytes_out);
     w.member("unacknowledgedBytes", s.unacknowledged_bytes);

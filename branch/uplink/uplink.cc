@@ -44,10 +44,12 @@ void Uplink::stop() {
 asio::awaitable<void> Uplink::run() {
   SystemRandom random;
   int64_t wait = kFirstBackoffMs;
+  status_.down_since_ms = clock_.wall_ms();
   while (!stopping_) {
     int64_t begin = clock_.steady_us();
     Error why = co_await connect_once();
     if (stopping_) co_return;
+    if (status_.down_since_ms == 0) status_.down_since_ms = clock_.wall_ms();
     bool refused = why.kind == ErrorKind::conflict || why.kind == ErrorKind::denied;
     if (why.message != status_.problem) {
       if (refused) {
@@ -201,6 +203,7 @@ void Uplink::perform(BranchEffects effects) {
   }
   if (session_) {
     status_.state = std::string(to_string(session_->state()));
+    if (session_->state() == LinkState::joining || session_->state() == LinkState::following) status_.down_since_ms = 0;
     status_.round_trip_us = session_->round_trip_us();
     status_.clock_offset_ms = session_->clock_offset_ms();
     status_.master_head = session_->master_head();

@@ -21,6 +21,7 @@ struct UplinkStatus {
   std::string state = "connecting";  // connecting, greeting, joining, following, refused
   std::string problem;               // why there is no link, for people
   std::string problem_code;
+  int64_t down_since_ms = 0;             // wall time; 0 while there is a link
   int64_t round_trip_us = 0;
   int64_t clock_offset_ms = 0;
   Csn master_head;
