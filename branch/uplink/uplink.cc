@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/base/random.h"
+#include "replication/session/backoff.h"
 #include "replication/transport/tls_transport.h"
 
 namespace branchline {
@@ -14,9 +15,6 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr int64_t kFirstBackoffMs = 100;
-constexpr int64_t kLastBackoffMs = 10'000;
-constexpr int64_t kRefusedBackoffMs = 30'000;  // until an operator acts, there is no hurry
 constexpr milliseconds kTick{10};
 constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a join is
 
@@ -43,7 +41,7 @@ void Uplink::stop() {
 
 asio::awaitable<void> Uplink::run() {
   SystemRandom random;
-  int64_t wait = kFirstBackoffMs;
+  Backoff backoff;
   status_.down_since_ms = clock_.wall_ms();
   while (!stopping_) {
     int64_t begin = clock_.steady_us();
@@ -61,12 +59,7 @@ asio::awaitable<void> Uplink::run() {
     status_.state = refused ? "refused" : "connecting";
     status_.problem = why.message;
     status_.problem_code = why.code;
-    // A connection that held for a while starts the waiting anew; jitter keeps offices from coming all at once.
-    if (clock_.steady_us() - begin > 5'000'000) wait = kFirstBackoffMs;
-    int64_t pause = refused ? kRefusedBackoffMs : wait;
-    pause = pause / 2 + static_cast<int64_t>(random.below(static_cast<uint64_t>(pause / 2 + 1)));
-    wait = std::min(wait * 2, kLastBackoffMs);
-    backoff_.expires_after(milliseconds(pause));
+    backoff_.expires_after(milliseconds(backoff.pause_ms(clock_.steady_us() - begin, refused, random)));
     co_await backoff_.async_wait(kTuple);
   }
 }
