@@ -29,6 +29,8 @@ class ChangeHub {
   void add(const std::vector<RecordKey>& records);
   // Everything may be another (a snapshot was installed): open streams end, their positions get 410.
   void start_anew();
+  // Once a second: streams wake, tell what else changed (the state of the link) and that they are alive.
+  void pulse() { more_.notify(); }
   void stop();
   bool stopped() const { return stopped_; }
 

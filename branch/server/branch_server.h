@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/config/topology.h"
@@ -10,6 +11,12 @@
 #include "common/store/store.h"
 
 namespace branchline {
+
+// Of the file system that holds a directory, in bytes.
+struct DiskRoom {
+  uint64_t size = 0;
+  uint64_t free = 0;
+};
 
 struct BranchConfig {
   Topology topology;
@@ -21,6 +28,8 @@ struct BranchConfig {
   int64_t slow_fsync_us = 0;      // benchmarks: see RocksOptions
   // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+  // Tests say how full a disk is; empty: the disk itself is asked.
+  std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
   // Tests put handlers that fail or lie between the office's HTTP address and its API; empty: none.
   std::function<HttpServer::Handler(HttpServer::Handler)> wrap_office;
 };

@@ -21,11 +21,13 @@ struct UplinkStatus {
   std::string state = "connecting";  // connecting, greeting, joining, following, refused
   std::string problem;               // why there is no link, for people
   std::string problem_code;
+  int64_t down_since_ms = 0;             // wall time; 0 while there is a link
   int64_t round_trip_us = 0;
   int64_t clock_offset_ms = 0;
   Csn master_head;
   bool caught_up = false;
   uint64_t bytes_in = 0, bytes_out = 0;  // on the wire, over all connections
+  uint64_t unacknowledged_bytes = 0;     // shipped over this connection, not yet acknowledged
   uint64_t connects = 0;
 };
 
@@ -73,6 +75,7 @@ class Uplink {
   bool stopping_ = false;
   std::optional<Error> close_reason_;
   uint64_t chunks_installed_ = 0;
+  int64_t join_told_at_ = 0;
   int64_t oldest_pending_ms_ = 0;
   Csn durable_;
   UplinkStatus status_;
