@@ -181,7 +181,7 @@ test('a row that the branch rejects is in the error file, with its column', asyn
   assert.equal(done.code, 1);
   assert.equal(branch.accounts.size, 2);
   const [, line] = readFileSync(path.join(folder, 'file.csv.errors.csv'), 'utf8').split('\r\n');
-  assert.equal(line, '3,3,Name,,accounts A1: name: not so,A1,Name 1');
+  assert.equal(line, '3,3,Name,Name 1,accounts A1: name: not so,A1,Name 1');
   branch.before = () => undefined;
   assert.equal((await run(rows(3))).code, 0);
   assert.ok(!existsSync(path.join(folder, 'file.csv.errors.csv')), 'the error file of the earlier run is still there');

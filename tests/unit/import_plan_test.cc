@@ -131,6 +131,18 @@ TEST_CASE("bad rows are rejected with column, value and reason; good ones of the
   CHECK(plan->steps[1][0].children.size() == 1);
 }
 
+TEST_CASE("an empty cell says nothing, nor does a formula that needs it", "[import]") {
+  auto plan = plan_of(kHeader + "1,A-1,1/2/2017,C1,Ann,South,2,\n2,A-1,,C1,Ann,South,,5\n");
+  REQUIRE(plan);
+  CHECK(plan->rejections.empty());
+  CHECK(plan->repeat_count == 0);
+  std::string body = order_body(*plan, 0);
+  INFO(body);
+  CHECK(body.find("\"quantity\":2}") != std::string::npos);
+  CHECK(body.find("priceperunit") == std::string::npos);
+  CHECK(body.find("manualdiscountamount") == std::string::npos);
+}
+
 TEST_CASE("of a key that comes again with other content the first row wins and it is told",
           "[import]") {
   auto plan = plan_of(kHeader +

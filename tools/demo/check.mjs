@@ -4,7 +4,7 @@ import { Branch, masterStatus, wan } from './api.mjs';
 import { decimal, show } from './decimal.mjs';
 import { run } from './programs.mjs';
 import { importSuperstore } from './superstore.mjs';
-import { clearProgress, say, seconds, until, warn } from './text.mjs';
+import { clearProgress, say, seconds, sleep, until, warn } from './text.mjs';
 import { compare, describe, figuresOf, truthOf } from './truth.mjs';
 
 function expect(condition, message) {
@@ -95,6 +95,7 @@ const steps = {
     await wan(c.office, 'down');
     await until('the office to notice', 30_000, async () => !(await c.office.status()).link.connected, c.demo);
     await c.office.patch(c.path, { name: 'Edited at the office', telephone2: '+12125550148' });
+    await sleep(10); // so that this is the later edit by the clock, which is what counts
     await c.hq.patch(c.path, { name: 'Edited at head office', websiteurl: 'https://example.com/' });
     await wan(c.office, 'up');
     await c.demo.settled();

@@ -1,18 +1,12 @@
 // One running company: a master, its branches and their lines, in one directory.
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Branch, masterStatus, request } from './api.mjs';
+import { writeWhole } from './files.mjs';
 import { Supervisor, must } from './programs.mjs';
 import { progress, until } from './text.mjs';
 
 const START_MS = 60_000;
-
-// Where one file may be replaced by another while somebody reads it.
-export function writeWhole(file, text, mode = 0o644) {
-  writeFileSync(`${file}.new`, text, { mode });
-  chmodSync(`${file}.new`, mode);
-  renameSync(`${file}.new`, file);
-}
 
 export class Demo {
   // `programs`: folder of the built programs; `branchBinary`: in place of branchline-branch, for tests.

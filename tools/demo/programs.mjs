@@ -1,7 +1,8 @@
 // Runs programs to their end, and servers until they are told to stop.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { writeWhole } from './files.mjs';
 import { warn } from './text.mjs';
 
 // Resolves to {code, out, err}. `onErr` sees each line of stderr as it comes.
@@ -75,7 +76,7 @@ export class Supervisor {
         this.#died(server, code, signal);
       });
     });
-    if (child.pid && !server.hidden) writeFileSync(path.join(this.directory, 'pid', server.name), `${child.pid}\n`);
+    if (child.pid && !server.hidden) writeWhole(path.join(this.directory, 'pid', server.name), `${child.pid}\n`);
   }
 
   #died(server, code, signal) {

@@ -181,11 +181,19 @@ void Planner::cell_of(const FieldMap& map, PlannedRecord& out, Problems& problem
   PlannedCell made;
   made.map = &map;
   if (map.formula) {
+    std::string first = map.formula->columns().empty()
+                            ? std::string()
+                            : std::string(cell(map.formula->columns()[0]));
+    if (!has_inputs(*map.formula, out)) {
+      if (map.conversion.required || map.field->required) {
+        problems.push_back(problem_of(
+            map, first, map.field->name + " is required, and its formula lacks a value here"));
+      }
+      return;
+    }
     auto value = calculate(map, out);
     if (!value) {
-      problems.push_back(problem_of(
-          map, map.formula->columns().empty() ? "" : std::string(cell(map.formula->columns()[0])),
-          value.error().message));
+      problems.push_back(problem_of(map, first, value.error().message));
       return;
     }
     made.value = std::move(*value);
@@ -209,6 +217,17 @@ void Planner::cell_of(const FieldMap& map, PlannedRecord& out, Problems& problem
     made.value = std::move(*value);
   }
   if (made.value.type != ValueType::null) out.cells.push_back(std::move(made));
+}
+
+// An empty cell says nothing; then neither does a formula that needs it.
+bool Planner::has_inputs(const Formula& formula, const PlannedRecord& record) const {
+  auto filled = [this](size_t column) { return !cell(column).empty(); };
+  auto known = [&](const std::string& name) {
+    return std::any_of(record.cells.begin(), record.cells.end(),
+                       [&](const PlannedCell& c) { return c.map->field->name == name; });
+  };
+  return std::all_of(formula.columns().begin(), formula.columns().end(), filled) &&
+         std::all_of(formula.fields().begin(), formula.fields().end(), known);
 }
 
 Result<OwnedValue> Planner::calculate(const FieldMap& map, const PlannedRecord& record) const {

@@ -92,6 +92,7 @@ class Planner {
   std::string_view cell(size_t mapping_column) const;
   bool record_of(const RecordMap& map, PlannedRecord& out, Problems& problems) const;
   void cell_of(const FieldMap& map, PlannedRecord& out, Problems& problems) const;
+  bool has_inputs(const Formula& formula, const PlannedRecord& record) const;
   Result<OwnedValue> calculate(const FieldMap& map, const PlannedRecord& record) const;
   void reject(uint32_t row, Problems problems);
   void check_repeat(const PlannedRecord& kept, const PlannedRecord& other,

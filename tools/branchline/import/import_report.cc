@@ -1,5 +1,6 @@
 #include "tools/branchline/import/import_report.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "common/json/json_writer.h"
@@ -30,7 +31,11 @@ std::string error_csv(const Plan& plan, const std::vector<std::string>& header,
   std::string out = csv_line(line, delimiter);
   for (const auto& r : rejections) {
     const Plan::Row& row = plan.rows[r.row];
-    line = {std::to_string(row.number), std::to_string(row.line), r.column, visible(r.value),
+    // The branch names a field; what stood in its column is here.
+    auto at =
+        static_cast<size_t>(std::find(header.begin(), header.end(), r.column) - header.begin());
+    const std::string& value = r.value.empty() && at < row.fields.size() ? row.fields[at] : r.value;
+    line = {std::to_string(row.number), std::to_string(row.line), r.column, visible(value),
             r.reason};
     for (const auto& f : row.fields) line.push_back(visible(f));
     out += csv_line(line, delimiter);

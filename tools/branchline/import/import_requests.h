@@ -1,7 +1,7 @@
 // The requests of an import, as text: pure, so that tests can look at them.
 #pragma once
 
-#include <optional>
+#include <functional>
 #include <string>
 #include <vector>
 

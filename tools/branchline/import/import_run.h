@@ -15,7 +15,7 @@ namespace branchline::import {
 struct RunOptions {
   std::string url;
   std::string token;
-  size_t jobs = 4;  // connections; each has one request under way
+  size_t jobs = 8;  // connections; each has one request under way
   std::chrono::seconds patience{
       600};  // with a branch that does not answer, is joining or has no room
 };
