@@ -83,7 +83,8 @@ Format container_format() {
                      [recode](std::string_view in) -> Result<std::string> {
                        BL_ASSIGN(auto raw, recode(in));
                        if (!in.starts_with('\0')) return bad("another codec");
-                       return compress(raw);
+                       // Of contents that are worth compressing the writer makes the other kind.
+                       return raw.size() < 48 ? compress(raw) : std::string(1, '\0') + raw;
                      },
                      true});
   return f;

@@ -98,7 +98,7 @@ MutationId mutation_id() { return {OriginId(3), kIncarnation, Lane::bulk, Seq(5)
 Version version() { return {mutation_id(), Order(9), Csn(1234), Hlc::at_ms(kMs, 5), raw_id(0xaa)}; }
 
 Version other_version() {
-  return {{OriginId(4), Incarnation(0x99), Lane::interactive, Seq(300)},
+  return {{OriginId(4), Incarnation(0x99), Lane::bulk, Seq(300)},
           Order(300),
           Csn(1200),
           Hlc::at_ms(kMs - 60'000, 0),

@@ -56,7 +56,7 @@ TEST_CASE("index keys: lists as people write them") {
     return words;
   };
   using Words = std::vector<std::string>;
-  CHECK(sorted({"Zebra", "Öl", "Apfel", "Äpfel", "apfel 2"}) == Words{"Apfel", "apfel 2", "Äpfel", "Öl", "Zebra"});
+  CHECK(sorted({"Zebra", "Öl", "Apfel", "Äpfel", "apfel 2"}) == Words{"Apfel", "Äpfel", "apfel 2", "Öl", "Zebra"});
   CHECK(sorted({"côté", "coté", "côte", "cote"}) == Words{"cote", "coté", "côte", "côté"});
   CHECK(sorted({"Zorn", "Öberg", "Ångström", "Andersson"}) == Words{"Andersson", "Ångström", "Öberg", "Zorn"});
   CHECK(sorted({"Şahin", "Tan", "Sahin", "Çelik", "Celik"}) == Words{"Celik", "Çelik", "Sahin", "Şahin", "Tan"});
