@@ -1,4 +1,5 @@
-// A commit block: what is accepted must come out of the encoder and be accepted again, with the same digests.
+// A commit block: what is accepted must come out of the encoder and be accepted again, with the
+// same digests.
 #include "replication/line/commit.h"
 
 #include "tests/fuzz/target.h"
@@ -14,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::require(again.has_value() && again->commits.size() == block->commits.size());
   Sha256 sha;
   for (size_t i = 0; i < block->commits.size(); ++i) {
-    fuzz::require(commit_digest(sha, {}, block->commits[i]) == commit_digest(sha, {}, again->commits[i]));
+    fuzz::require(commit_digest(sha, {}, block->commits[i]) ==
+                  commit_digest(sha, {}, again->commits[i]));
   }
   return 0;
 }

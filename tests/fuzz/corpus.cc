@@ -19,7 +19,9 @@ int main(int argc, char** argv) {
     std::filesystem::create_directories(folder);
     std::ofstream(folder / std::to_string(count++), std::ios::binary) << bytes;
   };
-  auto frame = [&](FrameType type, const std::string& payload) { write("frames", encode_frame(type, payload)); };
+  auto frame = [&](FrameType type, const std::string& payload) {
+    write("frames", encode_frame(type, payload));
+  };
   frame(FrameType::hello, encode_hello(samples::introduction(), 1));
   frame(FrameType::welcome, encode_welcome(samples::registration(), 1));
   frame(FrameType::refused, encode_refused({ErrorKind::conflict, "code", "message"}));
@@ -39,19 +41,23 @@ int main(int argc, char** argv) {
   frame(FrameType::snapshot_chunk, chunk);
   write("mutation_block", samples::mutation_block());
   write("commit_block", samples::commit_block());
-  for (const char* body :
-       {R"({"name":"Acme","creditlimit":12.50,"tags":["a"],"ownerid@odata.bind":"/systemusers(019aaae5-1234-8abc-b1b2-000000000001)"})",
-        R"({"loyaltypoints@Branchline.add":-5,"lastcontacted":"2026-11-22T10:00:00Z","statecode":1,"name":null})",
+  for (
+      const char* body :
+      {R"({"name":"Acme","creditlimit":12.50,"tags":["a"],"ownerid@odata.bind":"/systemusers(019aaae5-1234-8abc-b1b2-000000000001)"})
+    ",
+    R"({"loyaltypoints@Branchline.add":-5,"lastcontacted":"2026-11-22T10:00:00Z","statecode":1,"name":null})",
         R"({"ordernumber":"1","order_details":[{"quantity":2,"priceperunit":1e2}],"Branchline.territory":"east"})",
-        R"({"subject":"Call","notetext":"x","scheduledend":"2026-11-22"})", R"({"value":"12"})"}) {
+        R"({"subject":"Call","notetext":"x","scheduledend":"2026-11-22"})", R"({"value":"12"})"
+}) {
     write("json_body", body);
   }
-  for (const char* filter :
-       {"name eq 'O''Neill'", "creditlimit gt 12.5 and not (contains(name,'ac') or name eq null)",
-        "name in ('a','b') or numberofemployees le 7", "lastcontacted ge 2026-11-22T10:00:00Z", "statecode ne 1",
-        "accountid eq 019aaae5-1234-8abc-b1b2-000000000001", "_ownerid_value eq 019aaae5-1234-8abc-b1b2-000000000001",
-        "createdon lt modifiedon", "startswith(name,'') and endswith(address1_city,'x')"}) {
-    write("filter", filter);
-  }
-  return 0;
+for (const char* filter :
+     {"name eq 'O''Neill'", "creditlimit gt 12.5 and not (contains(name,'ac') or name eq null)",
+      "name in ('a','b') or numberofemployees le 7", "lastcontacted ge 2026-11-22T10:00:00Z",
+      "statecode ne 1", "accountid eq 019aaae5-1234-8abc-b1b2-000000000001",
+      "_ownerid_value eq 019aaae5-1234-8abc-b1b2-000000000001", "createdon lt modifiedon",
+      "startswith(name,'') and endswith(address1_city,'x')"}) {
+  write("filter", filter);
+}
+return 0;
 }

@@ -20,30 +20,48 @@ struct Peer {
   void take(const Frame& frame) {
     const std::string& p = frame.payload;
     switch (frame.type) {
-      case FrameType::hello: (void)decode_hello(p); break;
-      case FrameType::welcome: (void)decode_welcome(p); break;
-      case FrameType::refused: (void)decode_refused(p); break;
-      case FrameType::heartbeat: (void)decode_heartbeat(p); break;
-      case FrameType::mutations:
-        if (auto raw = stream.decompress(p, limits::kMaxBlockBytes)) (void)decode_mutation_block(std::move(*raw));
+      case FrameType::hello:
+        (void)decode_hello(p);
         break;
-      case FrameType::ack: (void)decode_ack(p); break;
+      case FrameType::welcome:
+        (void)decode_welcome(p);
+        break;
+      case FrameType::refused:
+        (void)decode_refused(p);
+        break;
+      case FrameType::heartbeat:
+        (void)decode_heartbeat(p);
+        break;
+      case FrameType::mutations:
+        if (auto raw = stream.decompress(p, limits::kMaxBlockBytes))
+          (void)decode_mutation_block(std::move(*raw));
+        break;
+      case FrameType::ack:
+        (void)decode_ack(p);
+        break;
       case FrameType::feed:
         if (auto range = feed.add(p); range && *range) {
           for (const auto& block : (*range)->blocks) {
-            if (auto raw = decompress(block, limits::kMaxBlockBytes)) (void)decode_commit_block(std::move(*raw));
+            if (auto raw = decompress(block, limits::kMaxBlockBytes))
+              (void)decode_commit_block(std::move(*raw));
           }
         }
         break;
-      case FrameType::progress: (void)decode_progress(p); break;
-      case FrameType::snapshot_head: (void)decode_snapshot_head(p); break;
+      case FrameType::progress:
+        (void)decode_progress(p);
+        break;
+      case FrameType::snapshot_head:
+        (void)decode_snapshot_head(p);
+        break;
       case FrameType::snapshot_chunk:
         (void)snapshot.open(p, [](Table, std::string_view, std::string_view value) -> Result<void> {
           (void)Record::decode({}, std::string(value));
           return {};
         });
         break;
-      case FrameType::snapshot_end: (void)decode_snapshot_end(p); break;
+      case FrameType::snapshot_end:
+        (void)decode_snapshot_end(p);
+        break;
     }
   }
 };

@@ -1,4 +1,5 @@
-// A client's request body: JSON, then bound to an account as a new record and as an edit, and to one property.
+// A client's request body: JSON, then bound to an account as a new record and as an edit, and to
+// one property.
 #include "branch/api/odata_body.h"
 #include "common/record/value.h"
 #include "tests/fuzz/target.h"
@@ -21,11 +22,12 @@ void check(const RecordInput& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto schema = Schema::built_in();
-  static const BodyContext context{schema,
-                                   [](const Entity&, const Index&, const OwnedValue&) -> Result<RecordId> {
-                                     return fail(ErrorKind::not_found, "fuzz.none", "no such record");
-                                   },
-                                   [](const RecordId&) { return std::string("east"); }};
+  static const BodyContext context{
+      schema,
+      [](const Entity&, const Index&, const OwnedValue&) -> Result<RecordId> {
+        return fail(ErrorKind::not_found, "fuzz.none", "no such record");
+      },
+      [](const RecordId&) { return std::string("east"); }};
   auto json = parse_json(fuzz::text(data, size));
   if (!json) return 0;
   for (const char* name : {"accounts", "salesorders", "tasks", "annotations"}) {

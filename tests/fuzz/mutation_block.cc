@@ -1,4 +1,5 @@
-// A mutation block: what is accepted must come out of the encoder and be accepted again, with the same canonical bytes.
+// A mutation block: what is accepted must come out of the encoder and be accepted again, with the
+// same canonical bytes.
 #include "replication/line/mutation_block.h"
 
 #include "tests/fuzz/target.h"

@@ -8,7 +8,9 @@
 
 namespace branchline::fuzz {
 
-inline std::string_view text(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+inline std::string_view text(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
 
 // libFuzzer keeps the input that ends the process.
 inline void require(bool ok) {
