@@ -138,6 +138,15 @@ TEST_CASE("schema: entities") {
           "entity contact has no field `owner`");
 }
 
+TEST_CASE("schema: what is found when all entities are read has its line too") {
+  size_t line = 0;
+  std::string text = replaced({"    parents: [parentcustomerid]\n", "    parents: [parentcustomerid]\n"}, line);
+  size_t at = text.find("parent: true", text.find("    parents: [parentcustomerid]\n"));
+  text.replace(at, 12, "parent: false");
+  CHECK(message(text).find("crm.yaml:" + std::to_string(line) + ": contact.parentcustomerid: a parent is a lookup with an index") == 0);
+  refused({"    name: topology\n", "    name: topologia\n"}, "entity 13 must be `topology`, which Branchline itself uses");
+}
+
 TEST_CASE("schema: indexes") {
   const std::string key = "{id: 1, fields: [accountnumber], unique: true}";
   refused({key, "{id: 1, fields: [number]}"}, "entity account has no field `number`");
