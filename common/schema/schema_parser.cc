@@ -108,7 +108,7 @@ void SchemaParser::read_names(const YAML::Node& entities) {
     }
     if (schema_->by_id_.size() <= entity->id.value) schema_->by_id_.resize(entity->id.value + 1u);
     schema_->by_id_[entity->id.value] = entity.get();
-    entities_[entity->id] = node;
+    entities_.emplace(entity->id, static_cast<const YAML::Node&>(node));
     schema_->by_name_[entity->name] = entity.get();
     schema_->by_set_[entity->set_name] = {entity.get(), nullptr};
     schema_->entities_.push_back(std::move(entity));
