@@ -333,8 +333,9 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
   }
   Shape& s = table_[index];
   // A shape is named again for a byte: without this, a small block would ask for any amount of
-  // memory.
-  cells_ += 1 + s.cells.size();
+  // memory. Operations without cells (a cascade's tombstones) are not counted: the id of each costs
+  // bytes.
+  cells_ += s.cells.size();
   if (cells_ > limits::kMaxBlockCells) {
     ok_ = false;
     return op;
