@@ -19,7 +19,7 @@ inline constexpr size_t kMaxHierarchyDepth = 32;
 // Blocks and frames.
 inline constexpr size_t kMaxBlockMutations = 512;           // per shipped or stored block
 inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;   // decompressed
-inline constexpr size_t kMaxBlockCells = kMaxBlockBytes / 4;  // operations and cells; each has 4 canonical bytes
+inline constexpr size_t kMaxBlockCells = kMaxBlockBytes / 4;  // each has 4 canonical bytes
 inline constexpr size_t kTargetBlockBytes = 256 * 1024;     // a shipper closes a block beyond this
 inline constexpr size_t kMaxFrameBytes = 4 * 1024 * 1024;   // on the wire
 inline constexpr size_t kTargetFeedFrameBytes = 256 * 1024;

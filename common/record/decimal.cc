@@ -11,17 +11,8 @@ namespace {
 
 using Wide = __int128;
 
-constexpr int64_t kPowers[] = {1,
-                               10,
-                               100,
-                               1000,
-                               10000,
-                               100000,
-                               1000000,
-                               10000000,
-                               100000000,
-                               1000000000,
-                               10000000000};
+constexpr int64_t kPowers[] = {1,       10,       100,       1000,       10000,      100000,
+                               1000000, 10000000, 100000000, 1000000000, 10000000000};
 
 // The least integer is left out: it has no negative.
 bool fits(Wide v) {
@@ -114,7 +105,8 @@ std::optional<Decimal> Decimal::parse(std::string_view text) {
 
 std::string Decimal::to_string() const {
   bool negative = mantissa_ < 0;
-  uint64_t size = negative ? ~static_cast<uint64_t>(mantissa_) + 1 : static_cast<uint64_t>(mantissa_);
+  uint64_t size =
+      negative ? ~static_cast<uint64_t>(mantissa_) + 1 : static_cast<uint64_t>(mantissa_);
   std::string digits = std::to_string(size);
   if (scale_ > 0) {
     size_t scale = static_cast<size_t>(scale_);
@@ -130,16 +122,16 @@ double Decimal::to_double() const {
 
 std::optional<Decimal> Decimal::add(const Decimal& a, const Decimal& b) {
   int scale = std::max(a.scale_, b.scale_);
-  return from_wide(Wide(a.mantissa_) * kPowers[scale - a.scale_] +
-                       Wide(b.mantissa_) * kPowers[scale - b.scale_],
-                   scale);
+  return from_wide(
+      Wide(a.mantissa_) * kPowers[scale - a.scale_] + Wide(b.mantissa_) * kPowers[scale - b.scale_],
+      scale);
 }
 
 std::optional<Decimal> Decimal::subtract(const Decimal& a, const Decimal& b) {
   int scale = std::max(a.scale_, b.scale_);
-  return from_wide(Wide(a.mantissa_) * kPowers[scale - a.scale_] -
-                       Wide(b.mantissa_) * kPowers[scale - b.scale_],
-                   scale);
+  return from_wide(
+      Wide(a.mantissa_) * kPowers[scale - a.scale_] - Wide(b.mantissa_) * kPowers[scale - b.scale_],
+      scale);
 }
 
 std::optional<Decimal> Decimal::multiply(const Decimal& a, const Decimal& b) {
@@ -149,7 +141,8 @@ std::optional<Decimal> Decimal::multiply(const Decimal& a, const Decimal& b) {
 std::optional<Decimal> Decimal::divide(const Decimal& a, const Decimal& b, int scale) {
   BL_CHECK(scale >= 0 && scale <= kMaxScale);
   if (b.mantissa_ == 0) return std::nullopt;
-  // a / b = (ma / mb) * 10^(sb - sa); wanted at `scale` decimals. Digit by digit, since ma * 10^20 leaves 128 bits.
+  // a / b = (ma / mb) * 10^(sb - sa); wanted at `scale` decimals. Digit by digit, since ma * 10^20
+  // leaves 128 bits.
   Wide rest = a.mantissa_ < 0 ? -Wide(a.mantissa_) : Wide(a.mantissa_);
   Wide divisor = b.mantissa_ < 0 ? -Wide(b.mantissa_) : Wide(b.mantissa_);
   int shift = scale + b.scale_ - a.scale_;

@@ -7,8 +7,9 @@ namespace branchline {
 namespace {
 
 constexpr std::string_view kTypeNames[] = {
-    "null",     "text",   "integer", "decimal", "money", "boolean", "date",        "instant", "local_time",
-    "duration", "option", "lookup",  "phone",   "email", "url",     "external_id", "blob",    "row"};
+    "null",  "text",    "integer",    "decimal",     "money",  "boolean",
+    "date",  "instant", "local_time", "duration",    "option", "lookup",
+    "phone", "email",   "url",        "external_id", "blob",   "row"};
 
 // The shortest form is the only valid one: equal values must have equal bytes.
 uint64_t shortest_varint(Reader& r) {
@@ -158,17 +159,23 @@ std::vector<RowField> decode_row(std::string_view payload) {
 bool valid(const Value& value) {
   std::string_view p = value.payload;
   switch (value.type) {
-    case ValueType::null: return p.empty();
+    case ValueType::null:
+      return p.empty();
     case ValueType::text:
     case ValueType::phone:
     case ValueType::email:
-    case ValueType::url: return is_utf8(p);
+    case ValueType::url:
+      return is_utf8(p);
     case ValueType::integer:
     case ValueType::duration:
-    case ValueType::option: return is_integer(p, kLeast, kMost);
-    case ValueType::date: return is_integer(p, kMinDate, kMaxDate);
-    case ValueType::instant: return is_integer(p, kMinInstant, kMaxInstant);
-    case ValueType::boolean: return p.size() == 1 && static_cast<uint8_t>(p[0]) <= 1;
+    case ValueType::option:
+      return is_integer(p, kLeast, kMost);
+    case ValueType::date:
+      return is_integer(p, kMinDate, kMaxDate);
+    case ValueType::instant:
+      return is_integer(p, kMinInstant, kMaxInstant);
+    case ValueType::boolean:
+      return p.size() == 1 && static_cast<uint8_t>(p[0]) <= 1;
     case ValueType::decimal: {
       Reader r(p);
       bool canonical = false;
@@ -196,7 +203,8 @@ bool valid(const Value& value) {
     case ValueType::local_time: {
       Reader r(p);
       int64_t ms = unzigzag(shortest_varint(r));
-      return r.ok() && ms >= kMinInstant && ms <= kMaxInstant && !r.rest().empty() && is_utf8(r.rest());
+      return r.ok() && ms >= kMinInstant && ms <= kMaxInstant && !r.rest().empty() &&
+             is_utf8(r.rest());
     }
     case ValueType::external_id: {
       Reader r(p);
@@ -302,7 +310,8 @@ std::optional<int64_t> parse_instant(std::string_view text) {
   }
   ms += ((hour * 60 + minute) * 60 + second) * 1000ll + fraction;
   if (at == text.size()) return std::nullopt;  // which zone?
-  if (text[at] == 'Z' || text[at] == 'z') return at + 1 == text.size() ? std::optional(ms) : std::nullopt;
+  if (text[at] == 'Z' || text[at] == 'z')
+    return at + 1 == text.size() ? std::optional(ms) : std::nullopt;
   int offset_hour, offset_minute;
   if ((text[at] != '+' && text[at] != '-') || text.size() != at + 6 || text[at + 3] != ':' ||
       !two_digits(text, at + 1, offset_hour) || !two_digits(text, at + 4, offset_minute) ||

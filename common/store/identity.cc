@@ -9,7 +9,9 @@ namespace {
 
 constexpr std::string_view kProduct = "branchline";
 
-std::string_view to_string(StoreRole role) { return role == StoreRole::master ? "master" : "branch"; }
+std::string_view to_string(StoreRole role) {
+  return role == StoreRole::master ? "master" : "branch";
+}
 
 struct Identity {
   std::string_view role;
@@ -32,7 +34,8 @@ std::optional<Identity> parse(std::string_view row) {
 }  // namespace
 
 std::string store_identity(StoreRole role) {
-  return std::string(kProduct) + " " + std::string(to_string(role)) + " " + std::to_string(kStoreFormat);
+  return std::string(kProduct) + " " + std::string(to_string(role)) + " " +
+         std::to_string(kStoreFormat);
 }
 
 Result<void> check_store_identity(const StoreView& store, StoreRole role, std::string_view where) {
@@ -42,29 +45,36 @@ Result<void> check_store_identity(const StoreView& store, StoreRole role, std::s
     BL_ASSIGN(auto state, store.get(Table::meta, keys::meta_state()));
     if (!state) return {};
     return fail(ErrorKind::corrupt, "store.identity",
-                name + " holds data but does not say in which format: it is damaged; restore it from a backup");
+                name +
+                    " holds data but does not say in which format: it is damaged; restore it from "
+                    "a backup");
   }
   auto id = parse(*row);
   if (!id) {
     return fail(ErrorKind::corrupt, "store.identity",
-                name + " does not say whose data it holds: its identity row is damaged; restore it from a backup");
+                name +
+                    " does not say whose data it holds: its identity row is damaged; restore it "
+                    "from a backup");
   }
   if (id->role != to_string(role)) {
     return fail(ErrorKind::invalid, "store.other_role",
                 name + " holds the data of a " + std::string(id->role) + " server, this is a " +
                     std::string(to_string(role)) + "; give it its own --data directory");
   }
-  std::string reads = kOldestStoreFormat == kStoreFormat
-                          ? "format " + std::to_string(kStoreFormat)
-                          : "formats " + std::to_string(kOldestStoreFormat) + " to " + std::to_string(kStoreFormat);
+  std::string reads =
+      kOldestStoreFormat == kStoreFormat
+          ? "format " + std::to_string(kStoreFormat)
+          : "formats " + std::to_string(kOldestStoreFormat) + " to " + std::to_string(kStoreFormat);
   if (id->format > kStoreFormat) {
     return fail(ErrorKind::invalid, "store.newer_format",
-                name + " is written in store format " + std::to_string(id->format) + ", this program reads " + reads +
+                name + " is written in store format " + std::to_string(id->format) +
+                    ", this program reads " + reads +
                     ": start the newer version of Branchline that wrote it (nothing was changed)");
   }
   if (id->format < kOldestStoreFormat) {
     return fail(ErrorKind::invalid, "store.older_format",
-                name + " is written in store format " + std::to_string(id->format) + ", this program reads " + reads +
+                name + " is written in store format " + std::to_string(id->format) +
+                    ", this program reads " + reads +
                     ": start a version in between first, which converts it (nothing was changed)");
   }
   return {};

@@ -13,7 +13,8 @@ Error malformed(const char* what) {
 template <typename Message>
 Result<Message> parse(std::string_view bytes, const char* what) {
   Message m;
-  if (!m.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return std::unexpected(malformed(what));
+  if (!m.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+    return std::unexpected(malformed(what));
   return m;
 }
 

@@ -1,5 +1,5 @@
-// What a decoder makes of damaged bytes: an error or another value, never the same value and never a crash. Run under
-// AddressSanitizer this also proves that nothing reads beyond its end.
+// What a decoder makes of damaged bytes: an error or another value, never the same value and never
+// a crash. Run under AddressSanitizer this also proves that nothing reads beyond its end.
 #include <catch2/catch.hpp>
 
 #include <chrono>
@@ -63,7 +63,8 @@ TEST_CASE("damage: a flipped bit is an error or another value") {
       for (int bit = 0; bit < 8; ++bit) {
         bytes[at] = static_cast<char>(bytes[at] ^ (1 << bit));
         auto got = t.decoder->recode(bytes);
-        if (got && *got == t.bytes && !t.decoder->foreign) FAIL_CHECK(t.name << ": byte " << at << ", bit " << bit << " means nothing");
+        if (got && *got == t.bytes && !t.decoder->foreign)
+          FAIL_CHECK(t.name << ": byte " << at << ", bit " << bit << " means nothing");
         bytes[at] = t.bytes[at];
       }
     }
@@ -78,16 +79,24 @@ std::string mutate(const std::string& bytes, const std::vector<Target>& all, Ran
     size_t length = std::min<size_t>(out.size() - at, 1 + random.below(16));
     static constexpr uint8_t kTelling[] = {0x00, 0x01, 0x7f, 0x80, 0xff, 0xfe};
     switch (random.below(7)) {
-      case 0: out.insert(at, 1, static_cast<char>(random.next())); break;
-      case 1: out.erase(at, length); break;
-      case 2: out.insert(at, out.substr(at, length)); break;
+      case 0:
+        out.insert(at, 1, static_cast<char>(random.next()));
+        break;
+      case 1:
+        out.erase(at, length);
+        break;
+      case 2:
+        out.insert(at, out.substr(at, length));
+        break;
       case 3: {
         const std::string& other = all[random.below(all.size())].bytes;
         size_t from = other.empty() ? 0 : random.below(other.size());
         out.insert(at, other.substr(from, 1 + random.below(32)));
         break;
       }
-      case 4: out.insert(at, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10); break;
+      case 4:
+        out.insert(at, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10);
+        break;
       case 5:
         if (!out.empty()) out[at] = static_cast<char>(kTelling[random.below(std::size(kTelling))]);
         break;
@@ -98,8 +107,9 @@ std::string mutate(const std::string& bytes, const std::vector<Target>& all, Ran
   return out;
 }
 
-// Two seconds of random damage; BRANCHLINE_FUZZ_SEED repeats a run, BRANCHLINE_FUZZ_SECONDS makes it longer. What is
-// accepted must mean one thing: encoding it and decoding that again gives the same bytes.
+// Two seconds of random damage; BRANCHLINE_FUZZ_SEED repeats a run, BRANCHLINE_FUZZ_SECONDS makes
+// it longer. What is accepted must mean one thing: encoding it and decoding that again gives the
+// same bytes.
 TEST_CASE("damage: random changes crash nothing, and what passes has one meaning") {
   const char* fixed = std::getenv("BRANCHLINE_FUZZ_SEED");
   const char* longer = std::getenv("BRANCHLINE_FUZZ_SECONDS");
@@ -107,7 +117,8 @@ TEST_CASE("damage: random changes crash nothing, and what passes has one meaning
   INFO("BRANCHLINE_FUZZ_SEED=" << seed);
   SeededRandom random(seed);
   auto all = targets();
-  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(longer ? std::atoi(longer) : 2);
+  auto end =
+      std::chrono::steady_clock::now() + std::chrono::seconds(longer ? std::atoi(longer) : 2);
   uint64_t tried = 0, passed = 0;
   while (std::chrono::steady_clock::now() < end) {
     const Target& t = all[random.below(all.size())];

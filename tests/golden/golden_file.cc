@@ -63,7 +63,8 @@ Result<File> parse(std::string_view text, const std::string& origin) {
     }
     std::string bytes;
     if (!add_bytes(line, bytes) || (!bytes.empty() && file.entries.empty())) {
-      return fail(ErrorKind::invalid, "golden.malformed", origin + ":" + std::to_string(number) + ": neither hex nor a comment");
+      return fail(ErrorKind::invalid, "golden.malformed",
+                  origin + ":" + std::to_string(number) + ": neither hex nor a comment");
     }
     if (!file.entries.empty()) file.entries.back().bytes += bytes;
   }
@@ -72,7 +73,9 @@ Result<File> parse(std::string_view text, const std::string& origin) {
 
 Result<File> read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(ErrorKind::not_found, "golden.missing", path + " is missing; golden_tests --update writes it");
+  if (!in)
+    return fail(ErrorKind::not_found, "golden.missing",
+                path + " is missing; golden_tests --update writes it");
   std::stringstream text;
   text << in.rdbuf();
   return parse(text.str(), path);

@@ -21,8 +21,8 @@ struct File {
   const Entry* find(std::string_view name) const;
 };
 
-// "# key: value" lines, then entries: "= name", and their bytes as pairs of hex digits and "quoted ASCII", with
-// comments from '#' to the end of the line. `invalid` names the line.
+// "# key: value" lines, then entries: "= name", and their bytes as pairs of hex digits and "quoted
+// ASCII", with comments from '#' to the end of the line. `invalid` names the line.
 Result<File> parse(std::string_view text, const std::string& origin);
 Result<File> read(const std::string& path);
 std::string print(const File& file);

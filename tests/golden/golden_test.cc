@@ -9,7 +9,9 @@
 namespace branchline::golden {
 namespace {
 
-std::string path_of(const std::string& name) { return std::string(BRANCHLINE_GOLDEN_DIR) + "/" + name; }
+std::string path_of(const std::string& name) {
+  return std::string(BRANCHLINE_GOLDEN_DIR) + "/" + name;
+}
 
 File load(const std::string& name) {
   auto file = read(path_of(name));

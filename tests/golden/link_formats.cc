@@ -1,5 +1,5 @@
-#include "common/store/mem_store.h"
 #include "common/base/limits.h"
+#include "common/store/mem_store.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/element.h"
@@ -15,7 +15,9 @@ using namespace samples;
 
 constexpr int64_t kWall = 1'795'341'600'250;
 
-std::unexpected<Error> bad(const char* what) { return fail(ErrorKind::corrupt, "golden.refused", what); }
+std::unexpected<Error> bad(const char* what) {
+  return fail(ErrorKind::corrupt, "golden.refused", what);
+}
 
 // A frame is cut off the stream, its payload goes through `recode`, and a frame is made again.
 Case frame_case(FrameType type, const std::string& payload, Recode recode, bool foreign) {
@@ -41,7 +43,8 @@ Recode through(Decode decode, Encode encode) {
   };
 }
 
-// A zstd stream that holds `raw` in one block as it is, flushed and not ended: what a level 0 of zstd would send.
+// A zstd stream that holds `raw` in one block as it is, flushed and not ended: what a level 0 of
+// zstd would send.
 std::string raw_stream(std::string_view raw) {
   std::string out("\x28\xb5\x2f\xfd\x00\x38", 6);  // magic, no options, window of 2^17
   auto head = static_cast<uint32_t>(raw.size() << 3);
@@ -79,7 +82,8 @@ std::string chunk_rows() {
   batch.put(Table::elements, keys::element(0, r.key(), FieldId(38), {other_version().id, 2}),
             encode_element(Element::make(other_version(), values()[1])));
   (void)store.write(batch, Sync::yes);
-  SnapshotWriter writer(store.snapshot(), 0, [](TerritoryId, const std::vector<TerritoryId>&) { return true; });
+  SnapshotWriter writer(store.snapshot(), 0,
+                        [](TerritoryId, const std::vector<TerritoryId>&) { return true; });
   auto chunk = writer.next();
   if (!chunk || !*chunk) return "";
   Reader number(**chunk);
@@ -102,18 +106,20 @@ Recode chunk_recode() {
     SnapshotReader reader;
     std::string rows;
     Writer w(rows);
-    BL_TRY(reader.open(in, [&](Table table, std::string_view key, std::string_view value) -> Result<void> {
-      w.u8(static_cast<uint8_t>(table));
-      w.blob(key);
-      w.blob(value);
-      return {};
-    }));
+    BL_TRY(reader.open(
+        in, [&](Table table, std::string_view key, std::string_view value) -> Result<void> {
+          w.u8(static_cast<uint8_t>(table));
+          w.blob(key);
+          w.blob(value);
+          return {};
+        }));
     return stored_chunk(rows);
   };
 }
 
 Recode refused_recode() {
-  return [](std::string_view in) -> Result<std::string> { return encode_refused(decode_refused(in)); };
+  return
+      [](std::string_view in) -> Result<std::string> { return encode_refused(decode_refused(in)); };
 }
 
 }  // namespace
@@ -127,19 +133,24 @@ std::vector<Format> link_formats() {
   add(FrameType::hello, encode_hello(introduction(), kWall),
       through(decode_hello, [](const Introduction& i) { return encode_hello(i, kWall); }));
   add(FrameType::welcome, encode_welcome(registration(), kWall),
-      through(decode_welcome, [](const Welcome& w) { return encode_welcome(w.registration, w.wall_ms); }));
-  add(FrameType::refused, encode_refused({ErrorKind::conflict, "session.schema", "another schema"}), refused_recode());
-  add(FrameType::heartbeat, encode_heartbeat({1'000'001, 2'000'002, kWall, Csn(1300), Csn(1299), 42, 1500}),
+      through(decode_welcome,
+              [](const Welcome& w) { return encode_welcome(w.registration, w.wall_ms); }));
+  add(FrameType::refused, encode_refused({ErrorKind::conflict, "session.schema", "another schema"}),
+      refused_recode());
+  add(FrameType::heartbeat,
+      encode_heartbeat({1'000'001, 2'000'002, kWall, Csn(1300), Csn(1299), 42, 1500}),
       through(decode_heartbeat, encode_heartbeat));
   add(FrameType::mutations, raw_stream(mutation_block()), mutations_recode());
   add(FrameType::ack, encode_ack({{OriginId(0), incarnation().incarnation, Lane::bulk}, Seq(6)}),
       through(decode_ack, encode_ack));
   add(FrameType::feed, encode_feed(feed_range()).front(), feed_recode());
-  add(FrameType::progress, encode_progress({Csn(1300), 17}), through(decode_progress, encode_progress));
+  add(FrameType::progress, encode_progress({Csn(1300), 17}),
+      through(decode_progress, encode_progress));
   add(FrameType::snapshot_head, encode_snapshot_head(snapshot_head()),
       through(decode_snapshot_head, encode_snapshot_head));
   add(FrameType::snapshot_chunk, stored_chunk(chunk_rows()), chunk_recode());
-  add(FrameType::snapshot_end, encode_snapshot_end(snapshot_end()), through(decode_snapshot_end, encode_snapshot_end));
+  add(FrameType::snapshot_end, encode_snapshot_end(snapshot_end()),
+      through(decode_snapshot_end, encode_snapshot_end));
   return {f};
 }
 

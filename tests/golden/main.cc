@@ -1,5 +1,6 @@
 // golden_tests [--update [--same-version]] [Catch2's options]. README.md tells when to use which.
 #define CATCH_CONFIG_RUNNER
+#include <google/protobuf/stubs/logging.h>
 #include <catch2/catch.hpp>
 
 #include <cstring>
@@ -12,8 +13,8 @@ namespace {
 
 using namespace branchline;
 
-// Writes what the encoders give. Bytes that changed without their version are refused: files written by the last
-// release would be misread, and only a raised version lets a reader notice.
+// Writes what the encoders give. Bytes that changed without their version are refused: files
+// written by the last release would be misread, and only a raised version lets a reader notice.
 int update(bool same_version) {
   int refused = 0;
   for (const auto& format : golden::formats()) {
@@ -36,7 +37,8 @@ int update(bool same_version) {
     }
     if (old && !only_added && old->header["version"] == fresh.header["version"] && !same_version) {
       std::cerr << format.name << ": the bytes changed, the version (" << format.version
-                << ") did not. Raise it and read the old one too (docs/formats.md, Rules of evolution), or pass "
+                << ") did not. Raise it and read the old one too (docs/formats.md, Rules of "
+                   "evolution), or pass "
                    "--same-version while no release has written this format.\n";
       ++refused;
       continue;
@@ -62,5 +64,6 @@ int main(int argc, char** argv) {
     }
   }
   if (write) return update(same_version);
+  google::protobuf::SetLogHandler(nullptr);  // it would tell of each damaged message
   return Catch::Session().run(static_cast<int>(rest.size()), rest.data());
 }

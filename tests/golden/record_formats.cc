@@ -9,7 +9,9 @@ namespace {
 
 using namespace samples;
 
-std::unexpected<Error> bad(const char* what) { return fail(ErrorKind::corrupt, "golden.refused", what); }
+std::unexpected<Error> bad(const char* what) {
+  return fail(ErrorKind::corrupt, "golden.refused", what);
+}
 
 template <typename Put>
 std::string bytes_of(Put put) {
@@ -27,8 +29,9 @@ Format values_format() {
       w.u8(static_cast<uint8_t>(v.type));
       w.bytes(v.payload);
     });
-    bool open = v.type == ValueType::text || v.type == ValueType::local_time || v.type == ValueType::phone ||
-                v.type == ValueType::email || v.type == ValueType::url || v.type == ValueType::external_id ||
+    bool open = v.type == ValueType::text || v.type == ValueType::local_time ||
+                v.type == ValueType::phone || v.type == ValueType::email ||
+                v.type == ValueType::url || v.type == ValueType::external_id ||
                 v.type == ValueType::blob;
     f.cases.push_back({std::string(to_string(v.type)), bytes,
                        [](std::string_view in) -> Result<std::string> {
@@ -41,13 +44,20 @@ Format values_format() {
                            case ValueType::date:
                            case ValueType::instant:
                            case ValueType::duration:
-                           case ValueType::option: return out + encode_integer(decode_integer(value.payload));
-                           case ValueType::decimal: return out + encode_decimal(decode_decimal(value.payload));
-                           case ValueType::money: return out + encode_money(decode_money(value.payload));
-                           case ValueType::boolean: return out + encode_boolean(decode_boolean(value.payload));
-                           case ValueType::lookup: return out + encode_lookup(decode_lookup(value.payload));
-                           case ValueType::row: return out + encode_row(decode_row(value.payload));
-                           default: return out + std::string(value.payload);
+                           case ValueType::option:
+                             return out + encode_integer(decode_integer(value.payload));
+                           case ValueType::decimal:
+                             return out + encode_decimal(decode_decimal(value.payload));
+                           case ValueType::money:
+                             return out + encode_money(decode_money(value.payload));
+                           case ValueType::boolean:
+                             return out + encode_boolean(decode_boolean(value.payload));
+                           case ValueType::lookup:
+                             return out + encode_lookup(decode_lookup(value.payload));
+                           case ValueType::row:
+                             return out + encode_row(decode_row(value.payload));
+                           default:
+                             return out + std::string(value.payload);
                          }
                        },
                        open});
@@ -96,15 +106,19 @@ Format mutation_format() {
     return bytes_of([&](Writer& w) { put_mutation(w, m); });
   };
   Format f{"mutation", 1, "docs/formats.md, Mutation", {}};
-  f.cases.push_back({"every_field", bytes_of([](Writer& w) { put_mutation(w, mutation()); }), recode});
-  f.cases.push_back({"keyed_create", bytes_of([](Writer& w) { put_mutation(w, next_mutation()); }), recode});
+  f.cases.push_back(
+      {"every_field", bytes_of([](Writer& w) { put_mutation(w, mutation()); }), recode});
+  f.cases.push_back(
+      {"keyed_create", bytes_of([](Writer& w) { put_mutation(w, next_mutation()); }), recode});
   return f;
 }
 
 // What is computed rather than decoded.
 Format digests_format() {
   Format f{"digests", 1, "docs/formats.md, Digests", {}};
-  auto add = [&](const char* name, std::string_view bytes) { f.cases.push_back({name, std::string(bytes), nullptr}); };
+  auto add = [&](const char* name, std::string_view bytes) {
+    f.cases.push_back({name, std::string(bytes), nullptr});
+  };
   MutationHasher hasher(salt_key(), Lane::bulk);
   Mutation m = next_mutation();
   Digest of_mutation = hasher.digest(m);
@@ -129,7 +143,8 @@ Format digests_format() {
         }));
   };
   sum("sum_of_user", record_sum(user()));
-  sum("sum_of_element", element_term(record().key(), FieldId(38), {other_version().id, 2}, values()[1]));
+  sum("sum_of_element",
+      element_term(record().key(), FieldId(38), {other_version().id, 2}, values()[1]));
   return f;
 }
 
@@ -137,8 +152,9 @@ Format digests_format() {
 Format index_format() {
   Format f{"index_values", 1, "common/store/KEYSPACE.md, Index values", {}};
   for (const Value& v : values()) {
-    bool text = v.type == ValueType::text || v.type == ValueType::phone || v.type == ValueType::email ||
-                v.type == ValueType::url || v.type == ValueType::external_id || v.type == ValueType::blob ||
+    bool text = v.type == ValueType::text || v.type == ValueType::phone ||
+                v.type == ValueType::email || v.type == ValueType::url ||
+                v.type == ValueType::external_id || v.type == ValueType::blob ||
                 v.type == ValueType::row;
     if (text) continue;
     std::string key;
@@ -151,7 +167,8 @@ Format index_format() {
 }  // namespace
 
 std::vector<Format> record_formats() {
-  return {values_format(), record_format(), element_format(), mutation_format(), digests_format(), index_format()};
+  return {values_format(),   record_format(),  element_format(),
+          mutation_format(), digests_format(), index_format()};
 }
 
 }  // namespace branchline::golden

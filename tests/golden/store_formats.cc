@@ -13,7 +13,9 @@ namespace {
 
 using namespace samples;
 
-std::unexpected<Error> bad(const char* what) { return fail(ErrorKind::corrupt, "golden.refused", what); }
+std::unexpected<Error> bad(const char* what) {
+  return fail(ErrorKind::corrupt, "golden.refused", what);
+}
 
 Format keyspace_format() {
   RecordKey key{EntityId(1), record_id(1)};
@@ -29,11 +31,12 @@ Format keyspace_format() {
     if (!k) return bad("record key");
     return keys::record(static_cast<uint8_t>(in[0]), *k);
   });
-  add("elements", keys::element(1, key, FieldId(38), element), [](std::string_view in) -> Result<std::string> {
-    auto k = keys::parse_element(in);
-    if (!k) return bad("element key");
-    return keys::element(static_cast<uint8_t>(in[0]), k->record, k->field, k->key);
-  });
+  add("elements", keys::element(1, key, FieldId(38), element),
+      [](std::string_view in) -> Result<std::string> {
+        auto k = keys::parse_element(in);
+        if (!k) return bad("element key");
+        return keys::element(static_cast<uint8_t>(in[0]), k->record, k->field, k->key);
+      });
   std::string index = keys::index_prefix(1, EntityId(1), 5);
   index += "VALUES";
   Writer(index).id(key.id);
@@ -116,21 +119,27 @@ std::vector<Format> store_formats() {
   all.push_back({"identity",
                  static_cast<int>(kStoreFormat),
                  "docs/formats.md, The store's format",
-                 {{"branch", store_identity(StoreRole::branch), nullptr}, {"master", store_identity(StoreRole::master), nullptr}}});
-  all.push_back({"outbox_block", 1, "docs/formats.md, Outbox block", {{"block", encode_outbox_block(outbox_block()), outbox_recode()}}});
-  all.push_back({"undo", 1, "docs/formats.md, Pre-images", {{"none", std::string(1, '\0'), undo_recode()}}});
-  all.push_back({"branch_rows",
+                 {{"branch", store_identity(StoreRole::branch), nullptr},
+                  {"master", store_identity(StoreRole::master), nullptr}}});
+  all.push_back({"outbox_block",
                  1,
-                 "docs/formats.md, Rows of a branch",
-                 {{"state", encode_replica_state(replica_state()),
-                   [](std::string_view in) -> Result<std::string> {
-                     BL_ASSIGN(auto s, decode_replica_state(in));
-                     return encode_replica_state(s);
-                   }},
-                  {"key", encode_key_row(key_row()), [](std::string_view in) -> Result<std::string> {
-                     BL_ASSIGN(auto row, decode_branch_key_row(in));
-                     return encode_key_row(row);
-                   }}}});
+                 "docs/formats.md, Outbox block",
+                 {{"block", encode_outbox_block(outbox_block()), outbox_recode()}}});
+  all.push_back(
+      {"undo", 1, "docs/formats.md, Pre-images", {{"none", std::string(1, '\0'), undo_recode()}}});
+  all.push_back(
+      {"branch_rows",
+       1,
+       "docs/formats.md, Rows of a branch",
+       {{"state", encode_replica_state(replica_state()),
+         [](std::string_view in) -> Result<std::string> {
+           BL_ASSIGN(auto s, decode_replica_state(in));
+           return encode_replica_state(s);
+         }},
+        {"key", encode_key_row(key_row()), [](std::string_view in) -> Result<std::string> {
+           BL_ASSIGN(auto row, decode_branch_key_row(in));
+           return encode_key_row(row);
+         }}}});
   all.push_back({"master_rows",
                  1,
                  "docs/formats.md, Rows of a master",
@@ -149,7 +158,8 @@ std::vector<Format> store_formats() {
                      BL_ASSIGN(auto s, decode_origin_state(in));
                      return encode_origin_state(s);
                    }},
-                  {"key", encode_key_row(mutation_id(), version().hlc), [](std::string_view in) -> Result<std::string> {
+                  {"key", encode_key_row(mutation_id(), version().hlc),
+                   [](std::string_view in) -> Result<std::string> {
                      auto id = decode_key_row(in);
                      if (!id) return bad("key row");
                      // The stamp behind it tells when the row may go; nothing reads it back yet.

@@ -1,5 +1,6 @@
-// The fields of every struct that a format carries, named one by one: a struct that gains a field does not compile
-// here, so that nobody forgets its codec. On top of them: deep equality, and whether a sample fills every field.
+// The fields of every struct that a format carries, named one by one: a struct that gains a field
+// does not compile here, so that nobody forgets its codec. On top of them: deep equality, and
+// whether a sample fills every field.
 #pragma once
 
 #include <array>
@@ -16,9 +17,10 @@
 
 namespace branchline::fields {
 
-// `BL_FIELDS(Type, a, b, ...)`: as many names as the struct has fields, else the structured binding is refused.
+// `BL_FIELDS(Type, a, b, ...)`: as many names as the struct has fields, else the structured binding
+// is refused.
 #define BL_FIELDS(Type, ...)            \
-  inline auto of(const Type& object) { \
+  inline auto of(const Type& object) {  \
     const auto& [__VA_ARGS__] = object; \
     return std::tie(__VA_ARGS__);       \
   }
@@ -75,7 +77,8 @@ BL_FIELDS(MasterState, a, b, c, d, e, f, g, h, i, j)
 template <typename T>
 concept Struct = requires(const T& x) { of(x); };
 
-// --- Deep equality ----------------------------------------------------------------------------------------
+// --- Deep equality
+// ----------------------------------------------------------------------------------------
 
 template <typename T>
 bool same(const T& x, const T& y);
@@ -127,7 +130,8 @@ bool same(const std::map<K, V>& x, const std::map<K, V>& y) {
   return true;
 }
 
-// --- Which fields a sample leaves at their default -----------------------------------------------------------
+// --- Which fields a sample leaves at their default
+// -----------------------------------------------------------
 
 // Fields are named by their place: "5[].3" is the fourth field of the elements of the sixth.
 class Filled {

@@ -28,7 +28,9 @@ std::string encoded(void (*put)(Writer&)) {
 }
 
 std::vector<Value> make_values() {
-  auto value = [](ValueType type, std::string payload) { return Value{type, keep(std::move(payload))}; };
+  auto value = [](ValueType type, std::string payload) {
+    return Value{type, keep(std::move(payload))};
+  };
   return {
       {},
       value(ValueType::text, "M\xc3\xbcller & S\xc3\xb6hne"),
@@ -57,8 +59,9 @@ std::vector<Value> make_values() {
               w.varint(70'000);
               w.bytes("image/png");
             })),
-      value(ValueType::row, encode_row({{annotation_field::kSubject, {ValueType::text, "Call"}},
-                                        {annotation_field::kText, {ValueType::text, "Rang back"}}})),
+      value(ValueType::row,
+            encode_row({{annotation_field::kSubject, {ValueType::text, "Call"}},
+                        {annotation_field::kText, {ValueType::text, "Rang back"}}})),
   };
 }
 
@@ -98,7 +101,7 @@ MutationId mutation_id() { return {OriginId(3), kIncarnation, Lane::bulk, Seq(5)
 Version version() { return {mutation_id(), Order(9), Csn(1234), Hlc::at_ms(kMs, 5), raw_id(0xaa)}; }
 
 Version other_version() {
-  return {{OriginId(4), Incarnation(0x99), Lane::interactive, Seq(300)},
+  return {{OriginId(4), Incarnation(0x99), Lane::bulk, Seq(300)},
           Order(300),
           Csn(1200),
           Hlc::at_ms(kMs - 60'000, 0),
@@ -128,7 +131,8 @@ Mutation mutation() {
   create.also_in = {TerritoryId(4), TerritoryId(500)};
   uint16_t field = 16;
   for (const Value& v : values()) {
-    if (v.type != ValueType::row) create.cells.push_back({FieldId(field++), CellOpKind::set, v, {}});
+    if (v.type != ValueType::row)
+      create.cells.push_back({FieldId(field++), CellOpKind::set, v, {}});
   }
   RecordOp update;
   update.kind = RecordOpKind::update;
@@ -228,7 +232,8 @@ Commit next_commit() {
 }
 
 Record record() {
-  Record r({EntityId(1), record_id(1)}, TerritoryId(3), {TerritoryId(4), TerritoryId(500)}, other_version());
+  Record r({EntityId(1), record_id(1)}, TerritoryId(3), {TerritoryId(4), TerritoryId(500)},
+           other_version());
   uint16_t field = 16;
   for (const Value& v : values()) {
     r.set(FieldId(field), field % 2 == 0 ? version() : other_version(), v);
@@ -249,7 +254,8 @@ Record redirect() {
 std::string token() { return "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"; }
 
 Record api_token() {
-  Record r({entity_id::kApiToken, record_id(20)}, TerritoryId(3), {TerritoryId(4)}, other_version());
+  Record r({entity_id::kApiToken, record_id(20)}, TerritoryId(3), {TerritoryId(4)},
+           other_version());
   auto set = [&](uint16_t field, ValueType type, std::string payload) {
     r.set(FieldId(field), other_version(), {type, payload});
   };
@@ -308,8 +314,12 @@ BatchHeader batch_header() {
   h.term = Term(2);
   h.wall_ms = kMs + 250;
   h.chain = digest(0x10);
-  h.rows = {{static_cast<uint8_t>(keys::LineRow::effects), {TerritoryId(3), OriginId(3), true}, digest(0x20)},
-            {static_cast<uint8_t>(keys::LineRow::fates), {TerritoryId(0), OriginId(3), false}, digest(0x30)},
+  h.rows = {{static_cast<uint8_t>(keys::LineRow::effects),
+             {TerritoryId(3), OriginId(3), true},
+             digest(0x20)},
+            {static_cast<uint8_t>(keys::LineRow::fates),
+             {TerritoryId(0), OriginId(3), false},
+             digest(0x30)},
             {static_cast<uint8_t>(keys::LineRow::rejected), {}, digest(0x40)}};
   return h;
 }
@@ -331,7 +341,8 @@ IncarnationInfo incarnation() {
   i.incarnation = kIncarnation;
   i.predecessor = Incarnation(0x8877665544332211);
   i.predecessor_order = Order(65);
-  i.predecessor_ends = {IncarnationInfo::LaneEnd{Seq(60), digest(0x50)}, IncarnationInfo::LaneEnd{Seq(5), digest(0x60)}};
+  i.predecessor_ends = {IncarnationInfo::LaneEnd{Seq(60), digest(0x50)},
+                        IncarnationInfo::LaneEnd{Seq(5), digest(0x60)}};
   i.salt_key = salt_key();
   return i;
 }
@@ -355,7 +366,8 @@ Introduction introduction() {
   i.cursor = cursor();
   i.reseed = true;
   i.incarnations = {incarnation()};
-  i.pending = {{stream(Lane::interactive), Seq(100), Seq(141)}, {stream(Lane::bulk), Seq(5), Seq(6)}};
+  i.pending = {{stream(Lane::interactive), Seq(100), Seq(141)},
+               {stream(Lane::bulk), Seq(5), Seq(6)}};
   return i;
 }
 
@@ -367,7 +379,8 @@ Registration registration() {
   r.term = Term(2);
   r.territories = {TerritoryId(3), TerritoryId(500)};
   r.holds_everything = true;
-  r.high_waters = {{stream(Lane::interactive), Seq(99), digest(0x03)}, {stream(Lane::bulk), Seq(4), digest(0x04)}};
+  r.high_waters = {{stream(Lane::interactive), Seq(99), digest(0x03)},
+                   {stream(Lane::bulk), Seq(4), digest(0x04)}};
   r.echo_until = Csn(1290);
   r.rolled_back = true;
   r.join = true;
@@ -422,7 +435,8 @@ ReplicaState replica_state() {
   s.generation = 2;
   s.incarnation = kIncarnation;
   s.order = Order(11);
-  s.ends = {ReplicaState::LaneEnd{Seq(5), digest(0x09)}, ReplicaState::LaneEnd{Seq(6), digest(0x0a)}};
+  s.ends = {ReplicaState::LaneEnd{Seq(5), digest(0x09)},
+            ReplicaState::LaneEnd{Seq(6), digest(0x0a)}};
   s.announced = 2;
   s.retired = {{1, Order(65)}, {2, Order(8)}};
   s.hlc = Hlc::at_ms(kMs, 6);

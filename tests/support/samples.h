@@ -1,5 +1,6 @@
-// One of everything that the formats carry, with every field at a value of its own: what golden files, field tests
-// and damage tests share. The same at every call; what they point to lives as long as the process.
+// One of everything that the formats carry, with every field at a value of its own: what golden
+// files, field tests and damage tests share. The same at every call; what they point to lives as
+// long as the process.
 #pragma once
 
 #include "branch/replica/state.h"
@@ -26,15 +27,16 @@ Version version();
 Version other_version();
 SaltKey salt_key();
 
-Mutation mutation();          // every field, every kind of operation
-Mutation next_mutation();     // the one after it: bare, an update of one field; a keyed create follows in its ops
-Commit commit();              // every field, every kind of effect
+Mutation mutation();       // every field, every kind of operation
+Mutation next_mutation();  // the one after it: bare, an update of one field; a keyed create follows
+                           // in its ops
+Commit commit();           // every field, every kind of effect
 Commit next_commit();
-Record record();              // live, with a cell of each type, `also_in` and a pending reference
+Record record();  // live, with a cell of each type, `also_in` and a pending reference
 Record redirect();
-Record api_token();           // as `token create` writes them
-Record user();                // whose token it is
-std::string token();          // the secret itself
+Record api_token();   // as `token create` writes them
+Record user();        // whose token it is
+std::string token();  // the secret itself
 
 std::vector<FateEntry> fates();  // the four fates, a run, outcomes, a clamped stamp
 BatchHeader batch_header();
@@ -56,8 +58,8 @@ MasterState master_state();
 StreamState stream_state();
 OriginState origin_state();
 
-std::string mutation_block();                     // of mutation() and next_mutation()
-std::string commit_block();                       // of commit() and next_commit()
+std::string mutation_block();  // of mutation() and next_mutation()
+std::string commit_block();    // of commit() and next_commit()
 std::string commit_block(const std::vector<Commit>& commits);
 
 }  // namespace branchline::samples

@@ -18,8 +18,8 @@ std::string varint(uint64_t v) {
 }
 
 TEST_CASE("bytes: varints at their edges") {
-  for (uint64_t v : {uint64_t(0), uint64_t(1), uint64_t(127), uint64_t(128), uint64_t(16383), uint64_t(16384),
-                     uint64_t(1) << 63, ~uint64_t(0)}) {
+  for (uint64_t v : {uint64_t(0), uint64_t(1), uint64_t(127), uint64_t(128), uint64_t(16383),
+                     uint64_t(16384), uint64_t(1) << 63, ~uint64_t(0)}) {
     std::string bytes = varint(v);
     Reader r(bytes);
     CHECK(r.varint() == v);
@@ -32,12 +32,14 @@ TEST_CASE("bytes: varints at their edges") {
   }
   CHECK(varint(~uint64_t(0)).size() == 10);
   // An eleventh byte, and a tenth with bits that do not fit.
-  for (const char* wrong : {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"}) {
+  for (const char* wrong : {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+                            "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"}) {
     Reader r(wrong);
     r.varint();
     CHECK_FALSE(r.ok());
   }
-  for (int64_t v : {int64_t(0), int64_t(-1), int64_t(1), INT64_MAX, INT64_MIN}) CHECK(unzigzag(zigzag(v)) == v);
+  for (int64_t v : {int64_t(0), int64_t(-1), int64_t(1), INT64_MAX, INT64_MIN})
+    CHECK(unzigzag(zigzag(v)) == v);
 }
 
 TEST_CASE("bytes: a reader that failed stays failed and reads zeros") {
@@ -73,8 +75,10 @@ TEST_CASE("bytes: lengths that lie") {
 
 // FIPS 180-4's examples, and XXH3's published value for no bytes.
 TEST_CASE("hashing: known values") {
-  CHECK(hex(sha256("abc").view()) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  CHECK(hex(sha256("").view()) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  CHECK(hex(sha256("abc").view()) ==
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(hex(sha256("").view()) ==
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   CHECK(hash64("") == 0x2d06800538d394c2);
   CHECK(to_hex(hash128("")) == "99aa06d3014798d86001c324468d497f");
   Sha256 twice;
@@ -106,9 +110,10 @@ TEST_CASE("ids: text and back") {
   auto id = parse_record_id("019AAAE5-1234-8abc-b1b2-000000000001");
   REQUIRE(id);
   CHECK(to_string(*id) == "019aaae5-1234-8abc-b1b2-000000000001");
-  for (const char* wrong : {"", "019aaae5-1234-8abc-b1b2-00000000000", "019aaae5-1234-8abc-b1b2-0000000000012",
-                            "019aaae512348abcb1b2000000000001", "{019aaae5-1234-8abc-b1b2-000000000001}",
-                            "019aaae5-1234-8abc-b1b2-00000000000g", "019aaae5-12-348abc-b1b2-000000000001"}) {
+  for (const char* wrong :
+       {"", "019aaae5-1234-8abc-b1b2-00000000000", "019aaae5-1234-8abc-b1b2-0000000000012",
+        "019aaae512348abcb1b2000000000001", "{019aaae5-1234-8abc-b1b2-000000000001}",
+        "019aaae5-1234-8abc-b1b2-00000000000g", "019aaae5-12-348abc-b1b2-000000000001"}) {
     INFO(wrong);
     CHECK_FALSE(parse_record_id(wrong));
   }
@@ -151,7 +156,8 @@ TEST_CASE("hlc: stamps grow whatever the wall clock does") {
   CHECK(full.stamp(1000) == Hlc::at_ms(1001));
 }
 
-TEST_CASE("hlc: exceeds what was persisted and what was seen, and falls back where the master says so") {
+TEST_CASE(
+    "hlc: exceeds what was persisted and what was seen, and falls back where the master says so") {
   HybridClock clock;
   clock.start(Hlc::at_ms(2000, 7));
   CHECK(clock.stamp(1000) == Hlc::at_ms(2000, 8));

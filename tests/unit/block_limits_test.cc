@@ -25,7 +25,8 @@ std::string join(const std::vector<std::string>& columns) {
   return out;
 }
 
-constexpr size_t kOpCounts = 8, kShapes = 12, kIndexes = 13, kCodes = 17, kTimes = 18, kCounters = 19, kFirstCell = 21;
+constexpr size_t kOpCounts = 8, kShapes = 12, kIndexes = 13, kCodes = 17, kTimes = 18,
+                 kCounters = 19, kFirstCell = 21;
 
 TEST_CASE("blocks: a wide shape that is named again and again is refused") {
   MutationBlockWriter writer;
@@ -35,7 +36,8 @@ TEST_CASE("blocks: a wide shape that is named again and again is refused") {
   m.ops[0].cells = {{FieldId(16), CellOpKind::set, {}, {}}};
   writer.add(m, 0);
   auto columns = columns_of(writer.finish({}));
-  // One shape of 50,000 cells without values, and 5,000 operations of it: a quarter of a gigabyte of cells.
+  // One shape of 50,000 cells without values, and 5,000 operations of it: a quarter of a gigabyte
+  // of cells.
   std::string& shapes = columns[kShapes];
   shapes.clear();
   Writer s(shapes);

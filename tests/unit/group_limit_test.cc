@@ -1,5 +1,5 @@
-// A commit group becomes one outbox block, and blocks are shipped whole: a group that outgrew a frame could never be
-// sent, and everything behind it would wait for ever.
+// A commit group becomes one outbox block, and blocks are shipped whole: a group that outgrew a
+// frame could never be sent, and everything behind it would wait for ever.
 #include <catch2/catch.hpp>
 
 #include "branch/replica/replica.h"

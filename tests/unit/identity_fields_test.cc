@@ -1,5 +1,6 @@
-// Every field of what is kept and shipped survives every codec it passes. tests/support/fields.h does not compile
-// when a struct gains a field; the samples fill all fields, so that a codec that drops one fails here.
+// Every field of what is kept and shipped survives every codec it passes. tests/support/fields.h
+// does not compile when a struct gains a field; the samples fill all fields, so that a codec that
+// drops one fails here.
 #include <catch2/catch.hpp>
 
 #include <functional>
@@ -284,7 +285,8 @@ TEST_CASE("fields: a mutation's digest covers each of them") {
     changes[i](m);
     CHECK(seen.insert(hasher.digest(m)).second);
   }
-  CHECK(seen.count(MutationHasher(SaltKey::from(std::string(16, 'x')), Lane::bulk).digest(base)) == 0);
+  CHECK(seen.count(MutationHasher(SaltKey::from(std::string(16, 'x')), Lane::bulk).digest(base)) ==
+        0);
 }
 
 TEST_CASE("fields: a commit's digest covers each of them") {

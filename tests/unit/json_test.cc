@@ -11,7 +11,8 @@ std::string wrong(std::string_view text, size_t depth = 16) {
 }
 
 TEST_CASE("json: numbers keep their text") {
-  auto json = parse_json(R"({"a":12345678901234567890123456789.10,"b":-0.0,"c":1E+400,"d":18446744073709551616,"e":0})");
+  auto json = parse_json(
+      R"({"a":12345678901234567890123456789.10,"b":-0.0,"c":1E+400,"d":18446744073709551616,"e":0})");
   REQUIRE(json);
   CHECK(json->member("a")->text == "12345678901234567890123456789.10");
   CHECK(json->member("b")->text == "-0.0");
@@ -34,10 +35,37 @@ TEST_CASE("json: the tree, in order") {
 }
 
 TEST_CASE("json: what is malformed is refused with its place") {
-  for (const char* text :
-       {"", " ", "{", "[", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "\"a", "\"\\x\"", "\"\\ud83d\"", "\"\t\"", "01", "1.",
-        ".5", "+1", "-", "1e", "tru", "nul", "NaN", "Infinity", "[1] 2", "{} {}", "// c\n1", "/* c */ 1", "[1 2]", "\xef\xbb\xbf{}",
-        "{\"a\" 1}", "{\"a\":}", "]"}) {
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "[",
+                           "[1,]",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "{'a':1}",
+                           "\"a",
+                           "\"\\x\"",
+                           "\"\\ud83d\"",
+                           "\"\t\"",
+                           "01",
+                           "1.",
+                           ".5",
+                           "+1",
+                           "-",
+                           "1e",
+                           "tru",
+                           "nul",
+                           "NaN",
+                           "Infinity",
+                           "[1] 2",
+                           "{} {}",
+                           "// c\n1",
+                           "/* c */ 1",
+                           "[1 2]",
+                           "\xef\xbb\xbf{}",
+                           "{\"a\" 1}",
+                           "{\"a\":}",
+                           "]"}) {
     INFO(text);
     CHECK(wrong(text).find("malformed JSON at offset ") == 0);
   }
@@ -49,7 +77,8 @@ TEST_CASE("json: what is malformed is refused with its place") {
 }
 
 TEST_CASE("json: text that is not UTF-8 is refused") {
-  for (const char* bytes : {"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}) {
+  for (const char* bytes :
+       {"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}) {
     CHECK(wrong("\"" + std::string(bytes) + "\"") != "accepted");
     CHECK(wrong("{\"" + std::string(bytes) + "\":1}") != "accepted");
   }
@@ -80,8 +109,19 @@ TEST_CASE("json: what is written reads back") {
   std::string awkward("quote \" back \\ line \n tag </script> nul \0 bell \x07 \xc3\xa9", 47);
   std::string out;
   JsonWriter w(out);
-  w.begin_object().member("a", awkward).member("n", int64_t(-5)).member("u", ~uint64_t(0)).member("b", false);
-  w.key("list").begin_array().raw("1.50").text("").begin_object().end_object().end_array().end_object();
+  w.begin_object()
+      .member("a", awkward)
+      .member("n", int64_t(-5))
+      .member("u", ~uint64_t(0))
+      .member("b", false);
+  w.key("list")
+      .begin_array()
+      .raw("1.50")
+      .text("")
+      .begin_object()
+      .end_object()
+      .end_array()
+      .end_object();
   auto json = parse_json(out);
   REQUIRE(json);
   CHECK(json->member("a")->text == awkward);

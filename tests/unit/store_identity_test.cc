@@ -1,4 +1,5 @@
-// A store of another kind or format is refused before anything is read from it, and nothing is written to it.
+// A store of another kind or format is refused before anything is read from it, and nothing is
+// written to it.
 #include <catch2/catch.hpp>
 
 #include "branch/replica/replica.h"
@@ -28,14 +29,16 @@ Error refused(const MemStore& store, StoreRole role = StoreRole::branch) {
 TEST_CASE("store identity: its own passes, and an empty store does") {
   CHECK(refused(store_with("")).code == "accepted");
   CHECK(refused(store_with(store_identity(StoreRole::branch), true)).code == "accepted");
-  CHECK(refused(store_with(store_identity(StoreRole::master)), StoreRole::master).code == "accepted");
+  CHECK(refused(store_with(store_identity(StoreRole::master)), StoreRole::master).code ==
+        "accepted");
 }
 
 TEST_CASE("store identity: a newer format names both versions and the mend") {
   auto e = refused(store_with("branchline branch 7"));
   CHECK(e.code == "store.newer_format");
   CHECK(e.message ==
-        "data/store is written in store format 7, this program reads format " + std::to_string(kStoreFormat) +
+        "data/store is written in store format 7, this program reads format " +
+            std::to_string(kStoreFormat) +
             ": start the newer version of Branchline that wrote it (nothing was changed)");
 }
 
@@ -55,8 +58,9 @@ TEST_CASE("store identity: another server's directory is named") {
 }
 
 TEST_CASE("store identity: damage is told from absence") {
-  for (const char* row : {"x", "branchline", "branchline branch", "branchline branch ", "branchline branch 1x",
-                          "branchline branch -1", "branchline branch 99999999999", "other branch 1", " branch 1"}) {
+  for (const char* row :
+       {"x", "branchline", "branchline branch", "branchline branch ", "branchline branch 1x",
+        "branchline branch -1", "branchline branch 99999999999", "other branch 1", " branch 1"}) {
     INFO(row);
     auto e = refused(store_with(row));
     CHECK(e.code == "store.identity");
@@ -65,7 +69,8 @@ TEST_CASE("store identity: damage is told from absence") {
   CHECK(refused(store_with("", true)).code == "store.identity");
 }
 
-TEST_CASE("store identity: replica and ingest check it when they open, and write it when they begin") {
+TEST_CASE(
+    "store identity: replica and ingest check it when they open, and write it when they begin") {
   FixedClock clock(1'795'341'600'000);
   SeededRandom random(1);
   Batch start;

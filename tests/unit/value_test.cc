@@ -18,25 +18,38 @@ TEST_CASE("decimal: what parses, and as what") {
     const char* in;
     const char* out;
   };
-  for (auto [in, out] : {Row{"0", "0"}, {"-0", "0"}, {"0.000", "0"}, {"12.50", "12.5"}, {"-12.50", "-12.5"}, {"+1", "1"},
-                         {".5", "0.5"}, {"5.", "5"}, {"1e3", "1000"}, {"1.5E-3", "0.0015"}, {"1200e-2", "12"},
-                         {"0.0000000001", "0.0000000001"}, {"922337203.6854775807", "922337203.6854775807"},
-                         {"9223372036854775807", "9223372036854775807"}, {"-9223372036854775807", "-9223372036854775807"},
-                         {"10000000000000000000000e-10", "1000000000000"}, {"0e999999999", "0"},
+  for (auto [in, out] : {Row{"0", "0"},
+                         {"-0", "0"},
+                         {"0.000", "0"},
+                         {"12.50", "12.5"},
+                         {"-12.50", "-12.5"},
+                         {"+1", "1"},
+                         {".5", "0.5"},
+                         {"5.", "5"},
+                         {"1e3", "1000"},
+                         {"1.5E-3", "0.0015"},
+                         {"1200e-2", "12"},
+                         {"0.0000000001", "0.0000000001"},
+                         {"922337203.6854775807", "922337203.6854775807"},
+                         {"9223372036854775807", "9223372036854775807"},
+                         {"-9223372036854775807", "-9223372036854775807"},
+                         {"10000000000000000000000e-10", "1000000000000"},
+                         {"0e999999999", "0"},
                          {"000000000000000000000000000000000000000000001", "1"}}) {
     INFO(in);
     CHECK(parsed(in) == out);
   }
-  for (const char* wrong :
-       {"", "-", "+", ".", "e5", "1e", "1e+", "1 ", " 1", "1,5", "1.2.3", "0x10", "NaN", "inf", "--1", "1e5x", "\xd9\xa3"}) {
+  for (const char* wrong : {"", "-", "+", ".", "e5", "1e", "1e+", "1 ", " 1", "1,5", "1.2.3",
+                            "0x10", "NaN", "inf", "--1", "1e5x", "\xd9\xa3"}) {
     INFO(wrong);
     CHECK(parsed(wrong) == "-");
   }
 }
 
 TEST_CASE("decimal: what does not fit is refused, never rounded") {
-  for (const char* wrong : {"0.00000000001", "1e-11", "9223372036854775808", "-9223372036854775808", "1e19", "1e1000000000",
-                            "1e-1000000000", "922337203685477580.75", "99999999999999999999999999999999999999"}) {
+  for (const char* wrong : {"0.00000000001", "1e-11", "9223372036854775808", "-9223372036854775808",
+                            "1e19", "1e1000000000", "1e-1000000000", "922337203685477580.75",
+                            "99999999999999999999999999999999999999"}) {
     INFO(wrong);
     CHECK(parsed(wrong) == "-");
   }
@@ -62,8 +75,16 @@ TEST_CASE("decimal: rounding is half to even") {
     int scale;
     const char* out;
   };
-  for (auto [in, scale, out] : {Row{"0.5", 0, "0"}, {"1.5", 0, "2"}, {"2.5", 0, "2"}, {"-0.5", 0, "0"}, {"-1.5", 0, "-2"},
-                                {"2.51", 0, "3"}, {"2.449", 1, "2.4"}, {"2.45", 1, "2.4"}, {"2.55", 1, "2.6"}, {"7", 3, "7"}}) {
+  for (auto [in, scale, out] : {Row{"0.5", 0, "0"},
+                                {"1.5", 0, "2"},
+                                {"2.5", 0, "2"},
+                                {"-0.5", 0, "0"},
+                                {"-1.5", 0, "-2"},
+                                {"2.51", 0, "3"},
+                                {"2.449", 1, "2.4"},
+                                {"2.45", 1, "2.4"},
+                                {"2.55", 1, "2.6"},
+                                {"7", 3, "7"}}) {
     INFO(in);
     CHECK(text(Decimal::parse(in)->rounded(scale)) == out);
   }
@@ -92,7 +113,9 @@ TEST_CASE("decimal: division rounds at the asked decimals, for any operands") {
 }
 
 TEST_CASE("decimal: order") {
-  auto compare = [](const char* a, const char* b) { return Decimal::compare(*Decimal::parse(a), *Decimal::parse(b)); };
+  auto compare = [](const char* a, const char* b) {
+    return Decimal::compare(*Decimal::parse(a), *Decimal::parse(b));
+  };
   CHECK(compare("1.10", "1.1") == 0);
   CHECK(compare("-1", "0.0000000001") < 0);
   CHECK(compare("9223372036854775807", "0.1") > 0);
@@ -112,7 +135,8 @@ TEST_CASE("values: only complete and shortest bytes are valid") {
   CHECK_FALSE(ok(ValueType::text, "\xf4\x90\x80\x80"));  // beyond Unicode
   CHECK_FALSE(ok(ValueType::text, "\xe2\x82"));          // cut
   CHECK(ok(ValueType::text, "\xf0\x9f\x98\x80"));
-  for (auto type : {ValueType::integer, ValueType::date, ValueType::instant, ValueType::duration, ValueType::option}) {
+  for (auto type : {ValueType::integer, ValueType::date, ValueType::instant, ValueType::duration,
+                    ValueType::option}) {
     CHECK(ok(type, encode_integer(1)));
     CHECK_FALSE(ok(type, ""));
     CHECK_FALSE(ok(type, raw("\x82\x00", 2)));  // 1 in two bytes
@@ -183,24 +207,27 @@ TEST_CASE("values: dates and instants are of the years 1 to 9999, by any way in"
 }
 
 TEST_CASE("values: dates and instants as text") {
-  for (const char* wrong : {"", "2026-1-01", "2026-13-01", "2026-02-29", "2026-00-10", "2026-01-00", "0000-01-01",
-                            "2026-01-01x", "2026/01/01", "\xd9\xa2\xd9\xa0\xd9\xa2\xd9\xa6-01-01"}) {
+  for (const char* wrong :
+       {"", "2026-1-01", "2026-13-01", "2026-02-29", "2026-00-10", "2026-01-00", "0000-01-01",
+        "2026-01-01x", "2026/01/01", "\xd9\xa2\xd9\xa0\xd9\xa2\xd9\xa6-01-01"}) {
     INFO(wrong);
     CHECK_FALSE(parse_date(wrong));
   }
   CHECK(parse_date("2024-02-29"));
   CHECK(parse_date("2000-02-29"));
   CHECK_FALSE(parse_date("1900-02-29"));
-  for (int64_t day = kMinDate; day < kMaxDate; day += 997) CHECK(parse_date(format_date(day)) == day);
+  for (int64_t day = kMinDate; day < kMaxDate; day += 997)
+    CHECK(parse_date(format_date(day)) == day);
   CHECK(parse_instant("2026-11-22") == 20'779 * 86'400'000ll);
   CHECK(parse_instant("2026-11-22T10:00:00.5Z") == 1'795'341'600'500);
   CHECK(parse_instant("2026-11-22T12:00+02:00") == 1'795'341'600'000);
   CHECK(parse_instant("2026-11-22t10:00:00.123456789z") == 1'795'341'600'123);
   CHECK(format_instant(1'795'341'600'123) == "2026-11-22T10:00:00.123Z");
   CHECK(format_instant(-1) == "1969-12-31T23:59:59.999Z");
-  for (const char* wrong : {"2026-11-22T10:00", "2026-11-22T24:00Z", "2026-11-22T10:60Z", "2026-11-22T10:00:60Z",
-                            "2026-11-22T10:00:00.Z", "2026-11-22T10:00:00Zx", "2026-11-22T10:00:00+15:00",
-                            "2026-11-22T10:00:00+0200", "2026-11-22 10:00Z", "2026-11-22T"}) {
+  for (const char* wrong :
+       {"2026-11-22T10:00", "2026-11-22T24:00Z", "2026-11-22T10:60Z", "2026-11-22T10:00:60Z",
+        "2026-11-22T10:00:00.Z", "2026-11-22T10:00:00Zx", "2026-11-22T10:00:00+15:00",
+        "2026-11-22T10:00:00+0200", "2026-11-22 10:00Z", "2026-11-22T"}) {
     INFO(wrong);
     CHECK_FALSE(parse_instant(wrong));
   }
@@ -213,7 +240,8 @@ TEST_CASE("values: order within a type") {
   CHECK(compare(ValueType::integer, encode_integer(kLeast), encode_integer(kMost)) < 0);
   CHECK(compare(ValueType::date, encode_integer(-1), encode_integer(-1)) == 0);
   CHECK(compare(ValueType::boolean, encode_boolean(true), encode_boolean(false)) > 0);
-  CHECK(compare(ValueType::decimal, encode_decimal(Decimal(15, 1)), encode_decimal(Decimal(2, 0))) < 0);
+  CHECK(compare(ValueType::decimal, encode_decimal(Decimal(15, 1)), encode_decimal(Decimal(2, 0))) <
+        0);
   CHECK(compare(ValueType::money, encode_money({Decimal(1, 0), {'U', 'S', 'D'}, 5}),
                 encode_money({Decimal(1, 0), {'E', 'U', 'R'}, 9})) == 0);
 }
