@@ -30,7 +30,7 @@ class Campaign {
       try {
         one_cycle();
       } catch (const Failure& f) {
-        for (auto& c : clients_) c->finish();
+        for (auto& c : clients_) c->abandon();
         fail_with("cycle " + std::to_string(cycle) + ": " + f.what);
       }
       summary_.cycles = cycle;
@@ -130,6 +130,7 @@ class Campaign {
       if (named(plan, kBranches[i]) || named(plan, "master")) concerned.emplace_back(clients_[i].get(), kBranches[i]);
     }
     eventually("work not acknowledged on the link", [&] {
+      for (const auto& b : kBranches) check_link(b);
       return std::all_of(concerned.begin(), concerned.end(), [&](const auto& c) {
         bool cut = plan.line == Plan::Line::down && plan.disturbed == c.second;
         return cut ? company_.pending(c.second) > 0 : company_.unacknowledged(c.second) > 0;
@@ -154,6 +155,20 @@ class Campaign {
     for (const auto& v : plan.victims) ++(v == "master" ? summary_.killed_masters : summary_.killed_branches);
     summary_.line_down += plan.line == Plan::Line::down ? 1 : 0;
     summary_.line_stalled += plan.line == Plan::Line::stalled ? 1 : 0;
+  }
+
+  // Lines may break; that one server refuses what the other says never has a good reason here.
+  void check_link(const std::string& branch) {
+    if (!company_.has(branch) || !company_.process(branch).running()) return;
+    Json status = company_.office_get(branch, "/api/sync/status");
+    const Json* link = status.member("link");
+    std::string code = link ? text_in(*link, "problemCode") : "";
+    for (const char* harmless : {"session.silent", "session.no_welcome", "session.superseded"}) {
+      if (code == harmless) return;
+    }
+    for (const char* kind : {"session.", "stream.", "feed.", "effects.", "outbox.", "block."}) {
+      if (code.starts_with(kind)) fail_with("the link of " + branch + " has a problem: " + code + ": " + text_in(*link, "problem"));
+    }
   }
 
   // What was acknowledged at an office is there, at that office, whatever became of its processes.

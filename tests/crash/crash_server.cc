@@ -86,6 +86,12 @@ int main(int argc, char** argv) {
     config.tls_directory = options.tls_directory;
     config.accept_lost_log = accept_lost_log;
     config.open_store = store_with(fault);
+    if (!fault.starts_with("disk-room:")) return;
+    config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
+      DiskRoom room;
+      std::ifstream in(file);
+      return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
+    };
   };
   if (role == "master") {
     MasterConfig config;
@@ -94,12 +100,5 @@ int main(int argc, char** argv) {
   }
   BranchConfig config;
   fill(config);
-  if (fault.starts_with("disk-room:")) {
-    config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
-      DiskRoom room;
-      std::ifstream in(file);
-      return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
-    };
-  }
   return run_branch(config);
 }

@@ -159,6 +159,26 @@ TEST_CASE("a disk that is nearly full refuses writes with 507, and only those", 
   o.require_true_audit();
 }
 
+TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep their changes", "[disk]") {
+  Office o;
+  std::string room = o.marker("room");
+  write_file(room, "100000000000 50000000000");
+  o.company.set_program("master", "crash_server", {"--fault", "disk-room:" + room});
+  o.company.start_all();
+  write_file(room, "100000000000 1000000000");
+  eventually("the reason at the branch", [&] {
+    Json status = o.company.office_get("office", "/api/sync/status");
+    return text_in(*status.member("link"), "problemCode") == "disk.full";
+  });
+  auto kept = o.create(10, "kept");
+  CHECK(kept.size() == 10);
+  CHECK(o.company.pending("office") == 10);
+  write_file(room, "100000000000 50000000000");
+  o.company.wait_drained();
+  CHECK(o.readable(kept) == 10);
+  o.require_true_audit();
+}
+
 // SEMANTICS 13.
 TEST_CASE("a mutation that ends the master twice is rejected, and those behind it go on", "[disk]") {
   Office o;

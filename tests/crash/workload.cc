@@ -100,6 +100,11 @@ void Clients::finish() {
   threads_.clear();
 }
 
+void Clients::abandon() {
+  abandoned_ = true;
+  finish();
+}
+
 std::vector<std::string> Clients::complaints() {
   std::lock_guard lock(mutex_);
   return complaints_;
@@ -128,6 +133,7 @@ std::optional<Answer> Clients::until_acknowledged(Http& http, const Write& write
                             std::to_string(answer->status) + " " + answer->body.substr(0, 300));
       return std::nullopt;
     }
+    if (abandoned_) return std::nullopt;
     if (std::chrono::steady_clock::now() > deadline) {
       std::lock_guard lock(mutex_);
       complaints_.push_back(write.method + " " + write.target + " was never answered");

@@ -75,6 +75,8 @@ class Clients {
   void start(size_t count);
   // Lets each finish what it is at, retries included, until it is acknowledged.
   void finish();
+  // Ends as soon as may be; what was under way stays unknown.
+  void abandon();
   int in_flight() const { return in_flight_.load(); }
   // What a client was told that must not be, e.g. a refusal of a valid write.
   std::vector<std::string> complaints();
@@ -92,7 +94,7 @@ class Clients {
   Ledger& ledger_;
   std::mt19937_64 seeds_;
   std::string run_;
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, abandoned_{false};
   std::atomic<int> in_flight_{0};
   std::atomic<uint64_t> counter_{0};
   std::vector<std::thread> threads_;
