@@ -90,7 +90,11 @@ class BranchServer {
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link), config_.topology.digest()};
-    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); });
+    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); },
+                                       [this] {
+                                         api_->on_changes(Changes{});
+                                         changes_->start_anew();
+                                       });
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
@@ -103,13 +107,19 @@ class BranchServer {
     parts.clock = &clock_;
     parts.files = &files;
     parts.metrics = [this] { return render(); };
+    parts.link_state = [this] {
+      UplinkStatus s = uplink_->status();
+      return OfficeLink{is_up(s), s.caught_up};
+    };
     parts.link_status = [this] { return link_status(); };
     api_ = std::make_unique<OfficeApi>(std::move(parts));
     BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
       BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, committer_->side(), *schema_, token, clock_.wall_ms()));
       return answer.principal;
     }));
-    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, [this](const HttpRequest& r) { return api_->handle(r); }));
+    HttpServer::Handler office = [this](const HttpRequest& r) { return api_->handle(r); };
+    if (config_.wrap_office) office = config_.wrap_office(std::move(office));
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, std::move(office)));
     BL_ASSIGN(auto admin, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
                                              [this, &access](const HttpRequest& r) { return handle_admin(r, access); }));
     http_ = http.get();
@@ -141,7 +151,7 @@ class BranchServer {
       options.slow_fsync_us = config_.slow_fsync_us;
       BL_ASSIGN(store_, RocksStore::open(directory, options));
     }
-    BL_TRY(check_store_identity(*store_, "branch", directory));
+    BL_TRY(check_store_identity(*store_, StoreRole::branch, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
@@ -164,6 +174,7 @@ class BranchServer {
       timer_.expires_after(std::chrono::seconds(1));
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       if (runtime_.tasks().stopping()) co_return;
+      changes_->pulse();
       Anchor now = co_await committer_->run<Anchor>([](Replica& replica, const Committer::Write&) {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
@@ -190,12 +201,15 @@ class BranchServer {
     }
   }
 
+  static bool is_up(const UplinkStatus& s) { return s.state == "following" || s.state == "joining"; }
+
   std::string link_status() {
     UplinkStatus s = uplink_->status();
     std::string out;
     JsonWriter w(out);
     w.member("state", s.state).member("upstream", config_.topology.server(config_.server)->upstream);
-    w.member("connected", s.state == "following" || s.state == "joining").member("caughtUp", s.caught_up);
+    w.member("connected", is_up(s)).member("caughtUp", s.caught_up);
+    if (s.down_since_ms > 0) w.member("downSince", format_instant(s.down_since_ms));
     w.member("roundTripMs", s.round_trip_us / 1000).member("clockOffsetMs", s.clock_offset_ms);
     w.member("masterCsn", s.master_head.value).member("bytesIn", s.bytes_in).member("bytesOut", s.bytes_out);
     w.member("unacknowledgedBytes", s.unacknowledged_bytes);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/config/topology.h"
+#include "common/http/http.h"
 #include "common/store/disk_room.h"
 #include "common/store/store.h"
 
@@ -24,6 +25,8 @@ struct BranchConfig {
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
   // Tests say how full a disk is; empty: the disk itself is asked.
   std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
+  // Tests put handlers that fail or lie between the office's HTTP address and its API; empty: none.
+  std::function<HttpServer::Handler(HttpServer::Handler)> wrap_office;
 };
 
 // Returns the process's exit code: 0 after an orderly stop.

@@ -21,6 +21,7 @@ struct UplinkStatus {
   std::string state = "connecting";  // connecting, greeting, joining, following, refused
   std::string problem;               // why there is no link, for people
   std::string problem_code;
+  int64_t down_since_ms = 0;             // wall time; 0 while there is a link
   int64_t round_trip_us = 0;
   int64_t clock_offset_ms = 0;
   Csn master_head;
@@ -39,7 +40,7 @@ class Uplink {
     std::string topology_digest;
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store, Committer& committer,
-         Clock& clock, std::function<void(const Changes&)> on_changes);
+         Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
@@ -64,6 +65,7 @@ class Uplink {
   Committer& committer_;
   Clock& clock_;
   std::function<void(const Changes&)> on_changes_;
+  std::function<void()> on_installed_;
 
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;

@@ -1,4 +1,5 @@
-// The row by which a store says whose it is and in which format.
+// Which kind of server a store belongs to and in which formats its bytes are written: one row, checked before
+// anything else is read (docs/formats.md, "The store's format").
 #pragma once
 
 #include <string>
@@ -8,13 +9,18 @@
 
 namespace branchline {
 
+enum class StoreRole { master, branch };
+
+// What this program writes, and the oldest that it reads. A change of any bytes in any table raises the first.
 inline constexpr uint32_t kStoreFormat = 1;
+inline constexpr uint32_t kOldestStoreFormat = 1;
 
-// What meta_identity() holds; `role` is "branch" or "master".
-std::string store_identity(std::string_view role);
+// Bytes of the identity row: "branchline branch 1".
+std::string store_identity(StoreRole role);
 
-// Nothing wrong with an empty store. `invalid`: "store.other_role" for another kind of server's store, "store.format" for
-// one that a newer version has written. `corrupt` where it is no identity at all.
-Result<void> check_store_identity(const StoreView& store, std::string_view role, const std::string& directory);
+// Passes for an empty store. `invalid` with code "store.other_role", "store.newer_format" or "store.older_format",
+// the message naming both versions and what to do; `corrupt` with "store.identity" where the row is damaged, or is
+// missing although there is a state. `where` names the store in messages.
+Result<void> check_store_identity(const StoreView& store, StoreRole role, std::string_view where);
 
 }  // namespace branchline

@@ -91,7 +91,7 @@ class MasterServer {
     } else {
       BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
-    BL_TRY(check_store_identity(*store_, "master", directory));
+    BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {

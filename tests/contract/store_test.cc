@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "common/store/anchor.h"
-#include "common/store/identity.h"
 #include "common/store/keyspace.h"
 #include "common/store/mem_store.h"
 #include "common/store/rocks_store.h"
@@ -323,25 +322,6 @@ TEST_CASE("a failed write or sync is an error, told as such") {
     CHECK(is_store_fault(failed.error()));
     CHECK(failed.error().message.find("input/output error") != std::string::npos);
   }
-}
-
-TEST_CASE("a store knows whose it is and in which format") {
-  MemStore store;
-  CHECK(check_store_identity(store, "branch", "D"));
-  REQUIRE(store.write(put(keys::meta_identity(), store_identity("branch"), Table::meta), Sync::yes));
-  CHECK(check_store_identity(store, "branch", "D"));
-  auto other = check_store_identity(store, "master", "D");
-  REQUIRE_FALSE(other);
-  CHECK(other.error().code == "store.other_role");
-  REQUIRE(store.write(put(keys::meta_identity(), "branchline branch 2", Table::meta), Sync::yes));
-  auto newer = check_store_identity(store, "branch", "D");
-  REQUIRE_FALSE(newer);
-  CHECK(newer.error().code == "store.format");
-  CHECK(newer.error().message.find("format 2") != std::string::npos);
-  REQUIRE(store.write(put(keys::meta_identity(), "something", Table::meta), Sync::yes));
-  auto none = check_store_identity(store, "branch", "D");
-  REQUIRE_FALSE(none);
-  CHECK(none.error().kind == ErrorKind::corrupt);
 }
 
 TEST_CASE("an anchor is read as it was written, or refused") {
