@@ -1,4 +1,5 @@
-// How much room the disk has, and when it is too little to promise anything (FACTS: a full disk leaves a store stuck).
+// How much room the disk has, and when it is too little to promise anything (FACTS: a full disk
+// leaves a store stuck).
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ struct DiskRoom {
 // Nothing where the disk cannot be asked.
 std::optional<DiskRoom> disk_room(const std::string& directory);
 
-// Whether new work must be refused: less than a tenth is free, of a large disk less than 2 GiB. What is left is for
-// finishing what was accepted.
+// Whether new work must be refused: less than a tenth is free, of a large disk less than 2 GiB.
+// What is left is for finishing what was accepted.
 bool nearly_full(const DiskRoom& room);
 
 }  // namespace branchline
