@@ -2,7 +2,6 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
-#include <sys/statvfs.h>
 
 #include <filesystem>
 
@@ -14,6 +13,7 @@
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
 #include "common/store/anchor.h"
+#include "common/store/disk_room.h"
 #include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "common/tls/link_context.h"
@@ -23,13 +23,6 @@ namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
-constexpr uint64_t kDiskReserve = 2ull << 30;  // writes are refused below this, or a tenth of a small disk
-
-std::optional<DiskRoom> disk_room(const std::string& directory) {
-  struct statvfs disk;
-  if (statvfs(directory.c_str(), &disk) != 0) return std::nullopt;
-  return DiskRoom{uint64_t{disk.f_blocks} * disk.f_frsize, uint64_t{disk.f_bavail} * disk.f_frsize};
-}
 
 // What was acknowledged must still be in the log (DESIGN 2.1).
 Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
@@ -197,12 +190,11 @@ class BranchServer {
       }
       auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
       if (room) {
-        uint64_t free = room->free;
-        bool full = free < std::min<uint64_t>(room->size / 10, kDiskReserve);
+        bool full = nearly_full(*room);
         if (full != disk_full_) {
           disk_full_ = full;
           committer_->set_disk_full(full);
-          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, free >> 20);
+          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, room->free >> 20);
           if (!full) spdlog::info("the disk has room again, writes go on");
         }
       }

@@ -8,15 +8,10 @@
 
 #include "common/config/topology.h"
 #include "common/http/http.h"
+#include "common/store/disk_room.h"
 #include "common/store/store.h"
 
 namespace branchline {
-
-// Of the file system that holds a directory, in bytes.
-struct DiskRoom {
-  uint64_t size = 0;
-  uint64_t free = 0;
-};
 
 struct BranchConfig {
   Topology topology;

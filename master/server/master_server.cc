@@ -127,12 +127,25 @@ class MasterServer {
     return {};
   }
 
-  // At most a second old, apart from the path of commits.
+  // Offices keep what a full master cannot take: links are closed with the reason until there is room.
+  void look_at_disk() {
+    auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
+    if (!room || nearly_full(*room) == links_->disk_full()) return;
+    links_->set_disk_full(!links_->disk_full());
+    if (links_->disk_full()) {
+      spdlog::error("the disk of {} is nearly full ({} MiB left): links are closed, branches keep their changes", config_.data_directory, room->free >> 20);
+    } else {
+      spdlog::info("the disk has room again, branches may connect");
+    }
+  }
+
+  // At most a second old, apart from the path of commits. The disk is looked at with it.
   asio::awaitable<void> keep_anchor() {
     Csn written;
     while (!runtime_.tasks().stopping()) {
       anchor_timer_.expires_after(std::chrono::seconds(1));
       co_await anchor_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      if (!runtime_.tasks().stopping()) look_at_disk();
       LineCursor head = feed_->head();
       if (head.csn == written) continue;
       Anchor anchor{incarnation_, head.csn.value, head.chain};

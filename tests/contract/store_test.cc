@@ -54,7 +54,8 @@ struct Disk {
   }
 };
 
-std::optional<std::string> value_of(const StoreView& view, std::string_view key, Table table = Table::records) {
+std::optional<std::string> value_of(const StoreView& view, std::string_view key,
+                                    Table table = Table::records) {
   auto got = view.get(table, key);
   REQUIRE(got);
   return *got;
@@ -62,7 +63,8 @@ std::optional<std::string> value_of(const StoreView& view, std::string_view key,
 
 std::string keys_of(std::unique_ptr<Cursor> cursor) {
   std::string out;
-  for (; cursor->valid(); cursor->next()) out += std::string(cursor->key()) + "=" + std::string(cursor->value()) + " ";
+  for (; cursor->valid(); cursor->next())
+    out += std::string(cursor->key()) + "=" + std::string(cursor->value()) + " ";
   REQUIRE_FALSE(cursor->error());
   return out;
 }
@@ -122,7 +124,8 @@ TEMPLATE_TEST_CASE("scans keep order and bounds, both ways", "[store]", Memory, 
   REQUIRE(s.write(b, Sync::no));
   CHECK(keys_of(s.scan(Table::records, "a", "c")) == "a=a aa=aa ab=ab b=b ");
   CHECK(keys_of(s.scan_back(Table::records, "a", "c")) == "b=b ab=ab aa=aa a=a ");
-  CHECK(keys_of(s.scan(Table::records, "aa", "")) == "aa=aa ab=ab b=b c=c " + high + "=h " + high_more + "=hh ");
+  CHECK(keys_of(s.scan(Table::records, "aa", "")) ==
+        "aa=aa ab=ab b=b c=c " + high + "=h " + high_more + "=hh ");
   CHECK(keys_of(s.scan_back(Table::records, "c", "")) == high_more + "=hh " + high + "=h c=c ");
   CHECK(keys_of(s.scan(Table::records, "", "a")) == zero + "=z ");
   CHECK(keys_of(s.scan(Table::records, "b", "b")) == "");
@@ -189,14 +192,16 @@ TEMPLATE_TEST_CASE("a crash never tears a batch", "[store]", Memory, Disk) {
   TestType subject;
   for (int round = 0; round < 20; ++round) {
     Batch b;
-    for (int i = 0; i < 50; ++i) b.put(static_cast<Table>(i % kTableCount), "k" + std::to_string(i), std::to_string(round));
+    for (int i = 0; i < 50; ++i)
+      b.put(static_cast<Table>(i % kTableCount), "k" + std::to_string(i), std::to_string(round));
     REQUIRE(subject.store().write(b, round % 3 == 0 ? Sync::yes : Sync::no));
   }
   subject.crash();
   auto seen = value_of(subject.store(), "k0", Table::meta);
   CHECK(seen == "18");
   for (int i = 0; i < 50; ++i) {
-    CHECK(value_of(subject.store(), "k" + std::to_string(i), static_cast<Table>(i % kTableCount)) == seen);
+    CHECK(value_of(subject.store(), "k" + std::to_string(i), static_cast<Table>(i % kTableCount)) ==
+          seen);
   }
 }
 
@@ -204,7 +209,8 @@ TEMPLATE_TEST_CASE("large batches and much data survive", "[store]", Memory, Dis
   TestType subject;
   std::string big(100'000, 'x');
   for (int i = 0; i < 300; ++i) {  // more than a write buffer: tables are flushed meanwhile
-    REQUIRE(subject.store().write(put("big" + std::to_string(1000 + i), big + std::to_string(i)), i % 10 == 9 ? Sync::yes : Sync::no));
+    REQUIRE(subject.store().write(put("big" + std::to_string(1000 + i), big + std::to_string(i)),
+                                  i % 10 == 9 ? Sync::yes : Sync::no));
   }
   subject.crash();
   int n = 0;
@@ -215,16 +221,20 @@ TEMPLATE_TEST_CASE("large batches and much data survive", "[store]", Memory, Dis
   CHECK(n == 300);
 }
 
-// --- RocksStore alone: what a disk can do ------------------------------------------------------------------
+// --- RocksStore alone: what a disk can do
+// ------------------------------------------------------------------
 
-Result<std::unique_ptr<RocksStore>> open_at(const std::string& directory) { return RocksStore::open(directory, {}); }
+Result<std::unique_ptr<RocksStore>> open_at(const std::string& directory) {
+  return RocksStore::open(directory, {});
+}
 
 // A store of `count` synced writes, closed.
 void fill(const std::string& directory, int count) {
   auto store = open_at(directory);
   REQUIRE(store);
   for (int i = 0; i < count; ++i) {
-    REQUIRE((*store)->write(put("key" + std::to_string(10000 + i), std::string(100, char('a' + i % 26))), Sync::yes));
+    REQUIRE((*store)->write(
+        put("key" + std::to_string(10000 + i), std::string(100, char('a' + i % 26))), Sync::yes));
   }
 }
 
@@ -338,7 +348,8 @@ TEST_CASE("an anchor is read as it was written, or refused") {
   CHECK(**read == anchor);
   CHECK_FALSE(fs::exists(path + ".new"));
   std::string bytes(fs::file_size(path), '\0');
-  std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ifstream(path, std::ios::binary)
+      .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   for (size_t at = 0; at < bytes.size(); at += 7) {
     std::string damaged = bytes;
     damaged[at] = static_cast<char>(damaged[at] ^ 1);

@@ -12,10 +12,12 @@ constexpr size_t kMemory = size_t{512} << 20;
 void fill(const Company& c, size_t requests) {
   auto http = c.office("office");
   for (size_t i = 0; i < requests; ++i) {
-    std::string body = R"({"name":"Account )" + std::to_string(i) + R"(","contact_customer_accounts":[)";
+    std::string body =
+        R"({"name":"Account )" + std::to_string(i) + R"(","contact_customer_accounts":[)";
     for (int k = 0; k < 499; ++k) {
       if (k) body += ",";
-      body += R"({"firstname":"First)" + std::to_string(k) + R"(","lastname":"Last)" + std::to_string(i) + R"("})";
+      body += R"({"firstname":"First)" + std::to_string(k) + R"(","lastname":"Last)" +
+              std::to_string(i) + R"("})";
     }
     auto a = http->request("POST", kAccounts, body + "]}");
     REQUIRE((a && a->ok()));
@@ -37,8 +39,10 @@ TEST_CASE("a stalled line costs no memory, and all drains afterwards", "[bounds]
       auto http = c.office("office");
       std::string target = std::string(kAccounts) + "(" + id + ")";
       for (uint64_t n = static_cast<uint64_t>(t); n < kChanges; n += 16) {
-        auto a = n % 4 == 0 ? http->request("POST", kAccounts, R"({"name":"pending )" + std::to_string(n) + R"("})")
-                            : http->request("PATCH", target, R"({"loyaltypoints@Branchline.add":1})");
+        auto a = n % 4 == 0
+                     ? http->request("POST", kAccounts,
+                                     R"({"name":"pending )" + std::to_string(n) + R"("})")
+                     : http->request("PATCH", target, R"({"loyaltypoints@Branchline.add":1})");
         if (a && a->ok()) ++done;
       }
     });
@@ -51,8 +55,9 @@ TEST_CASE("a stalled line costs no memory, and all drains afterwards", "[bounds]
   c.line("office", "/set?stall=false");
   c.wait_drained(std::chrono::seconds(180));
   size_t branch = c.process("office").peak_memory(), master = c.process("master").peak_memory();
-  WARN("pending " << pending << "; peak memory: branch " << (branch_waiting >> 20) << " MiB while it waited, " << (branch >> 20)
-                  << " MiB after, master " << (master >> 20) << " MiB");
+  WARN("pending " << pending << "; peak memory: branch " << (branch_waiting >> 20)
+                  << " MiB while it waited, " << (branch >> 20) << " MiB after, master "
+                  << (master >> 20) << " MiB");
   CHECK(branch < kMemory);
   CHECK(master < kMemory);
   Json shared = c.office_get("office", std::string(kAccounts) + "(" + id + ")");
@@ -78,15 +83,21 @@ TEST_CASE("an empty branch joins 100,000 records and shows how far it is", "[joi
   c.start("late");
   uint64_t most = 0, expected = 0;
   bool answered_joining = false;
+  int killed = 0;  // in the middle of it: first itself, then the master
   eventually("the join", [&] {
     Http late(c.host(), c.http_port("late"), c.token());
     auto ready = late.request("GET", "/readyz");
     answered_joining = answered_joining || (ready && ready->status == 503);
-    if (ready && ready->status == 503) {
+    if (ready && ready->status == 503 && c.process("late").running()) {
       Json status = c.admin_get("late", "/admin/status");
       if (const Json* joining = status.member("joining")) {
         most = std::max(most, number_in(*joining, "records"));
         expected = std::max(expected, number_in(*joining, "expected"));
+        if (killed < 2 && number_in(*joining, "records") > 0) {
+          std::string victim = killed++ == 0 ? "late" : "master";
+          c.kill(victim);
+          c.start(victim);
+        }
       }
     }
     return ready && ready->status == 200;
@@ -94,6 +105,7 @@ TEST_CASE("an empty branch joins 100,000 records and shows how far it is", "[joi
   CHECK(answered_joining);
   CHECK(expected >= 100'000);
   CHECK(most > 0);
+  CHECK(killed == 2);
   CHECK(c.log("late").find("snapshot installed") != std::string::npos);
   c.wait_drained();
   auto http = c.office("late");

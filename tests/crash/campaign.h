@@ -14,7 +14,8 @@ struct CampaignOptions {
   uint64_t seed = 1;
   size_t clients_per_branch = 24;
   bool verbose = false;
-  // In place of kill -9 of the servers named: whatever ends them, e.g. a power cut. They are gone afterwards.
+  // In place of kill -9 of the servers named: whatever ends them, e.g. a power cut. They are gone
+  // afterwards.
   std::function<void(Company&, const std::vector<std::string>&)> cut;
 };
 

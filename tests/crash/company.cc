@@ -14,8 +14,8 @@
 namespace branchline::crash {
 namespace {
 
-// A loopback address of our own: a server that is down for a moment must find its port free again, and the kernel
-// gives 127.0.0.1's free ports to whoever connects somewhere.
+// A loopback address of our own: a server that is down for a moment must find its port free again,
+// and the kernel gives 127.0.0.1's free ports to whoever connects somewhere.
 std::string own_loopback_address() {
   std::random_device random;
   std::uniform_int_distribution<int> middle(1, 254);
@@ -34,7 +34,8 @@ std::vector<uint16_t> free_ports(const std::string& host, size_t count) {
     ::inet_pton(AF_INET, host.c_str(), &at.sin_addr);
     socklen_t length = sizeof at;
     auto* generic = reinterpret_cast<sockaddr*>(&at);
-    if (::bind(fd, generic, length) != 0 || ::getsockname(fd, generic, &length) != 0) fail_with("no free port");
+    if (::bind(fd, generic, length) != 0 || ::getsockname(fd, generic, &length) != 0)
+      fail_with("no free port");
     out.push_back(ntohs(at.sin_port));
     sockets.push_back(fd);
   }
@@ -89,7 +90,8 @@ void Company::write_topology() {
        ", admin: " + address(master.admin) + "}\n";
   for (const auto& b : plan_.branches) {
     const Seat& seat = seats_.at(b.name);
-    t += "  - name: " + b.name + "\n    site: here\n    kind: branch\n    upstream: master\n    territories: ";
+    t += "  - name: " + b.name +
+         "\n    site: here\n    kind: branch\n    upstream: master\n    territories: ";
     if (b.territories.empty()) {
       t += "all";
     } else {
@@ -116,7 +118,8 @@ void Company::make_certificates() {
   }
 }
 
-void Company::set_program(const std::string& server, const std::string& program_name, std::vector<std::string> options) {
+void Company::set_program(const std::string& server, const std::string& program_name,
+                          std::vector<std::string> options) {
   seats_.at(server).program = program_name;
   seats_.at(server).options = std::move(options);
 }
@@ -160,15 +163,23 @@ void Company::start(const std::string& server) {
 }
 
 void Company::start_line(const std::string& branch) {
-  auto b = std::find_if(plan_.branches.begin(), plan_.branches.end(), [&](const auto& p) { return p.name == branch; });
+  auto b = std::find_if(plan_.branches.begin(), plan_.branches.end(),
+                        [&](const auto& p) { return p.name == branch; });
   if (b->rtt.empty()) return;
   const Seat& seat = seats_.at(branch);
   auto address = [this](uint16_t port) { return host_ + ":" + std::to_string(port); };
-  std::vector<std::string> arguments{program("branchline-wan"), "--listen", address(seat.line), "--connect",
-                                     address(seats_.at("master").link), "--rtt", b->rtt, "--control",
+  std::vector<std::string> arguments{program("branchline-wan"),
+                                     "--listen",
+                                     address(seat.line),
+                                     "--connect",
+                                     address(seats_.at("master").link),
+                                     "--rtt",
+                                     b->rtt,
+                                     "--control",
                                      address(seat.control)};
   if (!b->rate.empty()) arguments.insert(arguments.end(), {"--rate", b->rate});
-  lines_[branch] = std::make_unique<Process>(std::move(arguments), plan_.folder + "/" + branch + ".line.log");
+  lines_[branch] =
+      std::make_unique<Process>(std::move(arguments), plan_.folder + "/" + branch + ".line.log");
   eventually("the line of " + branch, [&] {
     auto a = Http(host_, seat.control).request("GET", "/healthz");
     return a && a->ok();
@@ -177,7 +188,8 @@ void Company::start_line(const std::string& branch) {
 
 bool Company::answers(const std::string& server) {
   const Seat& seat = seats_.at(server);
-  auto a = seat.master ? Http(host_, seat.admin).request("GET", "/healthz") : Http(host_, seat.http).request("GET", "/readyz");
+  auto a = seat.master ? Http(host_, seat.admin).request("GET", "/healthz")
+                       : Http(host_, seat.http).request("GET", "/readyz");
   return a && a->ok();
 }
 
@@ -185,8 +197,8 @@ void Company::wait_ready(const std::string& server) {
   eventually(server + " ready", [&] {
     if (!process(server).running()) {
       std::string text = log(server);
-      fail_with(server + " ended with " + std::to_string(process(server).wait()) + " while it started: " +
-                text.substr(text.size() > 600 ? text.size() - 600 : 0));
+      fail_with(server + " ended with " + std::to_string(process(server).wait()) +
+                " while it started: " + text.substr(text.size() > 600 ? text.size() - 600 : 0));
     }
     return answers(server);
   });
@@ -198,8 +210,10 @@ std::string Company::operator_token(const std::string& server) const {
 
 void Company::make_token() {
   Http master(host_, seats_.at("master").admin, operator_token("master"));
-  auto made = master.request("POST", "/admin/tokens", R"({"user":"crash","fullname":"Crash Test","admin":true})");
-  if (!made || made->status != 201) fail_with("no token: " + (made ? made->body : std::string("no answer")));
+  auto made = master.request("POST", "/admin/tokens",
+                             R"({"user":"crash","fullname":"Crash Test","admin":true})");
+  if (!made || made->status != 201)
+    fail_with("no token: " + (made ? made->body : std::string("no answer")));
   token_ = text_in(made->json(), "token");
 }
 
@@ -224,7 +238,8 @@ void Company::stop_all() {
   }
 }
 
-std::unique_ptr<Http> Company::office(const std::string& branch, std::atomic<int>* in_flight) const {
+std::unique_ptr<Http> Company::office(const std::string& branch,
+                                      std::atomic<int>* in_flight) const {
   return std::make_unique<Http>(host_, seats_.at(branch).http, token_, in_flight);
 }
 
@@ -266,22 +281,26 @@ uint64_t Company::unacknowledged(const std::string& branch) const {
 void Company::wait_drained(std::chrono::seconds patience) {
   std::string where;
   try {
-    eventually("drained", [&] {
-      uint64_t head = number_in(admin_get("master", "/admin/status"), "csn");
-      for (const auto& b : plan_.branches) {
-        Json status = office_get(b.name, "/api/sync/status");
-        where = b.name + " has " + std::to_string(number_in(status, "pending")) + " pending and stands at csn " +
-                std::to_string(number_in(status, "csn")) + " of " + std::to_string(head) + ", link " +
-                (status.member("link") ? text_in(*status.member("link"), "state") + " " +
-                                             text_in(*status.member("link"), "problem")
-                                       : "");
-        if (number_in(status, "pending") > 0 || number_in(status, "csn") < head) {
-          std::this_thread::sleep_for(std::chrono::milliseconds(50));
-          return false;
-        }
-      }
-      return true;
-    }, patience);
+    eventually(
+        "drained",
+        [&] {
+          uint64_t head = number_in(admin_get("master", "/admin/status"), "csn");
+          for (const auto& b : plan_.branches) {
+            Json status = office_get(b.name, "/api/sync/status");
+            where = b.name + " has " + std::to_string(number_in(status, "pending")) +
+                    " pending and stands at csn " + std::to_string(number_in(status, "csn")) +
+                    " of " + std::to_string(head) + ", link " +
+                    (status.member("link") ? text_in(*status.member("link"), "state") + " " +
+                                                 text_in(*status.member("link"), "problem")
+                                           : "");
+            if (number_in(status, "pending") > 0 || number_in(status, "csn") < head) {
+              std::this_thread::sleep_for(std::chrono::milliseconds(50));
+              return false;
+            }
+          }
+          return true;
+        },
+        patience);
   } catch (const Failure& f) {
     fail_with(f.what + " (" + where + ")");
   }

@@ -1,4 +1,5 @@
-// A company of real processes on loopback: a master, branches, and a branchline-wan before each branch that has a line.
+// A company of real processes on loopback: a master, branches, and a branchline-wan before each
+// branch that has a line.
 #pragma once
 
 #include <map>
@@ -32,8 +33,10 @@ class Company {
   explicit Company(CompanyPlan plan);
   ~Company();
 
-  // The next starts of `server` run this program of the build (empty: the product's) with these options added.
-  void set_program(const std::string& server, const std::string& program_name, std::vector<std::string> options);
+  // The next starts of `server` run this program of the build (empty: the product's) with these
+  // options added.
+  void set_program(const std::string& server, const std::string& program_name,
+                   std::vector<std::string> options);
 
   // Starts all lines and servers, makes an administrator's token that is good at every branch.
   void start_all();
@@ -54,7 +57,8 @@ class Company {
   std::vector<std::string> servers() const;
 
   // A client of an office; `token` empty: the administrator's.
-  std::unique_ptr<Http> office(const std::string& branch, std::atomic<int>* in_flight = nullptr) const;
+  std::unique_ptr<Http> office(const std::string& branch,
+                               std::atomic<int>* in_flight = nullptr) const;
   Json office_get(const std::string& branch, const std::string& target) const;
   // With the server's own operator token, so also of a branch that has no data yet.
   Json admin_get(const std::string& server, const std::string& target) const;
@@ -72,7 +76,9 @@ class Company {
   std::string host() const { return host_; }
   uint16_t http_port(const std::string& branch) const { return seats_.at(branch).http; }
   std::string data(const std::string& server) const { return plan_.data_folder + "/" + server; }
-  std::string log_file(const std::string& server) const { return plan_.folder + "/" + server + ".log"; }
+  std::string log_file(const std::string& server) const {
+    return plan_.folder + "/" + server + ".log";
+  }
   std::string log(const std::string& server) const { return read_file(log_file(server)); }
   std::string topology() const { return plan_.folder + "/topology.yaml"; }
 

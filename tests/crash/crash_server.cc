@@ -1,4 +1,5 @@
-// A master or branch of this build on a disk that fails or a store that lies: crash_server master|branch --fault NAME.
+// A master or branch of this build on a disk that fails or a store that lies: crash_server
+// master|branch --fault NAME.
 #include <CLI/CLI.hpp>
 
 #include <chrono>
@@ -18,15 +19,20 @@ namespace {
 using namespace branchline;
 
 constexpr const char* kFaults =
-    "power-cut: what was not synced dies with the process. no-sync: the same, and nothing is synced before it is\n"
-    "acknowledged. forget-high-water: a master does not keep what it has decided. lose-blocks: every 200th block of\n"
-    "pending work is not written. abort-at:HEX: ends when a record with these bytes in its id is read. write-fails:FILE,\n"
-    "sync-fails:FILE, full:FILE: from when FILE exists, writes or syncs of the log fail, or the disk is full.\n"
+    "power-cut: what was not synced dies with the process. no-sync: the same, and nothing is "
+    "synced before it is\n"
+    "acknowledged. forget-high-water: a master does not keep what it has decided. lose-blocks: "
+    "every 200th block of\n"
+    "pending work is not written. abort-at:HEX: ends when a record with these bytes in its id is "
+    "read. write-fails:FILE,\n"
+    "sync-fails:FILE, full:FILE: from when FILE exists, writes or syncs of the log fail, or the "
+    "disk is full.\n"
     "disk-room:FILE: the disk has as many bytes, and as many free ones, as FILE says.";
 
 std::string from_hex(const std::string& hex) {
   std::string out;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
@@ -34,7 +40,8 @@ using OpenStore = std::function<Result<std::unique_ptr<Store>>(const std::string
 
 OpenStore store_with(const std::string& fault) {
   std::string name = fault.substr(0, fault.find(':'));
-  std::string argument = fault.find(':') == std::string::npos ? "" : fault.substr(fault.find(':') + 1);
+  std::string argument =
+      fault.find(':') == std::string::npos ? "" : fault.substr(fault.find(':') + 1);
   Lies lies;
   bool forget = name == "power-cut" || name == "no-sync";
   lies.never_sync = name == "no-sync";
@@ -48,7 +55,8 @@ OpenStore store_with(const std::string& fault) {
                                                     : nullptr;
   if (armed) {
     std::thread([disk, armed, argument] {
-      while (!std::filesystem::exists(argument)) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      while (!std::filesystem::exists(argument))
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
       *armed = true;
     }).detach();
   }
@@ -86,6 +94,12 @@ int main(int argc, char** argv) {
     config.tls_directory = options.tls_directory;
     config.accept_lost_log = accept_lost_log;
     config.open_store = store_with(fault);
+    if (!fault.starts_with("disk-room:")) return;
+    config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
+      DiskRoom room;
+      std::ifstream in(file);
+      return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
+    };
   };
   if (role == "master") {
     MasterConfig config;
@@ -94,12 +108,5 @@ int main(int argc, char** argv) {
   }
   BranchConfig config;
   fill(config);
-  if (fault.starts_with("disk-room:")) {
-    config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
-      DiskRoom room;
-      std::ifstream in(file);
-      return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
-    };
-  }
   return run_branch(config);
 }

@@ -42,8 +42,8 @@ TEST_CASE("a branch whose log files are gone says so, and goes on only when told
   o.company.start("office");
   o.company.wait_ready("office");
   o.company.wait_drained();
-  CHECK(o.readable(shipped) == 20);     // the master has them
-  CHECK(o.readable(unshipped) == 0);    // what was accepted as lost is lost
+  CHECK(o.readable(shipped) == 20);   // the master has them
+  CHECK(o.readable(unshipped) == 0);  // what was accepted as lost is lost
   CHECK(o.create(5, "after").size() == 5);
   o.company.wait_drained();
   o.require_true_audit();
@@ -103,7 +103,8 @@ TEST_CASE("a master whose log files are gone says so", "[disk]") {
   CHECK(o.create(3, "still").size() == 3);
 }
 
-TEST_CASE("a disk that fails ends the process, and what was acknowledged is there afterwards", "[disk]") {
+TEST_CASE("a disk that fails ends the process, and what was acknowledged is there afterwards",
+          "[disk]") {
   std::string server = GENERATE("office", "master");
   std::string fault = GENERATE("write-fails", "sync-fails", "full");
   INFO(server << " " << fault);
@@ -159,17 +160,56 @@ TEST_CASE("a disk that is nearly full refuses writes with 507, and only those", 
   o.require_true_audit();
 }
 
+TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep their changes",
+          "[disk]") {
+  Office o;
+  std::string room = o.marker("room");
+  write_file(room, "100000000000 50000000000");
+  o.company.set_program("master", "crash_server", {"--fault", "disk-room:" + room});
+  o.company.start_all();
+  write_file(room, "100000000000 1000000000");
+  eventually("the reason at the branch", [&] {
+    Json status = o.company.office_get("office", "/api/sync/status");
+    return text_in(*status.member("link"), "problemCode") == "disk.full";
+  });
+  auto kept = o.create(10, "kept");
+  CHECK(kept.size() == 10);
+  CHECK(o.company.pending("office") == 10);
+  write_file(room, "100000000000 50000000000");
+  o.company.wait_drained();
+  CHECK(o.readable(kept) == 10);
+  o.require_true_audit();
+}
+
+TEST_CASE("a second server on the same data is refused, and the first is not disturbed", "[disk]") {
+  Office o;
+  o.company.start_all();
+  for (const std::string server : {"master", "office"}) {
+    Finished second =
+        run({program(server == "master" ? "branchline-master" : "branchline-branch"), "--topology",
+             o.company.topology(), "--server", server, "--data", o.company.data(server), "--tls",
+             o.folder.path().string() + "/tls/" + server});
+    INFO(second.output);
+    CHECK(second.code == 2);
+    CHECK(second.output.find("in use by another process") != std::string::npos);
+  }
+  CHECK(o.create(5, "after").size() == 5);
+  o.company.wait_drained();
+  o.require_true_audit();
+}
+
 // SEMANTICS 13.
-TEST_CASE("a mutation that ends the master twice is rejected, and those behind it go on", "[disk]") {
+TEST_CASE("a mutation that ends the master twice is rejected, and those behind it go on",
+          "[disk]") {
   Office o;
   std::string planted = "deadbeef-0000-4000-8000-00000badc0de";
   o.company.set_program("master", "crash_server", {"--fault", "abort-at:deadbeef000040008000"});
   o.company.start_all();
   o.company.line("office", "/down");
   auto before = o.create(5, "before");
-  auto made = o.company.office("office")->request("POST", kAccounts,
-                                                  R"({"accountid":")" + planted + R"(","name":"planted"})",
-                                                  {{"Prefer", "return=representation"}});
+  auto made = o.company.office("office")->request(
+      "POST", kAccounts, R"({"accountid":")" + planted + R"(","name":"planted"})",
+      {{"Prefer", "return=representation"}});
   REQUIRE((made && made->status == 201));
   std::string mutation = made->header("Branchline-Mutation");
   auto after = o.create(5, "after");

@@ -16,7 +16,8 @@ namespace branchline::crash {
 namespace {
 
 bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](unsigned char x, unsigned char y) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](unsigned char x, unsigned char y) {
            return std::tolower(x) == std::tolower(y);
          });
 }
@@ -72,15 +73,21 @@ bool Http::send_all(std::string_view bytes) {
 
 bool Http::send_only(std::string_view bytes) { return connect() && send_all(bytes); }
 
-std::optional<Answer> Http::request(std::string_view method, std::string_view target, std::string_view body,
-                                    const Headers& headers) {
+std::optional<Answer> Http::request(std::string_view method, std::string_view target,
+                                    std::string_view body, const Headers& headers) {
   if (!connect()) return std::nullopt;
   std::string out;
-  out.append(method).append(" ").append(target).append(" HTTP/1.1\r\nHost: ").append(host_).append("\r\n");
+  out.append(method)
+      .append(" ")
+      .append(target)
+      .append(" HTTP/1.1\r\nHost: ")
+      .append(host_)
+      .append("\r\n");
   if (!token_.empty()) out.append("Authorization: Bearer ").append(token_).append("\r\n");
   for (const auto& [n, v] : headers) out.append(n).append(": ").append(v).append("\r\n");
   if (!body.empty()) out.append("Content-Type: application/json\r\n");
-  if (!body.empty() || method != "GET") out.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
+  if (!body.empty() || method != "GET")
+    out.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
   out.append("\r\n").append(body);
   std::optional<Answer> answer;
   if (send_all(out)) {
@@ -107,7 +114,8 @@ std::optional<Answer> Http::receive(bool head_only) {
           size_t end = bytes.find("\r\n", at), colon = bytes.find(':', at);
           if (colon < end) {
             size_t value = bytes.find_first_not_of(' ', colon + 1);
-            out.headers.emplace_back(bytes.substr(at, colon - at), bytes.substr(value, end - value));
+            out.headers.emplace_back(bytes.substr(at, colon - at),
+                                     bytes.substr(value, end - value));
           }
           at = end + 2;
         }

@@ -1,4 +1,5 @@
-// A store between a server and its disk that does what broken servers would. Products contain none of this.
+// A store between a server and its disk that does what broken servers would. Products contain none
+// of this.
 #pragma once
 
 #include <cstdlib>
@@ -12,10 +13,10 @@
 namespace branchline {
 
 struct Lies {
-  bool never_sync = false;          // acknowledges before its data are safe
-  bool forget_high_water = false;   // a master that does not know what it has decided
-  uint64_t lose_every_block = 0;    // a branch that loses every nth block of pending work
-  std::string abort_at;             // ends the process when a record is read whose id holds these bytes
+  bool never_sync = false;         // acknowledges before its data are safe
+  bool forget_high_water = false;  // a master that does not know what it has decided
+  uint64_t lose_every_block = 0;   // a branch that loses every nth block of pending work
+  std::string abort_at;  // ends the process when a record is read whose id holds these bytes
 };
 
 class LyingStore : public Store {
@@ -25,11 +26,16 @@ class LyingStore : public Store {
       : owned_(std::move(owned)), real_(std::move(real)), lies_(std::move(lies)) {}
 
   Result<std::optional<std::string>> get(Table t, std::string_view key) const override {
-    if (t == Table::records && !lies_.abort_at.empty() && key.find(lies_.abort_at) != std::string_view::npos) std::abort();
+    if (t == Table::records && !lies_.abort_at.empty() &&
+        key.find(lies_.abort_at) != std::string_view::npos)
+      std::abort();
     return real_->get(t, key);
   }
-  std::unique_ptr<Cursor> scan(Table t, std::string_view b, std::string_view e) const override { return real_->scan(t, b, e); }
-  std::unique_ptr<Cursor> scan_back(Table t, std::string_view b, std::string_view e) const override {
+  std::unique_ptr<Cursor> scan(Table t, std::string_view b, std::string_view e) const override {
+    return real_->scan(t, b, e);
+  }
+  std::unique_ptr<Cursor> scan_back(Table t, std::string_view b,
+                                    std::string_view e) const override {
     return real_->scan_back(t, b, e);
   }
   std::shared_ptr<const StoreView> snapshot() const override { return real_->snapshot(); }
@@ -41,8 +47,12 @@ class LyingStore : public Store {
     Batch kept;
     batch.for_each([&](Batch::Op op, Table t, std::string_view key, std::string_view value) {
       if (op == Batch::Op::put) {
-        if (lies_.forget_high_water && t == Table::meta && key.starts_with(keys::meta_stream_prefix())) return;
-        if (lies_.lose_every_block > 0 && t == Table::outbox && ++blocks_ % lies_.lose_every_block == 0) return;
+        if (lies_.forget_high_water && t == Table::meta &&
+            key.starts_with(keys::meta_stream_prefix()))
+          return;
+        if (lies_.lose_every_block > 0 && t == Table::outbox &&
+            ++blocks_ % lies_.lose_every_block == 0)
+          return;
         kept.put(t, key, value);
       } else if (op == Batch::Op::erase) {
         kept.erase(t, key);

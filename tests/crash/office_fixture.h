@@ -36,15 +36,17 @@ struct Office {
     auto http = company.office("office");
     std::vector<std::string> ids;
     for (size_t i = 0; i < count; ++i) {
-      auto a = http->request("POST", kAccounts, R"({"name":")" + prefix + std::to_string(i) + R"("})",
-                             {{"Prefer", "return=representation"}});
+      auto a =
+          http->request("POST", kAccounts, R"({"name":")" + prefix + std::to_string(i) + R"("})",
+                        {{"Prefer", "return=representation"}});
       if (!a || a->status != 201) break;
       ids.push_back(text_in(a->json(), "accountid"));
     }
     return ids;
   }
   int status_of(const std::string& id) {
-    auto a = company.office("office")->request("GET", std::string(kAccounts) + "(" + id + ")?$select=name");
+    auto a = company.office("office")->request(
+        "GET", std::string(kAccounts) + "(" + id + ")?$select=name");
     return a ? a->status : 0;
   }
   size_t readable(const std::vector<std::string>& ids) {

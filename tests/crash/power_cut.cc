@@ -24,7 +24,8 @@ void must(std::vector<std::string> arguments) {
 
 }  // namespace
 
-void cut_power(Company& company, const std::vector<std::string>& victims, const std::string& image, const std::string& mount) {
+void cut_power(Company& company, const std::vector<std::string>& victims, const std::string& image,
+               const std::string& mount) {
   std::vector<std::string> running;
   for (const auto& s : company.servers()) {
     if (company.has(s)) running.push_back(s);
@@ -33,7 +34,8 @@ void cut_power(Company& company, const std::vector<std::string>& victims, const 
   for (const auto& s : running) company.process(s).signal(SIGSTOP);
   int fd = ::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   uint32_t how = kNoLogFlush;
-  if (fd < 0 || ::ioctl(fd, kShutdown, &how) != 0) fail_with(std::string("cutting the power: ") + std::strerror(errno));
+  if (fd < 0 || ::ioctl(fd, kShutdown, &how) != 0)
+    fail_with(std::string("cutting the power: ") + std::strerror(errno));
   ::close(fd);
   for (const auto& s : running) company.process(s).signal(SIGKILL);
   for (const auto& s : running) company.kill(s);

@@ -29,7 +29,8 @@ int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 +
 
 void fail_with(std::string what) { throw Failure{std::move(what)}; }
 
-void eventually(std::string_view what, const std::function<bool()>& condition, std::chrono::seconds patience) {
+void eventually(std::string_view what, const std::function<bool()>& condition,
+                std::chrono::seconds patience) {
   auto deadline = std::chrono::steady_clock::now() + patience;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) fail_with("never: " + std::string(what));
@@ -37,7 +38,8 @@ void eventually(std::string_view what, const std::function<bool()>& condition, s
   }
 }
 
-Process::Process(std::vector<std::string> arguments, std::string log_file) : name_(arguments.front()) {
+Process::Process(std::vector<std::string> arguments, std::string log_file)
+    : name_(arguments.front()) {
   auto argv = pointers(arguments);
   pid_t parent = ::getpid();
   pid_ = ::fork();
@@ -102,7 +104,8 @@ Finished run(std::vector<std::string> arguments) {
   ::close(pipe_ends[1]);
   Finished out;
   char buffer[4096];
-  for (ssize_t n; (n = ::read(pipe_ends[0], buffer, sizeof buffer)) > 0;) out.output.append(buffer, size_t(n));
+  for (ssize_t n; (n = ::read(pipe_ends[0], buffer, sizeof buffer)) > 0;)
+    out.output.append(buffer, size_t(n));
   ::close(pipe_ends[0]);
   int status = 0;
   ::waitpid(pid, &status, 0);
@@ -123,6 +126,8 @@ void write_file(const std::string& path, std::string_view text) {
   if (!out.flush()) fail_with("cannot write " + path);
 }
 
-std::string program(const std::string& name) { return std::string(BRANCHLINE_BIN_DIR) + "/" + name; }
+std::string program(const std::string& name) {
+  return std::string(BRANCHLINE_BIN_DIR) + "/" + name;
+}
 
 }  // namespace branchline::crash

@@ -65,10 +65,12 @@ std::set<std::string> Ledger::gone() const {
   return gone_;
 }
 
-std::vector<std::pair<std::string, Acknowledged>> Ledger::take_samples(size_t most, std::mt19937_64& random) {
+std::vector<std::pair<std::string, Acknowledged>> Ledger::take_samples(size_t most,
+                                                                       std::mt19937_64& random) {
   std::lock_guard lock(mutex_);
   std::shuffle(cycle_.begin(), cycle_.end(), random);
-  std::sort(cycle_.begin(), cycle_.end(), [](const auto& a, const auto& b) { return a.second.attempts > b.second.attempts; });
+  std::sort(cycle_.begin(), cycle_.end(),
+            [](const auto& a, const auto& b) { return a.second.attempts > b.second.attempts; });
   if (cycle_.size() > most) cycle_.resize(most);
   return std::exchange(cycle_, {});
 }
@@ -83,8 +85,14 @@ bool Ledger::was_tried(const std::string& description) const {
   return descriptions_.count(description) > 0;
 }
 
-Clients::Clients(const Company& company, std::string branch, Shared shared, Ledger& ledger, uint64_t seed, std::string run)
-    : company_(company), branch_(std::move(branch)), shared_(std::move(shared)), ledger_(ledger), seeds_(seed), run_(std::move(run)) {}
+Clients::Clients(const Company& company, std::string branch, Shared shared, Ledger& ledger,
+                 uint64_t seed, std::string run)
+    : company_(company),
+      branch_(std::move(branch)),
+      shared_(std::move(shared)),
+      ledger_(ledger),
+      seeds_(seed),
+      run_(std::move(run)) {}
 
 void Clients::start(size_t count) {
   stop_ = false;
@@ -98,6 +106,11 @@ void Clients::finish() {
   stop_ = true;
   for (auto& t : threads_) t.join();
   threads_.clear();
+}
+
+void Clients::abandon() {
+  abandoned_ = true;
+  finish();
 }
 
 std::vector<std::string> Clients::complaints() {
@@ -124,10 +137,12 @@ std::optional<Answer> Clients::until_acknowledged(Http& http, const Write& write
         return answer;
       }
       std::lock_guard lock(mutex_);
-      complaints_.push_back(write.method + " " + write.target + " (attempt " + std::to_string(attempt) + ") was answered " +
+      complaints_.push_back(write.method + " " + write.target + " (attempt " +
+                            std::to_string(attempt) + ") was answered " +
                             std::to_string(answer->status) + " " + answer->body.substr(0, 300));
       return std::nullopt;
     }
+    if (abandoned_) return std::nullopt;
     if (std::chrono::steady_clock::now() > deadline) {
       std::lock_guard lock(mutex_);
       complaints_.push_back(write.method + " " + write.target + " was never answered");
@@ -138,11 +153,13 @@ std::optional<Answer> Clients::until_acknowledged(Http& http, const Write& write
 }
 
 void Clients::one_write(Http& http, size_t number, std::mt19937_64& random) {
-  std::string key = run_ + "-" + branch_ + "-" + std::to_string(number) + "-" + std::to_string(counter_++);
+  std::string key =
+      run_ + "-" + branch_ + "-" + std::to_string(number) + "-" + std::to_string(counter_++);
   auto account = [](const std::string& id) { return std::string(kData) + "accounts(" + id + ")"; };
   uint64_t dice = random() % 100;
   if (dice < 40) {
-    Write w{"POST", std::string(kData) + "accounts", R"({"name":")" + key + R"(","accountnumber":")" + key + R"("})", key, false};
+    Write w{"POST", std::string(kData) + "accounts",
+            R"({"name":")" + key + R"(","accountnumber":")" + key + R"("})", key, false};
     auto a = until_acknowledged(http, w);
     if (!a) return;
     std::string id = id_of(*a);
@@ -150,22 +167,28 @@ void Clients::one_write(Http& http, size_t number, std::mt19937_64& random) {
     std::lock_guard lock(mutex_);
     own_.push_back(id);
   } else if (dice < 60) {
-    if (until_acknowledged(http, {"PATCH", account(shared_.keyed_counter), R"({"loyaltypoints@Branchline.add":1})", key, true})) {
+    if (until_acknowledged(http, {"PATCH", account(shared_.keyed_counter),
+                                  R"({"loyaltypoints@Branchline.add":1})", key, true})) {
       ++ledger_.keyed_adds;
       ++ledger_.adds_at.at(branch_);
     }
   } else if (dice < 68) {
-    // Without a key nobody may repeat it: the truth lies between what was acknowledged and what was tried.
+    // Without a key nobody may repeat it: the truth lies between what was acknowledged and what was
+    // tried.
     ++ledger_.plain_attempts;
-    auto a = send_write(http, {"PATCH", account(shared_.plain_counter), R"({"loyaltypoints@Branchline.add":1})", "", true});
+    auto a = send_write(http, {"PATCH", account(shared_.plain_counter),
+                               R"({"loyaltypoints@Branchline.add":1})", "", true});
     if (a && a->ok()) ++ledger_.plain_adds;
     if (!a) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   } else if (dice < 80) {
-    std::string body = R"-({"objectid_account@odata.bind":"/accounts()-" + shared_.notes + R"-()","notetext":")-" + key + R"-("})-";
-    if (until_acknowledged(http, {"POST", std::string(kData) + "annotations", body, key, false})) ++ledger_.notes;
+    std::string body = R"-({"objectid_account@odata.bind":"/accounts()-" + shared_.notes +
+                       R"-()","notetext":")-" + key + R"-("})-";
+    if (until_acknowledged(http, {"POST", std::string(kData) + "annotations", body, key, false}))
+      ++ledger_.notes;
   } else if (dice < 92) {
     ledger_.description_tried(key);
-    until_acknowledged(http, {"PATCH", account(shared_.described), R"({"description":")" + key + R"(","tags":["a","b"]})", key, true});
+    until_acknowledged(http, {"PATCH", account(shared_.described),
+                              R"({"description":")" + key + R"(","tags":["a","b"]})", key, true});
   } else {
     std::string id;
     {

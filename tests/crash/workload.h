@@ -41,15 +41,17 @@ class Ledger {
   std::vector<Created> living() const;
   std::set<std::string> gone() const;
   // Of this cycle: all that needed a retry and some of the others.
-  std::vector<std::pair<std::string, Acknowledged>> take_samples(size_t most, std::mt19937_64& random);
+  std::vector<std::pair<std::string, Acknowledged>> take_samples(size_t most,
+                                                                 std::mt19937_64& random);
 
   // Of the shared records.
-  std::atomic<uint64_t> keyed_adds{0};     // every one of them was acknowledged in the end
-  std::atomic<uint64_t> plain_adds{0};     // acknowledged at once
+  std::atomic<uint64_t> keyed_adds{0};  // every one of them was acknowledged in the end
+  std::atomic<uint64_t> plain_adds{0};  // acknowledged at once
   std::atomic<uint64_t> plain_attempts{0};
   std::atomic<uint64_t> notes{0};
   std::atomic<uint64_t> writes{0}, retries{0}, unanswered{0};
-  std::map<std::string, std::atomic<uint64_t>> adds_at;  // keyed, by branch; filled before the clients start
+  std::map<std::string, std::atomic<uint64_t>>
+      adds_at;  // keyed, by branch; filled before the clients start
   void description_tried(const std::string& text);
   bool was_tried(const std::string& description) const;
 
@@ -69,12 +71,15 @@ struct Shared {
 // The clients of one office, each with one request at a time.
 class Clients {
  public:
-  Clients(const Company& company, std::string branch, Shared shared, Ledger& ledger, uint64_t seed, std::string run);
+  Clients(const Company& company, std::string branch, Shared shared, Ledger& ledger, uint64_t seed,
+          std::string run);
   ~Clients() { finish(); }
 
   void start(size_t count);
   // Lets each finish what it is at, retries included, until it is acknowledged.
   void finish();
+  // Ends as soon as may be; what was under way stays unknown.
+  void abandon();
   int in_flight() const { return in_flight_.load(); }
   // What a client was told that must not be, e.g. a refusal of a valid write.
   std::vector<std::string> complaints();
@@ -92,7 +97,7 @@ class Clients {
   Ledger& ledger_;
   std::mt19937_64 seeds_;
   std::string run_;
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, abandoned_{false};
   std::atomic<int> in_flight_{0};
   std::atomic<uint64_t> counter_{0};
   std::vector<std::thread> threads_;

@@ -11,18 +11,23 @@ using rocksdb::IOStatus;
 
 class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  UnsyncedFile(std::unique_ptr<rocksdb::FSWritableFile>&& real, bool log, std::shared_ptr<DiskFault> fault, bool forget)
-      : FSWritableFileOwnerWrapper(std::move(real)), log_(log), fault_(std::move(fault)), forget_(forget) {}
+  UnsyncedFile(std::unique_ptr<rocksdb::FSWritableFile>&& real, bool log,
+               std::shared_ptr<DiskFault> fault, bool forget)
+      : FSWritableFileOwnerWrapper(std::move(real)),
+        log_(log),
+        fault_(std::move(fault)),
+        forget_(forget) {}
 
-  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* debug) override {
+  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
+                  IODebugContext* debug) override {
     if (auto bad = fails(true); !bad.ok()) return bad;
     if (!forget_) return target()->Append(data, options, debug);
     std::lock_guard lock(mutex_);
     unsynced_.append(data.data(), data.size());
     return IOStatus::OK();
   }
-  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
-                  IODebugContext* debug) override {
+  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
+                  const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
     return Append(data, options, debug);
   }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
@@ -37,7 +42,9 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
     return target()->Fsync(options, debug);
   }
   bool IsSyncThreadSafe() const override { return true; }
-  IOStatus RangeSync(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  IOStatus RangeSync(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override {
+    return IOStatus::OK();
+  }
   IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
     // Tables and the like are read back after they were closed; a log is not.
     if (!log_) {
@@ -54,13 +61,16 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus fails(bool write) const {
     if (!fault_) return IOStatus::OK();
     if (fault_->full && write) return IOStatus::NoSpace("no space left on device");
-    if (log_ && write && fault_->write_fails) return IOStatus::IOError("planted: input/output error on write");
-    if (log_ && !write && fault_->sync_fails) return IOStatus::IOError("planted: input/output error on sync");
+    if (log_ && write && fault_->write_fails)
+      return IOStatus::IOError("planted: input/output error on write");
+    if (log_ && !write && fault_->sync_fails)
+      return IOStatus::IOError("planted: input/output error on sync");
     return IOStatus::OK();
   }
   IOStatus write_through(const IOOptions& options, IODebugContext* debug) {
     std::lock_guard lock(mutex_);
-    IOStatus written = unsynced_.empty() ? IOStatus::OK() : target()->Append(unsynced_, options, debug);
+    IOStatus written =
+        unsynced_.empty() ? IOStatus::OK() : target()->Append(unsynced_, options, debug);
     unsynced_.clear();
     return written;
   }
@@ -74,15 +84,20 @@ class UnsyncedFile : public rocksdb::FSWritableFileOwnerWrapper {
 
 }  // namespace
 
-IOStatus UnsyncedFileSystem::NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
-                                             std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) {
+IOStatus UnsyncedFileSystem::NewWritableFile(const std::string& name,
+                                             const rocksdb::FileOptions& options,
+                                             std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                             IODebugContext* debug) {
   std::unique_ptr<rocksdb::FSWritableFile> real;
   IOStatus made = target()->NewWritableFile(name, options, &real, debug);
-  if (made.ok()) *result = std::make_unique<UnsyncedFile>(std::move(real), name.ends_with(".log"), fault_, forget_);
+  if (made.ok())
+    *result =
+        std::make_unique<UnsyncedFile>(std::move(real), name.ends_with(".log"), fault_, forget_);
   return made;
 }
 
-std::unique_ptr<rocksdb::Env> UnsyncedFileSystem::make_env(std::shared_ptr<DiskFault> fault, bool forget) {
+std::unique_ptr<rocksdb::Env> UnsyncedFileSystem::make_env(std::shared_ptr<DiskFault> fault,
+                                                           bool forget) {
   return rocksdb::NewCompositeEnv(std::make_shared<UnsyncedFileSystem>(std::move(fault), forget));
 }
 
