@@ -26,7 +26,7 @@ Result<void> Replica::load(Batch& start) {
   if (row) {
     BL_ASSIGN(state_, decode_replica_state(*row));
   } else {
-    start.put(Table::meta, keys::meta_identity(), "branchline branch 1");
+    start.put(Table::meta, keys::meta_identity(), kBranchIdentity);
   }
   auto rows = scan_prefix(store_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {

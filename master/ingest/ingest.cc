@@ -81,7 +81,7 @@ void Ingest::Impl::start_line(Batch& rows) {
   state.chain = line_start(state.line);
   state.salt_key = SaltKey::from(random.bytes(16));
   state.self = kMasterOrigin;
-  rows.put(Table::meta, keys::meta_identity(), "branchline master 1");
+  rows.put(Table::meta, keys::meta_identity(), kMasterIdentity);
 }
 
 void Ingest::Impl::start_incarnation(Batch& rows) {
