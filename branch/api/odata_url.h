@@ -21,6 +21,8 @@ struct UrlParts {
 };
 // `invalid` for what is no origin-form target, bad percent-encoding or non-UTF-8.
 Result<UrlParts> parse_target(std::string_view target);
+// The last segment of an absolute or relative URL without a query, decoded: "accounts(accountnumber='A/1')".
+Result<std::string> last_segment(std::string_view url);
 std::string percent_encode(std::string_view text);
 
 // "accounts(3f...)", "accounts(accountnumber='X1')", "WhoAmI()", "accounts".

@@ -49,7 +49,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
   }
   if (!path.starts_with("/api/")) {
     if (!get) co_return method_not_allowed("GET, HEAD");
-    co_return parts_.files->answer(path, request.header("If-None-Match"));
+    co_return parts_.files->answer(path, request.header("If-None-Match"), request.header("Accept-Encoding"));
   }
   auto principal = authenticate(request);
   if (!principal) co_return error_response(principal.error());

@@ -33,8 +33,6 @@ struct ReplicaState {
   bool joined() const { return cursor.csn.value != 0; }
 };
 
-// The identity row of a branch's store.
-inline constexpr std::string_view kBranchIdentity = "branchline branch 1";
 std::string encode_replica_state(const ReplicaState& state);
 Result<ReplicaState> decode_replica_state(std::string_view bytes);
 

@@ -12,7 +12,7 @@ struct Files {
 };
 
 std::string issue_again(const std::string& server) {
-  return "`branchline ca issue " + (server.empty() ? "SERVER" : server) + " --replace`";
+  return "`branchline ca issue " + (server.empty() ? "SERVER" : server) + " --dir CA --out DIR --replace`";
 }
 
 StorePtr trust(const std::vector<X509Ptr>& authorities) {
@@ -89,7 +89,7 @@ SslCtxPtr new_context(X509* certificate, EVP_PKEY* key, StorePtr store) {
 Error explain_missing(Error error, const std::filesystem::path& folder) {
   if (error.code == "file.missing") {
     error.code = "tls.missing";
-    error.message += "; give this server an identity: `branchline ca issue SERVER --out " +
+    error.message += "; give this server an identity: `branchline ca issue SERVER --dir CA --out " +
                      folder.string() + "`";
   }
   return error;

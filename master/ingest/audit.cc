@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "common/store/keyspace.h"
 #include "replication/line/compress.h"
 #include "replication/merge/record_audit.h"
@@ -312,7 +313,7 @@ struct Auditor {
 Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
   BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
   BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
-  if (!row || identity != kMasterIdentity) {
+  if (!row || identity != store_identity(StoreRole::master)) {
     AuditReport report;
     report.problem("the store's identity or state row is missing or another's");
     return report;

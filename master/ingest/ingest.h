@@ -88,8 +88,6 @@ struct MasterState {
   OriginId self;
   uint32_t generation = 0;
 };
-// The identity row of a master's store.
-inline constexpr std::string_view kMasterIdentity = "branchline master 1";
 std::string encode_master_state(const MasterState& state);
 Result<MasterState> decode_master_state(std::string_view bytes);
 std::string encode_stream_state(const StreamState& state);

@@ -108,6 +108,7 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   out.frames.push_back(encode_frame(FrameType::welcome, encode_welcome(registration_, wall_ms)));
   if (registration_.join) {
     state_ = State::snapshotting;
+    chunk_wanted_ = true;  // a tick must not ask for one before the snapshot is open
     out.open_snapshot = true;
     return out;
   }
@@ -123,6 +124,7 @@ MasterEffects MasterSession::on_snapshot(const SnapshotHead& head, int64_t now_u
   MasterEffects out;
   if (state_ != State::snapshotting) return out;
   sent_ = scanned_ = head.at;
+  chunk_wanted_ = false;
   out.frames.push_back(encode_frame(FrameType::snapshot_head, encode_snapshot_head(head)));
   (void)pump(now_us, out);
   return out;

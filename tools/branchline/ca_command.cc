@@ -34,29 +34,34 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
   struct Options {
     std::string dir, server, out;
     int days = 0;
+    bool replace = false;
   };
   auto o = std::make_shared<Options>();
   auto* create = ca->add_subcommand("create", "make an authority: ca.key (keep it off the servers) and ca.pem");
   create->add_option("--dir", o->dir, "where it is kept")->required();
+  create->add_flag("--replace", o->replace, "in place of one that is there; every server that it issued is cut off");
   create->add_option("--days", o->days, "how long it is valid (default 3650)");
   create->callback([&context, o] {
     context.run = [&context, o] {
       SystemClock clock;
       AuthorityOptions options;
       if (o->days > 0) options.validity_days = o->days;
+      if (o->replace) options.overwrite = Overwrite::replace;
       return tell(context, create_authority(o->dir, clock, options), o->dir);
     };
   });
   auto* issue = ca->add_subcommand("issue", "make a server's key and certificate, and put ca.pem beside them");
   issue->add_option("--dir", o->dir, "the authority's folder")->required();
-  issue->add_option("--server", o->server, "the server's name, as in the topology file")->required();
+  issue->add_option("SERVER,--server", o->server, "the server's name, as in the topology file")->required();
   issue->add_option("--out", o->out, "where to put them: the server's --tls folder (default DATA/tls)")->required();
   issue->add_option("--days", o->days, "how long it is valid (default 825)");
+  issue->add_flag("--replace", o->replace, "in place of the key and certificate that are there");
   issue->callback([&context, o] {
     context.run = [&context, o] {
       SystemClock clock;
       ServerOptions options;
       if (o->days > 0) options.validity_days = o->days;
+      if (o->replace) options.overwrite = Overwrite::replace;
       return tell(context, issue_server(o->dir, o->server, o->out, clock, options), o->out);
     };
   });
