@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "common/store/identity.h"
 #include "replication/merge/record_audit.h"
 
 namespace branchline {
@@ -182,9 +183,9 @@ struct Auditor {
 Result<AuditReport> audit_replica(const StoreView& view, const Schema& schema) {
   BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
   BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
-  if (!row || !identity) {
+  if (!row || identity != store_identity(StoreRole::branch)) {
     AuditReport report;
-    report.problem("the store's identity or state row is missing");
+    report.problem("the store's identity or state row is missing or another's");
     return report;
   }
   auto state = decode_replica_state(*row);

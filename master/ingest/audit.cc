@@ -1,8 +1,10 @@
 #include "master/ingest/audit.h"
 
 #include <set>
+#include <tuple>
 
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "common/store/keyspace.h"
 #include "replication/line/compress.h"
 #include "replication/merge/record_audit.h"
@@ -41,6 +43,9 @@ struct Auditor {
   std::map<Stream, std::vector<FateEntry>> line_fates;
   std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
   std::set<std::string> row_keys;
+  // Elements that the line put and did not remove: those of deleted records are in no checksum.
+  int64_t elements_due = 0;
+  std::set<std::tuple<Csn, RecordKey, FieldId, ElementKey>> elements_of_batch;  // a commit stands once per territory
 
   void problem_at(Csn csn, const std::string& what) {
     report.problem("main line, batch ending at csn " + std::to_string(csn.value) + ": " + what);
@@ -61,6 +66,17 @@ struct Auditor {
     return std::move(*raw);
   }
 
+  void count_elements(const Commit& c) {
+    for (const auto& op : c.effects) {
+      for (const auto& cell : op.cells) {
+        bool put = cell.kind == CellOpKind::put_element;
+        if (!put && cell.kind != CellOpKind::remove_element) continue;
+        bool first = elements_of_batch.emplace(c.csn, op.record, cell.field, cell.key).second;
+        if (first) elements_due += put ? 1 : -1;
+      }
+    }
+  }
+
   Result<Digest> digest_of(const BatchHeader& header, const BatchHeader::Row& row) {
     Sha256 sha, total;
     if (row.kind == uint8_t(keys::LineRow::effects)) {
@@ -73,7 +89,10 @@ struct Auditor {
         problem_at(header.to, block.error().message);
         return Digest{};
       }
-      for (const auto& c : block->commits) total.add(commit_digest(sha, key, c).view());
+      for (const auto& c : block->commits) {
+        total.add(commit_digest(sha, key, c).view());
+        count_elements(c);
+      }
       return total.finish();
     }
     if (row.kind == uint8_t(keys::LineRow::fates)) {
@@ -116,6 +135,7 @@ struct Auditor {
         continue;
       }
       row_keys.insert(std::string(key));
+      elements_of_batch.clear();
       if (header->from != at) problem_at(header->to, "begins at " + std::to_string(header->from.value) +
                                                          ", the one before ended at " + std::to_string(at.value));
       for (const auto& row : header->rows) {
@@ -280,6 +300,10 @@ struct Auditor {
     for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
     for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
     compare_totals(state.totals, report);
+    if (elements_due != static_cast<int64_t>(records.elements)) {
+      report.problem("the main line put " + std::to_string(elements_due) + " elements, there are " +
+                     std::to_string(records.elements));
+    }
     return std::move(report);
   }
 };
@@ -289,9 +313,9 @@ struct Auditor {
 Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
   BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
   BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
-  if (!row || !identity) {
+  if (!row || identity != store_identity(StoreRole::master)) {
     AuditReport report;
-    report.problem("the store's identity or state row is missing");
+    report.problem("the store's identity or state row is missing or another's");
     return report;
   }
   auto state = decode_master_state(*row);
@@ -300,7 +324,7 @@ Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
     report.problem(state.error().message);
     return report;
   }
-  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}};
+  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}, 0, {}};
   return auditor.run();
 }
 

@@ -11,14 +11,16 @@ namespace {
 
 template <typename T>
 T must(Result<T> result) {
-  if (!result) throw std::runtime_error("lab: " + result.error().code + ": " + result.error().message);
+  if (!result)
+    throw std::runtime_error("lab: " + result.error().code + ": " + result.error().message);
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
 std::string number(Csn csn) { return std::to_string(csn.value); }
 
 std::string seqs(uint64_t first, uint64_t last) {
-  return first == last ? std::to_string(first) : std::to_string(first) + ".." + std::to_string(last);
+  return first == last ? std::to_string(first)
+                       : std::to_string(first) + ".." + std::to_string(last);
 }
 
 std::string why(const Error& e) { return std::string(to_string(e.kind)) + " " + e.code; }
@@ -65,12 +67,14 @@ std::string SessionLab::run(const std::string& command) {
     world_ = std::make_unique<SmallWorld>(a.at(1) == "connected");
     return "ok\n";
   }
-  if (!world_) throw std::runtime_error("a transcript begins with `world fresh` or `world connected`");
+  if (!world_)
+    throw std::runtime_error("a transcript begins with `world fresh` or `world connected`");
   // What follows the second word, as it was written.
   size_t second = a.size() > 1 ? command.find(a[1], a[0].size()) + a[1].size() : command.size();
   size_t text = command.find_first_not_of(' ', second);
   std::string rest = text == std::string::npos ? "" : command.substr(text);
-  if (!world_command(a, rest) && !line_command(a, rest)) throw std::runtime_error("no command `" + a[0] + "`");
+  if (!world_command(a, rest) && !line_command(a, rest))
+    throw std::runtime_error("no command `" + a[0] + "`");
   return out_.empty() ? "ok\n" : out_;
 }
 
@@ -78,27 +82,33 @@ bool SessionLab::world_command(const Args& a, const std::string& rest) {
   if (a[0] == "write") {
     std::string answer = office(a.at(1)).write(rest);
     if (answer != "ok") say(answer);
-    if (links_.count(a[1]) && link(a[1]).at_branch) perform(link(a[1]), link(a[1]).branch->on_outbox());
-  } else if (a[0] == "flood") {  // flood east 40 20000: so many edits of so many bytes that cannot be compressed
+    if (links_.count(a[1]) && link(a[1]).at_branch)
+      perform(link(a[1]), link(a[1]).branch->on_outbox());
+  } else if (a[0] == "flood") {  // flood east 40 20000: so many edits of so many bytes that cannot
+                                 // be compressed
     for (int i = 0; i < std::stoi(a.at(2)); ++i) {
       std::string noise = hex(world_->random.bytes(std::stoul(a.at(3)) / 2));
       office(a[1]).write("update " + a.at(4) + " description=" + noise);
     }
-    if (links_.count(a[1]) && link(a[1]).at_branch) perform(link(a[1]), link(a[1]).branch->on_outbox());
+    if (links_.count(a[1]) && link(a[1]).at_branch)
+      perform(link(a[1]), link(a[1]).branch->on_outbox());
   } else if (a[0] == "commit") {
     Workspace& view = world_->master.ingest->workspace();
     std::string whole = a[1] + " " + rest;
     say(world_->master.commit(world_->names.parse_all(whole, view, world_->arena)));
+    tell_line();
   } else if (a[0] == "show") {
     say(a.at(1) == "master" ? world_->master.show(a.at(2)) : office(a[1]).show(a.at(2)));
   } else if (a[0] == "fate") {
     say(office(a.at(1)).fate());
   } else if (a[0] == "clock") {  // clock east +5s
     auto us = parse_duration_us(a.at(2).substr(1));
+    if (!us) throw std::runtime_error("no duration `" + a[2] + "`");
     int64_t ms = *us / 1000 * (a[2][0] == '-' ? -1 : 1);
     (a[1] == "master" ? world_->master.clock : office(a[1]).clock).ms += ms;
   } else if (a[0] == "ship") {
     office(a.at(1)).ship();
+    tell_line();
   } else if (a[0] == "fetch") {
     office(a.at(1)).fetch();
   } else if (a[0] == "settle") {
@@ -170,7 +180,9 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
     l.at_branch = l.at_master = false;
     links_.erase(a[1]);
   } else if (a[0] == "tick") {
-    tick(*parse_duration_us(a.at(1)));
+    auto us = parse_duration_us(a.at(1));
+    if (!us) throw std::runtime_error("no duration `" + a[1] + "`");
+    tick(*us);
   } else if (a[0] == "restart" || a[0] == "rollback") {
     if (a.at(1) == "master") {
       for (auto& l : all_) l->at_branch = l->at_master = false;
@@ -186,13 +198,16 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
       if (a[0] == "rollback") office(a[1]).store.restore(saved_.at(a[1]));
       office(a[1]).start();
     }
+  } else if (a[0] == "forge") {
+    forge(a.at(1));
   } else if (a[0] == "state") {
     show_state();
   } else if (a[0] == "backoff") {
     backoff(a);
   } else if (a[0] == "release") {
     Batch rows;
-    must(world_->master.ingest->release(world_->master.ingest->directory().server(a.at(1))->origin, rows));
+    must(world_->master.ingest->release(world_->master.ingest->directory().server(a.at(1))->origin,
+                                        rows));
     must(world_->master.store.write(rows, Sync::yes));
   } else {
     return false;
@@ -201,8 +216,12 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
 }
 
 void SessionLab::dial(const std::string& name, const Args& lies) {
-  // An earlier connection of the same office is left to itself: its master's end may still believe in it.
-  if (links_.count(name)) link(name).at_branch = false;
+  // An earlier connection of the same office is left to itself: its master's end may still believe
+  // in it.
+  if (links_.count(name)) {
+    link(name).at_branch = false;
+    links_[name + "-old"] = links_[name];
+  }
   auto l = std::make_shared<Link>(name);
   links_[name] = l;
   all_.push_back(l);
@@ -290,7 +309,8 @@ void SessionLab::perform(Link& l, BranchEffects e) {
     must(o.store.write(done->batch, Sync::yes));
     reseed_[l.name] = false;
     *o.outbox = ReplicaOutbox(o.store, o.replica->state().side);
-    say(l.name + " holds csn " + number(o.replica->state().cursor.csn) + ", retired " + std::to_string(done->retired));
+    say(l.name + " holds csn " + number(o.replica->state().cursor.csn) + ", retired " +
+        std::to_string(done->retired));
     perform(l, l.branch->on_outbox());
   }
   for (const auto& range : e.ranges) {
@@ -300,13 +320,17 @@ void SessionLab::perform(Link& l, BranchEffects e) {
       return give_up(applied.error());
     }
     must(o.store.write(applied->batch, Sync::no));
-    if (!quiet_) say(l.name + " applied through " + number(range.to.csn) + ", retired " + std::to_string(applied->retired));
+    if (!quiet_)
+      say(l.name + " applied through " + number(range.to.csn) + ", retired " +
+          std::to_string(applied->retired));
     perform(l, l.branch->on_applied(o.replica->state().cursor.csn, now_us_));
   }
   for (auto& bytes : e.frames) {
     FrameDecoder decoder;
     decoder.append(bytes);
-    if (!quiet_) say(l.name + " -> " + describe(l, **decoder.next(), true));
+    // Described in any case: what tells mutations follows the connection's compression.
+    std::string text = describe(l, **decoder.next(), true);
+    if (!quiet_) say(l.name + " -> " + text);
     l.up.push_back(std::move(bytes));
   }
   if (e.close) {
@@ -395,15 +419,38 @@ void SessionLab::tick(int64_t us) {
   }
 }
 
+void SessionLab::tell_line() {
+  auto everyone = all_;
+  for (auto& l : everyone) {
+    if (l->at_master) perform(l, l->master->on_line(world_->master.feed->head(), now_us_));
+  }
+}
+
+// The first pending mutation says something else than was hashed: a damaged disk, or a copy that
+// lived on.
+void SessionLab::forge(const std::string& name) {
+  MemStore& store = office(name).store;
+  auto rows = store.scan(Table::outbox, {}, {});
+  std::string key(rows->key());
+  OutboxBlock block =
+      must(decode_outbox_block(*keys::parse_outbox(key), std::string(rows->value())));
+  ++block.entries.front().mutation.hlc.value;
+  Batch batch;
+  batch.put(Table::outbox, key, encode_outbox_block(block));
+  must(store.write(batch, Sync::yes));
+}
+
 void SessionLab::show_state() {
   for (const auto& [name, l] : links_) {
-    const ReplicaState& s = office(name).replica->state();
+    const ReplicaState& s = office(l->name).replica->state();
     std::string branch(l->at_branch ? to_string(l->branch->state()) : "gone");
     std::string master(l->at_master ? to_string(l->master->state()) : "gone");
-    say(name + ": " + branch + " at csn " + number(s.cursor.csn) + ", " + std::to_string(s.ledger.pending) +
-        " pending; master: " + master + ", sent through " + number(l->master->sent().csn));
-    bool bounded = l->branch->in_flight_bytes() <= limits::kUplinkWindowBytes + limits::kMaxFrameBytes &&
-                   l->master->in_flight_bytes() <= limits::kFeedWindowBytes + limits::kMaxFrameBytes;
+    say(name + ": " + branch + " at csn " + number(s.cursor.csn) + ", " +
+        std::to_string(s.ledger.pending) + " pending; master: " + master + ", sent through " +
+        number(l->master->sent().csn));
+    bool bounded =
+        l->branch->in_flight_bytes() <= limits::kUplinkWindowBytes + limits::kMaxFrameBytes &&
+        l->master->in_flight_bytes() <= limits::kFeedWindowBytes + limits::kMaxFrameBytes;
     if (!bounded) say(name + ": more in flight than the windows allow");
   }
 }
@@ -418,7 +465,8 @@ void SessionLab::backoff(const Args& a) {
     Backoff after = b;
     for (int k = 0; k < 20'000; ++k) {
       Backoff one = b;
-      int64_t pause = one.pause_ms(held && i % 4 == 3 ? Backoff::kHeldUs + 1 : 0, refused, world_->random);
+      int64_t pause =
+          one.pause_ms(held && i % 4 == 3 ? Backoff::kHeldUs + 1 : 0, refused, world_->random);
       low = std::min(low, pause);
       high = std::max(high, pause);
       after = one;
@@ -438,7 +486,8 @@ std::string SessionLab::stream_name(const Stream& s) {
 std::string SessionLab::fates_text(const std::vector<FateEntry>& fates) {
   std::string out;
   for (const auto& f : fates) {
-    out += ", " + stream_name(stream_of(f.id)) + " seq " + seqs(f.id.seq.value, f.id.seq.value + f.count - 1) + " " +
+    out += ", " + stream_name(stream_of(f.id)) + " seq " +
+           seqs(f.id.seq.value, f.id.seq.value + f.count - 1) + " " +
            std::string(to_string(f.fate)) + (f.as_forecast ? " as forecast" : "");
   }
   return out;
@@ -449,17 +498,20 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
   switch (frame.type) {
     case FrameType::hello: {
       Introduction i = must(decode_hello(frame.payload));
-      std::string out = "hello " + i.server + " at csn " + number(i.cursor.csn) + (i.reseed ? " reseed" : "");
+      std::string out =
+          "hello " + i.server + " at csn " + number(i.cursor.csn) + (i.reseed ? " reseed" : "");
       for (const auto& p : i.pending) {
-        out += ", " + stream_name(p.stream) + (p.last < p.first ? " nothing pending"
-                                                                : " pending " + seqs(p.first.value, p.last.value));
+        out += ", " + stream_name(p.stream) +
+               (p.last < p.first ? " nothing pending"
+                                 : " pending " + seqs(p.first.value, p.last.value));
       }
       return out;
     }
     case FrameType::welcome: {
       Registration r = must(decode_welcome(frame.payload)).registration;
       std::string out = "welcome, head " + number(r.head.csn) + (r.join ? ", join" : "");
-      for (const auto& h : r.high_waters) out += ", " + stream_name(h.stream) + " known to " + std::to_string(h.seq.value);
+      for (const auto& h : r.high_waters)
+        out += ", " + stream_name(h.stream) + " known to " + std::to_string(h.seq.value);
       if (r.echo_until.value != 0) out += ", echo until " + number(r.echo_until);
       return out;
     }
@@ -470,7 +522,8 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     case FrameType::mutations: {
       auto raw = up ? l.seen.decompress(frame.payload, limits::kMaxBlockBytes)
                     : Result<std::string>(std::unexpected(Error{}));
-      auto block = raw ? decode_mutation_block(std::move(*raw)) : Result<MutationBlock>(std::unexpected(Error{}));
+      auto block = raw ? decode_mutation_block(std::move(*raw))
+                       : Result<MutationBlock>(std::unexpected(Error{}));
       if (!block) return "mutations that cannot be read";
       return "mutations " + stream_name(block->stream) + " seq " +
              seqs(block->mutations.front().id.seq.value, block->mutations.back().id.seq.value);
@@ -502,7 +555,8 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
       SnapshotEnd e = must(decode_snapshot_end(frame.payload));
       return "snapshot ends, chunks " + std::to_string(e.chunks) + fates_text(e.fates);
     }
-    case FrameType::snapshot_chunk: return "snapshot chunk";
+    case FrameType::snapshot_chunk:
+      return "snapshot chunk";
   }
   return type;
 }
@@ -516,20 +570,26 @@ std::string SessionLab::crafted(Link& l, const Args& a) {
   if (a[0] == "empty") return std::string(1, '\0');
   if (a[0] == "endless") return std::string(10, '\xff');
   if (a[0] == "unknown") return std::string("\x02\x63x", 3);
-  if (a[0] == "garbage") return encode_frame(static_cast<FrameType>(std::stoi(a.at(1))), "\xff\xff\xff\xff garbage");
+  if (a[0] == "garbage")
+    return encode_frame(static_cast<FrameType>(std::stoi(a.at(1))), "\xff\xff\xff\xff garbage");
   if (a[0] == "heartbeat") return encode_frame(FrameType::heartbeat, encode_heartbeat({}));
-  if (a[0] == "progress") return encode_frame(FrameType::progress, encode_progress({Csn(std::stoull(a.at(1))), 0}));
-  if (a[0] == "chunks") return encode_frame(FrameType::progress, encode_progress({Csn(0), std::stoull(a.at(1))}));
-  if (a[0] == "ack") return encode_frame(FrameType::ack, encode_ack({{}, Seq(std::stoull(a.at(1)))}));
+  if (a[0] == "progress")
+    return encode_frame(FrameType::progress, encode_progress({Csn(std::stoull(a.at(1))), 0}));
+  if (a[0] == "chunks")
+    return encode_frame(FrameType::progress, encode_progress({Csn(0), std::stoull(a.at(1))}));
+  if (a[0] == "ack")
+    return encode_frame(FrameType::ack, encode_ack({{}, Seq(std::stoull(a.at(1)))}));
   if (a[0] == "welcome") {
     Registration r;
     r.origin = OriginId(99);
     r.head = world_->master.feed->head();
     return encode_frame(FrameType::welcome, encode_welcome(r, 0));
   }
-  if (a[0] == "hello") return encode_frame(FrameType::hello, encode_hello(office(l.name).introduction(), 0));
+  if (a[0] == "hello")
+    return encode_frame(FrameType::hello, encode_hello(office(l.name).introduction(), 0));
   if (a[0] == "refused") {
-    return encode_frame(FrameType::refused, encode_refused({ErrorKind::conflict, "session.test", "a reason"}));
+    return encode_frame(FrameType::refused,
+                        encode_refused({ErrorKind::conflict, "session.test", "a reason"}));
   }
   if (a[0] == "feed") {  // feed FROM TO [foreign]
     FeedRange range;

@@ -37,6 +37,8 @@ class SessionLab {
   void perform(const std::shared_ptr<Link>& l, MasterEffects e);
   void decide(size_t blocks);
   void tick(int64_t us);
+  void tell_line();
+  void forge(const std::string& name);
   void show_state();
   void backoff(const Args& a);
   std::string describe(Link& l, const Frame& frame, bool up);

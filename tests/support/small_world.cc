@@ -14,7 +14,8 @@ namespace {
 // Fails with the error's text where BL_CHECK would only say that something failed.
 template <typename T>
 T must(Result<T> result) {
-  if (!result) throw std::runtime_error("small world: " + result.error().code + ": " + result.error().message);
+  if (!result)
+    throw std::runtime_error("small world: " + result.error().code + ": " + result.error().message);
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
@@ -41,7 +42,8 @@ class WrittenCommand : public Command {
 
 }  // namespace
 
-// --- Master ---------------------------------------------------------------------------------------------
+// --- Master
+// ---------------------------------------------------------------------------------------------
 
 SmallMaster::SmallMaster(SmallWorld& world) : world_(world) {}
 
@@ -82,11 +84,15 @@ IngestResult SmallMaster::decide(std::vector<IncomingBlock> blocks) {
   return result;
 }
 
-std::string SmallMaster::show(const std::string& name) { return world_.names.show(ingest->workspace(), name); }
+std::string SmallMaster::show(const std::string& name) {
+  return world_.names.show(ingest->workspace(), name);
+}
 
-// --- Office ---------------------------------------------------------------------------------------------
+// --- Office
+// ---------------------------------------------------------------------------------------------
 
-SmallOffice::SmallOffice(SmallWorld& world, std::string office) : name(std::move(office)), world_(world) {}
+SmallOffice::SmallOffice(SmallWorld& world, std::string office)
+    : name(std::move(office)), world_(world) {}
 
 void SmallOffice::start() {
   Batch rows;
@@ -141,7 +147,9 @@ std::string SmallOffice::write(const std::vector<std::string>& ops) {
   return out;
 }
 
-Introduction SmallOffice::introduction() { return replica->introduction(name, world_.topology.digest()); }
+Introduction SmallOffice::introduction() {
+  return replica->introduction(name, world_.topology.digest());
+}
 
 void SmallOffice::connect() {
   Introduction intro = introduction();
@@ -156,7 +164,8 @@ void SmallOffice::take_snapshot() {
   scope.origin = registration.origin;
   scope.territories.insert(registration.territories.begin(), registration.territories.end());
   scope.territories.insert(kReferenceTerritory);
-  auto source = must(SnapshotSource::open(world_.master.store.snapshot(), scope, introduction().pending));
+  auto source =
+      must(SnapshotSource::open(world_.master.store.snapshot(), scope, introduction().pending));
   auto put = [this](const Batch& b, Sync s) { return store.write(b, s); };
   must(replica->begin_seed(source->head(), put));
   for (;;) {
@@ -174,7 +183,8 @@ std::vector<std::string> SmallOffice::take_blocks(size_t blocks) {
   for (const auto& h : registration.high_waters) known[h.stream] = h.seq;
   std::vector<std::string> out;
   while (out.size() < blocks) {
-    auto slice = must(outbox->read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+    auto slice =
+        must(outbox->read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
     if (slice.mutations.empty()) break;
     shipped_ = slice.last;
     MutationBlockWriter writer;
@@ -190,9 +200,11 @@ std::vector<std::string> SmallOffice::take_blocks(size_t blocks) {
 void SmallOffice::ship(size_t blocks) {
   for (auto& bytes : take_blocks(blocks)) {
     std::vector<IncomingBlock> incoming;
-    incoming.push_back({registration.origin, registration.session, must(decode_mutation_block(std::move(bytes)))});
+    incoming.push_back(
+        {registration.origin, registration.session, must(decode_mutation_block(std::move(bytes)))});
     IngestResult result = world_.master.decide(std::move(incoming));
-    if (!result.broken.empty()) throw std::runtime_error("small world: broken: " + result.broken[0].error.code);
+    if (!result.broken.empty())
+      throw std::runtime_error("small world: broken: " + result.broken[0].error.code);
   }
 }
 
@@ -208,7 +220,9 @@ void SmallOffice::fetch(size_t range_bytes) {
   }
 }
 
-std::string SmallOffice::show(const std::string& record) { return world_.names.show(replica->workspace(), record); }
+std::string SmallOffice::show(const std::string& record) {
+  return world_.names.show(replica->workspace(), record);
+}
 
 std::string SmallOffice::fate_of(const MutationId& id) {
   auto rows = scan_prefix(store, Table::fates, keys::fate_prefix(stream_of(id)));
@@ -223,7 +237,8 @@ std::string SmallOffice::fate_of(const MutationId& id) {
   return "pending";
 }
 
-// --- World ----------------------------------------------------------------------------------------------
+// --- World
+// ----------------------------------------------------------------------------------------------
 
 SmallWorld::SmallWorld(bool connected) : master(*this) {
   topology.name = "small";
@@ -232,8 +247,9 @@ SmallWorld::SmallWorld(bool connected) : master(*this) {
   spec.kind = ServerKind::master;
   topology.servers.push_back(spec);
   for (const char* t : {"common", "east", "west"}) topology.territories.push_back({t, ""});
-  const std::map<std::string, std::vector<std::string>> held{
-      {"hq", {"common", "east", "west"}}, {"east", {"common", "east"}}, {"west", {"common", "west"}}};
+  const std::map<std::string, std::vector<std::string>> held{{"hq", {"common", "east", "west"}},
+                                                             {"east", {"common", "east"}},
+                                                             {"west", {"common", "west"}}};
   for (const auto& [name, territories] : held) {
     ServerSpec office;
     office.name = name;
@@ -246,13 +262,14 @@ SmallWorld::SmallWorld(bool connected) : master(*this) {
   user = names.key("user", "systemuser").id;
   auto field = [&](EntityId e, const char* f) { return schema->entity(e)->field(f)->id; };
   Workspace& view = master.ingest->workspace();
-  BL_CHECK(master.commit(names.parse_all("create systemuser user fullname=U isadministrator=true", view, arena)) ==
-           "applied");
+  BL_CHECK(master.commit(names.parse_all("create systemuser user fullname=U isadministrator=true",
+                                         view, arena)) == "applied");
   for (const auto& [name, territories] : held) {
     offices[name] = std::make_unique<SmallOffice>(*this, name);
     std::string where;
     for (const auto& t : territories) where += " @" + t;
-    auto ops = names.parse_all("create apitoken token_" + name + where + " systemuserid=user access=2", view, arena);
+    auto ops = names.parse_all(
+        "create apitoken token_" + name + where + " systemuserid=user access=2", view, arena);
     ops[0].cells.push_back({field(entity_id::kApiToken, "tokenhash"),
                             CellOpKind::set,
                             {ValueType::text, arena.copy(token_hash(name))},
@@ -282,7 +299,8 @@ std::vector<std::string> SmallWorld::audit() {
     held.push_back(kReferenceTerritory);
     for (TerritoryId t : held) {
       Sum128 sum = report.sums.count(t) ? report.sums[t] : Sum128{};
-      if (sum != line.sums[t]) out.push_back(name + ": another checksum of territory " + std::to_string(t.value));
+      if (sum != line.sums[t])
+        out.push_back(name + ": another checksum of territory " + std::to_string(t.value));
     }
   }
   return out;

@@ -1,5 +1,6 @@
-// A master and offices over stores in memory, moved by hand: what was written waits at its office until the test
-// ships it, what was committed waits at the master until the test fetches it. No sessions; see session_lab.h.
+// A master and offices over stores in memory, moved by hand: what was written waits at its office
+// until the test ships it, what was committed waits at the master until the test fetches it. No
+// sessions; see session_lab.h.
 //
 // Territories: `common` is everyone's, `east` and `west` their offices'; `hq` holds all.
 #pragma once
@@ -58,9 +59,11 @@ class SmallOffice {
   std::string write(const std::vector<std::string>& group);  // one commit group
   // First contact: registers, takes a snapshot where it must.
   void connect();
-  // Ships at most `blocks` blocks of what is pending and not yet shipped, each decided in a batch of its own.
+  // Ships at most `blocks` blocks of what is pending and not yet shipped, each decided in a batch
+  // of its own.
   void ship(size_t blocks = 1000);
-  // As ship(), but the master's answer is not awaited: the bytes of the blocks, for delivering them as one likes.
+  // As ship(), but the master's answer is not awaited: the bytes of the blocks, for delivering them
+  // as one likes.
   std::vector<std::string> take_blocks(size_t blocks = 1000);
   // Follows the line to its head.
   void fetch(size_t range_bytes = 256 * 1024);

@@ -1,5 +1,5 @@
-// Runs transcripts: what is done, and what came of it, as text (README.md). Exits 1 where the outcome differs from the
-// file; with --rewrite the file is made to say what came.
+// Runs transcripts: what is done, and what came of it, as text (README.md). Exits 1 where the
+// outcome differs from the file; with --rewrite the file is made to say what came.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -63,11 +63,12 @@ void show_difference(const std::string& expected, const std::string& came) {
   std::istringstream a(expected), b(came);
   std::string x, y;
   for (int line = 1;; ++line) {
-    bool more_a = static_cast<bool>(std::getline(a, x)), more_b = static_cast<bool>(std::getline(b, y));
+    bool more_a = static_cast<bool>(std::getline(a, x)),
+         more_b = static_cast<bool>(std::getline(b, y));
     if (!more_a && !more_b) return;
     if (more_a != more_b || x != y) {
-      std::cout << "  line " << line << "\n  expected: " << (more_a ? x : "(end)") << "\n  came:     "
-                << (more_b ? y : "(end)") << "\n";
+      std::cout << "  line " << line << "\n  expected: " << (more_a ? x : "(end)")
+                << "\n  came:     " << (more_b ? y : "(end)") << "\n";
       return;
     }
   }
@@ -78,7 +79,9 @@ int run(std::vector<std::string> arguments) {
   std::vector<std::filesystem::path> files(arguments.begin(), arguments.end());
   if (files.empty()) {
     for (const auto& entry : std::filesystem::directory_iterator(BRANCHLINE_TRANSCRIPTS)) {
-      if (entry.path().extension() == ".txt") files.push_back(entry.path());
+      bool transcript =
+          entry.path().extension() == ".txt" && entry.path().filename() != "CMakeLists.txt";
+      if (transcript) files.push_back(entry.path());
     }
     std::sort(files.begin(), files.end());
   }

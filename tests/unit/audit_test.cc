@@ -1,5 +1,17 @@
-// SEMANTICS 19: the audit recounts from outbox and line, so whatever one entry is taken from a store, or changed in
-// what the audit can recount, it says so, and says what.
+// SEMANTICS 19: the audit recounts from outbox and line, so whatever one entry is taken from a
+// store, or changed in what the audit can recount, it says so, and says what. Exempt, because
+// nothing else in the store says the same:
+//
+// - content of deleted records, which no checksum covers (SEMANTICS 27): their rows are counted
+// (group index), at the
+//   master their elements too (from the line); an office's elements of a deleted record are not.
+//   Who brings such a record back without one gets another checksum than the master.
+// - stamps, csns and authors of versions, which differ between servers or are in no checksum;
+// - reason and csn of an office's own fates (its master's audit compares them with the line), the
+// digest of the request
+//   that an operation key was used for, pre-images and forecasts of pending work (a wrong one shows
+//   as `diverged`);
+// - an office's cursor, term and subscription: the master compares them at first contact.
 #include <catch2/catch.hpp>
 #include <functional>
 #include <set>
@@ -15,7 +27,8 @@ namespace {
 
 using Audit = std::function<AuditReport(const StoreView&)>;
 
-// A store with history: every kind of row is there, at the master and at office east, some work still pending.
+// A store with history: every kind of row is there, at the master and at office east, some work
+// still pending.
 struct Audited {
   SmallWorld world;
   MemStore::Tables master, east;
@@ -27,8 +40,11 @@ struct Audited {
     auto ok = [](const std::string& answer) { BL_CHECK(answer == "ok"); };
     for (int i = 0; i < 24; ++i) {
       std::string n = std::to_string(i);
-      ok(e.write("create account a" + n + " @common name=Name" + n + " accountnumber=N" + n + " tags+=t", "key" + n));
-      ok(e.write("create contact c" + n + " parentcustomerid=a" + n + " firstname=F lastname=L" + n));
+      ok(e.write(
+          "create account a" + n + " @common name=Name" + n + " accountnumber=N" + n + " tags+=t",
+          "key" + n));
+      ok(e.write("create contact c" + n + " parentcustomerid=a" + n + " firstname=F lastname=L" +
+                 n));
     }
     ok(e.write("create salesorder order customerid=a0 name=O"));
     ok(e.write("create salesorderdetail line salesorderid=order quantity=2 priceperunit=3"));
@@ -56,8 +72,8 @@ struct Audited {
     ok(e.write("update a2 telephone1=2"));
     w.settle();
     ok(e.write("update a2 telephone1=3", "pending-key"));
-    BL_CHECK(e.write({"update a4 telephone1=4", "update a6 telephone1=6 tags+=u", "create account p @east name=P"}) ==
-             "ok ok ok");
+    BL_CHECK(e.write({"update a4 telephone1=4", "update a6 telephone1=6 tags+=u",
+                      "create account p @east name=P"}) == "ok ok ok");
     e.crash();
     e.start();
     e.connect();
@@ -93,11 +109,19 @@ std::string& row(MemStore::Tables& tables, Table table, const std::string& key) 
   return tables[static_cast<size_t>(table)].find(key)->second;
 }
 
+bool live(const MemStore::Tables& tables, const RecordKey& key, char side) {
+  const auto& records = tables[static_cast<size_t>(Table::records)];
+  auto bytes = records.find(keys::record(static_cast<keys::Side>(side), key));
+  return Record::decode(key, bytes->second).value().live();
+}
+
 // Calls `visit` for every row of every table.
-void each_row(const MemStore::Tables& tables,
-              const std::function<void(Table, const std::string& key, const std::string& value)>& visit) {
+void each_row(
+    const MemStore::Tables& tables,
+    const std::function<void(Table, const std::string& key, const std::string& value)>& visit) {
   for (int t = 0; t < kTableCount; ++t) {
-    for (const auto& [key, value] : tables[static_cast<size_t>(t)]) visit(static_cast<Table>(t), key, value);
+    for (const auto& [key, value] : tables[static_cast<size_t>(t)])
+      visit(static_cast<Table>(t), key, value);
   }
 }
 
@@ -109,8 +133,9 @@ std::set<Table> kinds_of(const MemStore::Tables& tables) {
 
 // Changes the decoded state row and expects the audit to see it.
 template <typename State>
-void state_lies(const MemStore::Tables& tables, const Audit& audit, Result<State> (*decode)(std::string_view),
-                std::string (*encode)(const State&), const char* what, const std::function<void(State&)>& change) {
+void state_lies(const MemStore::Tables& tables, const Audit& audit,
+                Result<State> (*decode)(std::string_view), std::string (*encode)(const State&),
+                const char* what, const std::function<void(State&)>& change) {
   INFO("state: " << what);
   MemStore::Tables changed = tables;
   std::string& bytes = row(changed, Table::meta, keys::meta_state());
@@ -125,7 +150,8 @@ void every_record_cell(const MemStore::Tables& tables, const Audit& audit) {
   for (const auto& [key, value] : tables[static_cast<size_t>(Table::records)]) {
     RecordKey record_key = *keys::parse_record(key);
     Record record = Record::decode(record_key, value).value();
-    // A tombstone adds nothing to the checksum (SEMANTICS 27): of its content only the row is counted.
+    // A tombstone adds nothing to the checksum (SEMANTICS 27): of its content only the row is
+    // counted.
     if (!record.live()) continue;
     for (const Cell& cell : record.cells()) {
       for (bool remove : {true, false}) {
@@ -158,10 +184,12 @@ TEST_CASE("SEMANTICS 19: the audit of what was written well is true", "[audit]")
   for (const auto& [origin, ledger] : line.counted) decided += ledger.accepted;
   CHECK(decided > 100);
   // Every kind of table and of fate is there: else the loops below prove little.
-  CHECK(kinds_of(a.master) == std::set<Table>{Table::meta, Table::records, Table::elements, Table::index, Table::fates,
-                                              Table::line, Table::keys});
-  CHECK(kinds_of(a.east) == std::set<Table>{Table::meta, Table::records, Table::elements, Table::index, Table::outbox,
-                                            Table::fates, Table::keys});
+  CHECK(kinds_of(a.master) == std::set<Table>{Table::meta, Table::records, Table::elements,
+                                              Table::index, Table::fates, Table::line,
+                                              Table::keys});
+  CHECK(kinds_of(a.east) == std::set<Table>{Table::meta, Table::records, Table::elements,
+                                            Table::index, Table::outbox, Table::fates,
+                                            Table::keys});
   Ledger all;
   for (auto [origin, ledger] : line.counted) all += ledger;
   CHECK(all.applied > 0);
@@ -185,6 +213,7 @@ TEST_CASE("SEMANTICS 19: without any one row of an office's store the audit is f
   Audited& a = audited();
   each_row(a.east, [&](Table table, const std::string& key, const std::string&) {
     MemStore::Tables without = a.east;
+    if (table == Table::elements && !live(a.east, keys::parse_element(key)->record, key[0])) return;
     without[static_cast<size_t>(table)].erase(key);
     INFO(name_of(table, key));
     CHECK_FALSE(verdict(without, a.audit_east).empty());
@@ -196,7 +225,8 @@ TEST_CASE("SEMANTICS 19: with any one row more the audit is false", "[audit]") {
   for (bool at_master : {true, false}) {
     const auto& tables = at_master ? a.master : a.east;
     for (Table table : kinds_of(tables)) {
-      // Unknown kinds of meta rows are the future's, and an office's fates of another origin are not its own.
+      // Unknown kinds of meta rows are the future's, and an office's fates of another origin are
+      // not its own.
       if (table == Table::meta) continue;
       MemStore::Tables more = tables;
       auto& map = more[static_cast<size_t>(table)];
@@ -209,7 +239,8 @@ TEST_CASE("SEMANTICS 19: with any one row more the audit is false", "[audit]") {
   }
 }
 
-TEST_CASE("SEMANTICS 19: a changed cell of any live record is found by its territory's checksum", "[audit]") {
+TEST_CASE("SEMANTICS 19: a changed cell of any live record is found by its territory's checksum",
+          "[audit]") {
   Audited& a = audited();
   every_record_cell(a.master, a.audit_master);
   every_record_cell(a.east, a.audit_east);
@@ -228,7 +259,6 @@ TEST_CASE("SEMANTICS 19: without any one mutation in the outbox the audit is fal
       MemStore::Tables t = a.east;
       auto& map = t[static_cast<size_t>(Table::outbox)];
       map.erase(key);
-      std::string side(1, key[0]);
       map[keys::outbox(static_cast<keys::Side>(key[0]), fewer.last())] = encode_outbox_block(fewer);
       INFO("outbox entry " << i << " of " << hex(key));
       CHECK_FALSE(verdict(t, a.audit_east).empty());
@@ -251,12 +281,15 @@ TEST_CASE("SEMANTICS 19: a changed fate is found", "[audit]") {
         INFO((at_master ? "master " : "east ") << what << " of " << hex(key));
         CHECK_FALSE(verdict(t, at_master ? a.audit_master : a.audit_east).empty());
       };
-      lie("outcome", [](FateEntry& e) { e.fate = e.fate == Fate::applied ? Fate::merged : Fate::applied; });
+      lie("outcome",
+          [](FateEntry& e) { e.fate = e.fate == Fate::applied ? Fate::merged : Fate::applied; });
       lie("count", [](FateEntry& e) { ++e.count; });
       lie("csn beyond the head", [](FateEntry& e) { e.csn = Csn(e.csn.value + 1'000'000); });
       if (!at_master) continue;  // an office cannot know better; its master does
       lie("csn", [](FateEntry& e) { e.csn = e.csn.next(); });
-      lie("reason", [](FateEntry& e) { e.outcomes.push_back({0, FieldId(1), Fate::merged, Reason::newer, {}}); });
+      lie("reason", [](FateEntry& e) {
+        e.outcomes.push_back({0, FieldId(1), Fate::merged, Reason::newer, {}});
+      });
       lie("clamping", [](FateEntry& e) { e.clamped = Hlc{e.clamped.value + 1}; });
       lie("as forecast", [](FateEntry& e) { e.as_forecast = !e.as_forecast; });
     }
@@ -283,7 +316,8 @@ TEST_CASE("SEMANTICS 19: any byte changed in the main line is found", "[audit]")
   }
 }
 
-TEST_CASE("SEMANTICS 19: a changed row of a master's streams, servers and starts is found", "[audit]") {
+TEST_CASE("SEMANTICS 19: a changed row of a master's streams, servers and starts is found",
+          "[audit]") {
   Audited& a = audited();
   each_row(a.master, [&](Table table, const std::string& key, const std::string& value) {
     if (table != Table::meta) return;
@@ -307,8 +341,9 @@ TEST_CASE("SEMANTICS 19: a changed row of a master's streams, servers and starts
       OriginState other = s;
       other.latest = Incarnation(99);
       lie("latest", encode_origin_state(other));
-      for (uint64_t Ledger::* column : {&Ledger::accepted, &Ledger::pending, &Ledger::applied, &Ledger::merged,
-                                       &Ledger::overridden, &Ledger::rejected, &Ledger::lost}) {
+      for (uint64_t Ledger::* column :
+           {&Ledger::accepted, &Ledger::pending, &Ledger::applied, &Ledger::merged,
+            &Ledger::overridden, &Ledger::rejected, &Ledger::lost}) {
         other = s;
         ++(other.ledger.*column);
         lie("ledger", encode_origin_state(other));
@@ -320,10 +355,11 @@ TEST_CASE("SEMANTICS 19: a changed row of a master's streams, servers and starts
 TEST_CASE("SEMANTICS 19: every figure of an office's state row is recounted", "[audit]") {
   Audited& a = audited();
   auto lies = [&](const char* what, const std::function<void(ReplicaState&)>& change) {
-    state_lies<ReplicaState>(a.east, a.audit_east, decode_replica_state, encode_replica_state, what, change);
+    state_lies<ReplicaState>(a.east, a.audit_east, decode_replica_state, encode_replica_state, what,
+                             change);
   };
-  for (uint64_t Ledger::* column : {&Ledger::accepted, &Ledger::pending, &Ledger::applied, &Ledger::merged,
-                                   &Ledger::overridden, &Ledger::rejected}) {
+  for (uint64_t Ledger::* column : {&Ledger::accepted, &Ledger::pending, &Ledger::applied,
+                                    &Ledger::merged, &Ledger::overridden, &Ledger::rejected}) {
     lies("ledger", [&](ReplicaState& s) { ++(s.ledger.*column); });
   }
   // `lost` is an operator's word, but the columns must add up.
@@ -355,7 +391,8 @@ TEST_CASE("SEMANTICS 19: every figure of an office's state row is recounted", "[
 TEST_CASE("SEMANTICS 19: every figure of the master's state row is recounted", "[audit]") {
   Audited& a = audited();
   auto lies = [&](const char* what, const std::function<void(MasterState&)>& change) {
-    state_lies<MasterState>(a.master, a.audit_master, decode_master_state, encode_master_state, what, change);
+    state_lies<MasterState>(a.master, a.audit_master, decode_master_state, encode_master_state,
+                            what, change);
   };
   lies("line", [](MasterState& s) { s.line = LineId(s.line.value + 1); });
   lies("head", [](MasterState& s) { s.head = s.head.next(); });
@@ -392,15 +429,13 @@ TEST_CASE("SEMANTICS 19: a changed operation key, element or index row is found"
         other[other.size() - 3] = static_cast<char>(other[other.size() - 3] ^ 0x20);
         return lie("record", other, value);
       }
-      // The request's digest and the stamp have no second copy; the mutation that a key names has its fate.
+      // The request's digest and the stamp have no second copy; the mutation that a key names has
+      // its fate.
       std::string damaged = value;
       size_t at = table == Table::keys ? 1 : value.size() - 1;
       damaged[at] = static_cast<char>(damaged[at] ^ 0x20);
-      RecordKey owner = table == Table::elements ? keys::parse_element(key)->record : RecordKey{};
-      if (table == Table::elements) {
-        auto bytes = tables[static_cast<size_t>(Table::records)].find(keys::record(static_cast<keys::Side>(key[0]), owner));
-        if (!Record::decode(owner, bytes->second).value().live()) return;  // as with cells
-      }
+      if (table == Table::elements && !live(tables, keys::parse_element(key)->record, key[0]))
+        return;
       lie("value", key, damaged);
     });
   }

@@ -79,7 +79,10 @@ TEST_CASE("SEMANTICS 3: of a block that is known in part, the rest is done", "[i
   CHECK(w.audit() == std::vector<std::string>{});
 }
 
-TEST_CASE("SEMANTICS 3: a gap, a fall in order, another's stream and an unknown start are refused by name", "[ingest]") {
+TEST_CASE(
+    "SEMANTICS 3: a gap, a fall in order, another's stream and an unknown start are refused by "
+    "name",
+    "[ingest]") {
   Desk w;
   for (int i = 0; i < 3; ++i) REQUIRE(w.east.write("update a loyaltypoints+=1") == "ok");
   auto blocks = w.east.take_blocks();
@@ -93,9 +96,7 @@ TEST_CASE("SEMANTICS 3: a gap, a fall in order, another's stream and an unknown 
     b.mutations[1].order = b.mutations[0].order;
     CHECK(w.broken(std::move(b), w.east) == "stream.order");
   }
-  SECTION("another's") {
-    CHECK(w.broken(w.block(blocks[0]), w.west) == "stream.foreign");
-  }
+  SECTION("another's") { CHECK(w.broken(w.block(blocks[0]), w.west) == "stream.foreign"); }
   SECTION("unknown start") {
     MutationBlock b = w.block(blocks[0]);
     b.stream.incarnation = Incarnation(12345);
@@ -117,7 +118,9 @@ TEST_CASE("SEMANTICS 3: a gap, a fall in order, another's stream and an unknown 
   CHECK(w.audit() == std::vector<std::string>{});
 }
 
-TEST_CASE("SEMANTICS 3: after a break, what the session still sends is dropped until it greets anew", "[ingest]") {
+TEST_CASE(
+    "SEMANTICS 3: after a break, what the session still sends is dropped until it greets anew",
+    "[ingest]") {
   Desk w;
   for (int i = 0; i < 3; ++i) REQUIRE(w.east.write("update a loyaltypoints+=1") == "ok");
   auto blocks = w.east.take_blocks();
@@ -128,7 +131,9 @@ TEST_CASE("SEMANTICS 3: after a break, what the session still sends is dropped u
   CHECK(w.points() == "10");
 }
 
-TEST_CASE("SEMANTICS 3: a past that is another's quarantines the link until an operator releases it", "[ingest]") {
+TEST_CASE(
+    "SEMANTICS 3: a past that is another's quarantines the link until an operator releases it",
+    "[ingest]") {
   Desk w;
   REQUIRE(w.east.write("update a loyaltypoints+=5") == "ok");
   auto blocks = w.east.take_blocks();
@@ -153,7 +158,8 @@ TEST_CASE("SEMANTICS 3: a past that is another's quarantines the link until an o
   CHECK(w.points() == "15");
 }
 
-TEST_CASE("SEMANTICS 3: a resend that tells another story about what is committed is no resend", "[ingest]") {
+TEST_CASE("SEMANTICS 3: a resend that tells another story about what is committed is no resend",
+          "[ingest]") {
   Desk w;
   REQUIRE(w.east.write("update a loyaltypoints+=5") == "ok");
   auto blocks = w.east.take_blocks();
@@ -163,7 +169,8 @@ TEST_CASE("SEMANTICS 3: a resend that tells another story about what is committe
   CHECK(w.broken(std::move(other), w.east) == "session.quarantined");
 }
 
-TEST_CASE("Who greets with another topology, schema, line, head or past is refused by name", "[ingest]") {
+TEST_CASE("Who greets with another topology, schema, line, head or past is refused by name",
+          "[ingest]") {
   Desk w;
   Introduction intro = w.east.introduction();
   auto refusal = [&](const Introduction& i) {

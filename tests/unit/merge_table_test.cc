@@ -109,7 +109,7 @@ std::vector<Enum> all_of() {
 
 using Rows = std::map<std::pair<std::string, std::string>, std::string>;
 
-// The tables of the document by (row, column).
+// The tables of operations in the document, by (row, column).
 Rows read_document() {
   std::ifstream in(std::string(BRANCHLINE_SOURCE_DIR) + "/docs/merging.md");
   REQUIRE(in);
@@ -128,7 +128,7 @@ Rows read_document() {
     }
     if (header.empty()) {
       header = row;
-    } else if (!row[0].starts_with("---")) {
+    } else if (header[0] == "operation" && !row[0].starts_with("---")) {
       for (size_t i = 1; i < row.size(); ++i) table[{row[0], header[i]}] = row[i];
     }
   }

@@ -1,5 +1,5 @@
-// Offices and master together: what a client sees while his change waits, and what becomes of it. Each test is an
-// interleaving in which the obvious implementation goes wrong.
+// Offices and master together: what a client sees while his change waits, and what becomes of it.
+// Each test is an interleaving in which the obvious implementation goes wrong.
 #include <catch2/catch.hpp>
 
 #include "branch/crm/etag.h"
@@ -18,7 +18,9 @@ struct Offices : SmallWorld {
     settle();
   }
   ~Offices() { CHECK(audit() == std::vector<std::string>{}); }
-  bool shows(SmallOffice& o, const std::string& text) { return o.show("a").find(text) != std::string::npos; }
+  bool shows(SmallOffice& o, const std::string& text) {
+    return o.show("a").find(text) != std::string::npos;
+  }
   uint64_t pending(SmallOffice& o) { return o.replica->state().ledger.pending; }
   void all_show(const std::string& text) {
     settle();
@@ -31,7 +33,8 @@ struct Offices : SmallWorld {
 
 }  // namespace
 
-TEST_CASE("SEMANTICS 18: the fate in the feed retires a mutation, not its acknowledgement", "[office]") {
+TEST_CASE("SEMANTICS 18: the fate in the feed retires a mutation, not its acknowledgement",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("update a name=East") == "ok");
   CHECK(w.shows(w.east, "name=East"));
@@ -45,7 +48,8 @@ TEST_CASE("SEMANTICS 18: the fate in the feed retires a mutation, not its acknow
   CHECK(w.shows(w.east, "name=East"));
 }
 
-TEST_CASE("What came out as forecast travels as a fate alone; else the effects come back", "[office]") {
+TEST_CASE("What came out as forecast travels as a fate alone; else the effects come back",
+          "[office]") {
   Offices w;
   FeedScope scope{w.east.registration.origin, {TerritoryId(2), kReferenceTerritory}, {}};
   for (auto t : w.east.registration.territories) scope.territories.insert(t);
@@ -116,7 +120,8 @@ TEST_CASE("SEMANTICS 18: pending work is replayed on what arrives", "[office]") 
   }
 }
 
-TEST_CASE("SEMANTICS 18: a forecast that changed and came back is put back as it was shipped", "[office]") {
+TEST_CASE("SEMANTICS 18: a forecast that changed and came back is put back as it was shipped",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("update a loyaltypoints+=5") == "ok");
   auto shipped = w.east.take_blocks();  // with the forecast of 15
@@ -135,7 +140,8 @@ TEST_CASE("SEMANTICS 18: a forecast that changed and came back is put back as it
   w.all_show("loyaltypoints=15");
 }
 
-TEST_CASE("SEMANTICS 11: a note that waits stands last in the timeline, and finds its place by csn", "[office]") {
+TEST_CASE("SEMANTICS 11: a note that waits stands last in the timeline, and finds its place by csn",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("update a annotations+=mine") == "ok");
   w.west.clock.ms += 5000;
@@ -146,7 +152,8 @@ TEST_CASE("SEMANTICS 11: a note that waits stands last in the timeline, and find
   w.all_show("annotations={theirs,mine}");
 }
 
-TEST_CASE("SEMANTICS 8: a rejected mutation is rolled back and stays readable with its reason", "[office]") {
+TEST_CASE("SEMANTICS 8: a rejected mutation is rolled back and stays readable with its reason",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("atomic update a name=East loyaltypoints+=7") == "ok");
   MutationId rejected = w.east.last.id;
@@ -172,21 +179,23 @@ TEST_CASE("SEMANTICS 8: a rejected mutation is rolled back and stays readable wi
   CHECK(w.east.replica->state().ledger.rejected == 1);
 }
 
-TEST_CASE("SEMANTICS 14: rejecting a create rejects what needs it, and all of it leaves the view", "[office]") {
+TEST_CASE("SEMANTICS 14: rejecting a create rejects what needs it, and all of it leaves the view",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("create account x @east name=X") == "ok");
   MutationId create = w.east.last.id;
   REQUIRE(w.east.write("create contact y parentcustomerid=x lastname=Y") == "ok");
   MutationId child = w.east.last.id;
   REQUIRE(w.east.write("update x telephone1=1; update a telephone1=2") == "ok");
-  // Before it is shipped, an operator revokes the token that it was made with; another goes on working.
+  // Before it is shipped, an operator revokes the token that it was made with; another goes on
+  // working.
   RecordId token = std::exchange(w.east.credential, w.hq.credential);
   REQUIRE(w.east.write("update a description=kept") == "ok");
   REQUIRE(w.east.write("create contact z parentcustomerid=x lastname=Z") == "ok");
   MutationId grandchild = w.east.last.id;
   REQUIRE(w.east.write("update x description=late") == "ok");
-  REQUIRE(w.master.commit(w.names.parse_all("update token_east isrevoked=true", w.master.ingest->workspace(), w.arena)) ==
-          "applied");
+  REQUIRE(w.master.commit(w.names.parse_all("update token_east isrevoked=true",
+                                            w.master.ingest->workspace(), w.arena)) == "applied");
   w.all_show("description=kept");
   CHECK(w.east.fate() == "rejected: unknown_record");
   CHECK(w.east.fate_of(create) == "rejected: denied");
@@ -197,7 +206,9 @@ TEST_CASE("SEMANTICS 14: rejecting a create rejects what needs it, and all of it
   CHECK(token != w.east.credential);
 }
 
-TEST_CASE("SEMANTICS 28: at the master an author may write where token and office may, at that time", "[office]") {
+TEST_CASE(
+    "SEMANTICS 28: at the master an author may write where token and office may, at that time",
+    "[office]") {
   Offices w;
   SECTION("a token that is not for that territory") {
     w.hq.credential = w.east.credential;
@@ -233,10 +244,11 @@ TEST_CASE("SEMANTICS 28: at the master an author may write where token and offic
     REQUIRE(w.east.write("update a name=InTime") == "ok");
     MutationId in_time = w.east.last.id;
     auto ops = w.names.parse_all("update token_east name=T", w.master.ingest->workspace(), w.arena);
-    ops[0].cells.push_back({w.schema->entity("apitoken")->field("expireson")->id,
-                            CellOpKind::set,
-                            {ValueType::instant, w.arena.copy(encode_integer(w.east.clock.ms + 10))},
-                            {}});
+    ops[0].cells.push_back(
+        {w.schema->entity("apitoken")->field("expireson")->id,
+         CellOpKind::set,
+         {ValueType::instant, w.arena.copy(encode_integer(w.east.clock.ms + 10))},
+         {}});
     REQUIRE(w.master.commit(ops) == "applied");
     w.east.clock.ms += 20;
     REQUIRE(w.east.write("update a telephone1=5") == "ok");
@@ -251,7 +263,8 @@ TEST_CASE("SEMANTICS 28: at the master an author may write where token and offic
   }
 }
 
-TEST_CASE("SEMANTICS 28: an office receives nothing of territories that it does not hold", "[office]") {
+TEST_CASE("SEMANTICS 28: an office receives nothing of territories that it does not hold",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("create account x @east name=canary_east") == "ok");
   REQUIRE(w.hq.write("create account y @west name=canary_west") == "ok");
@@ -268,7 +281,9 @@ TEST_CASE("SEMANTICS 28: an office receives nothing of territories that it does 
   }
 }
 
-TEST_CASE("A key claimed at two offices that do not see each other: both stay, the second is marked", "[office]") {
+TEST_CASE(
+    "A key claimed at two offices that do not see each other: both stay, the second is marked",
+    "[office]") {
   Offices w;
   REQUIRE(w.east.write("create account x @east name=X accountnumber=N1") == "ok");
   REQUIRE(w.west.write("create account y @west name=Y accountnumber=N1") == "ok");
@@ -280,7 +295,8 @@ TEST_CASE("A key claimed at two offices that do not see each other: both stay, t
   CHECK(w.hq.show("x").find("duplicateof") == std::string::npos);
 }
 
-TEST_CASE("SEMANTICS 7: a clock ten minutes ahead is clamped, and does not win for ten minutes", "[office]") {
+TEST_CASE("SEMANTICS 7: a clock ten minutes ahead is clamped, and does not win for ten minutes",
+          "[office]") {
   Offices w;
   w.east.clock.ms += 600'000;
   REQUIRE(w.east.write("update a name=Ahead") == "ok");
@@ -297,7 +313,8 @@ TEST_CASE("SEMANTICS 7: a clock ten minutes ahead is clamped, and does not win f
   CHECK(w.west.fate() == "merged: name newer");
 }
 
-TEST_CASE("SEMANTICS 7: a clock somewhat ahead is left as it is; stamps exceed all that was seen", "[office]") {
+TEST_CASE("SEMANTICS 7: a clock somewhat ahead is left as it is; stamps exceed all that was seen",
+          "[office]") {
   Offices w;
   w.east.clock.ms += 200'000;
   REQUIRE(w.east.write("update a name=Ahead") == "ok");
@@ -356,7 +373,8 @@ TEST_CASE("SEMANTICS 25: a snapshot retires what it holds: no sum is counted twi
   CHECK(w.pending(w.east) == 0);
 }
 
-TEST_CASE("SEMANTICS 25: a fate other than applied comes with the snapshot too, its content kept", "[office]") {
+TEST_CASE("SEMANTICS 25: a fate other than applied comes with the snapshot too, its content kept",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("update a name=East") == "ok");
   w.west.clock.ms += 1000;
@@ -373,7 +391,9 @@ TEST_CASE("SEMANTICS 25: a fate other than applied comes with the snapshot too, 
   w.east.connect();
 }
 
-TEST_CASE("SEMANTICS 1: a rolled-back disk's new work is new, and the forgotten work comes back decided", "[office]") {
+TEST_CASE(
+    "SEMANTICS 1: a rolled-back disk's new work is new, and the forgotten work comes back decided",
+    "[office]") {
   Offices w;
   REQUIRE(w.east.store.sync());
   auto disk = w.east.store.durable();
@@ -396,7 +416,8 @@ TEST_CASE("SEMANTICS 1: a rolled-back disk's new work is new, and the forgotten 
   CHECK(l.balances());
 }
 
-TEST_CASE("SEMANTICS 1: pending work of an earlier start ships first, under its own identity", "[office]") {
+TEST_CASE("SEMANTICS 1: pending work of an earlier start ships first, under its own identity",
+          "[office]") {
   Offices w;
   REQUIRE(w.east.write("update a name=Before") == "ok");
   MutationId before = w.east.last.id;
@@ -411,7 +432,8 @@ TEST_CASE("SEMANTICS 1: pending work of an earlier start ships first, under its 
   CHECK(w.east.fate() == "applied");
 }
 
-TEST_CASE("SEMANTICS 13: a mutation that ended the master twice is rejected, its bytes kept", "[office]") {
+TEST_CASE("SEMANTICS 13: a mutation that ended the master twice is rejected, its bytes kept",
+          "[office]") {
   struct Twice : AttemptLog {
     MutationId victim;
     void begin(const MutationId&) override {}
@@ -442,7 +464,8 @@ TEST_CASE("SEMANTICS 13: a mutation that ended the master twice is rejected, its
 TEST_CASE("SEMANTICS 34: the commit of one's own edit does not change the ETag", "[office]") {
   Offices w;
   auto etag = [&](SmallOffice& o) {
-    return etag_of(*o.replica->workspace().find(w.names.key("a"))->record, *w.schema->entity("account"));
+    return etag_of(*o.replica->workspace().find(w.names.key("a"))->record,
+                   *w.schema->entity("account"));
   };
   uint64_t before = etag(w.east);
   REQUIRE(w.east.write("update a name=East loyaltypoints+=1") == "ok");
@@ -456,7 +479,8 @@ TEST_CASE("SEMANTICS 34: the commit of one's own edit does not change the ETag",
   CHECK(etag(w.east) != mine);
 }
 
-TEST_CASE("SEMANTICS 4: a range is applied where it continues the cursor and nowhere else", "[office]") {
+TEST_CASE("SEMANTICS 4: a range is applied where it continues the cursor and nowhere else",
+          "[office]") {
   Offices w;
   FeedScope scope{w.east.registration.origin, {kReferenceTerritory}, {}};
   for (auto t : w.east.registration.territories) scope.territories.insert(t);
