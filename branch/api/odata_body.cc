@@ -119,9 +119,9 @@ class BodyReader {
   }
 
  private:
-  Result<Lookup> target(const Field& field, const std::string& property, std::string text) {
+  Result<Lookup> target(const Field& field, const std::string& property, const std::string& url) {
     // A full URL, as clients send it, ends in the resource.
-    if (size_t slash = text.rfind('/'); slash != std::string::npos) text = text.substr(slash + 1);
+    BL_ASSIGN(std::string text, last_segment(url));
     BL_ASSIGN(ResourceSegment segment, parse_resource(text));
     auto set = context_.schema->set(segment.name);
     if (!set) return invalid("lookup.target", property + ": there is no entity set `" + shortened(segment.name) + "`");

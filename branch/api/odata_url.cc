@@ -32,6 +32,17 @@ std::optional<std::string> decode(std::string_view text, bool plus_is_space) {
   return out;
 }
 
+// Where the segment that begins at `at` ends: keys may hold a slash ('CG-12520/South'), and clients send it as it is,
+// so a slash between quotes, which may be percent-encoded themselves, separates nothing.
+size_t segment_end(std::string_view path, size_t at) {
+  bool quoted = false;
+  for (; at < path.size(); ++at) {
+    if (path[at] == '\'' || path.substr(at, 3) == "%27") quoted = !quoted;
+    if (path[at] == '/' && !quoted) break;
+  }
+  return at;
+}
+
 std::string trimmed(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
   while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
@@ -66,7 +77,7 @@ Result<UrlParts> parse_target(std::string_view target) {
   if (!path) return invalid("the path is not valid percent-encoded UTF-8");
   out.path = std::move(*path);
   for (size_t at = 1; at <= target.size();) {
-    size_t slash = std::min(target.find('/', at), target.size());
+    size_t slash = segment_end(target, at);
     if (slash > at) out.segments.push_back(decode(target.substr(at, slash - at), false).value_or(""));
     at = slash + 1;
   }
@@ -83,6 +94,18 @@ Result<UrlParts> parse_target(std::string_view target) {
     out.parameters.emplace_back(std::move(*name), std::move(*value));
   }
   return out;
+}
+
+Result<std::string> last_segment(std::string_view url) {
+  std::string_view last;
+  for (size_t at = 0; at <= url.size();) {
+    size_t end = segment_end(url, at);
+    last = url.substr(at, end - at);
+    at = end + 1;
+  }
+  auto text = decode(last, false);
+  if (!text) return invalid("the URL is not valid percent-encoded UTF-8");
+  return std::move(*text);
 }
 
 std::string percent_encode(std::string_view text) {
