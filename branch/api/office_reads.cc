@@ -106,7 +106,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
       if (i) body.push_back(',');
       BL_TRY(append_record(body, read, *q.entity, rows.records[i], options.select, options.expand, json, {}));
       if (body.size() > limits::kMaxAnswerBytes) {
-        return fail(ErrorKind::exhausted, "answer.too_large",
+        return fail(ErrorKind::invalid, "answer.too_large",
                     "this answer would be larger than " + std::to_string(limits::kMaxAnswerBytes) +
                         " bytes: $select fewer properties, or ask for smaller pages (Prefer: odata.maxpagesize=N)");
       }
@@ -272,7 +272,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
       co_return error_response({ErrorKind::not_found, "property.unknown",
                                 raw ? below + " is a list of texts and has no single value" : below + " is a timeline: read annotations"});
     }
-    auto values = read_set(reader(call.principal, false), **record, field->id);
+    auto values = branchline::read_set(reader(call.principal, false), **record, field->id);
     if (!values) co_return error_response(values.error());
     std::string body = "{\"@odata.context\":";
     append_json_string(body, call.root() + "$metadata#Collection(Edm.String)");

@@ -159,7 +159,7 @@ HttpResponse OfficeApi::change_stream(Call& call) {
     after = *resumed;
   }
   if (streams_ >= kMaxStreams) {
-    return error_response({ErrorKind::exhausted, "changes.too_many", "too many change streams are open at this server"});
+    return error_response({ErrorKind::unavailable, "changes.too_many", "too many change streams are open at this server"});
   }
   HttpResponse r;
   r.content_type = "text/event-stream";

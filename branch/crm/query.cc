@@ -154,7 +154,7 @@ Result<QueryResult> run_ordered(const ReadContext& c, const Query& q, const Plan
 }
 
 std::unexpected<Error> too_much_to_sort(const std::string& what) {
-  return fail(ErrorKind::exhausted, "query.sort",
+  return fail(ErrorKind::invalid, "query.sort",
               "sorting this would hold more than " + what + "; narrow the $filter, or order by an indexed field");
 }
 
