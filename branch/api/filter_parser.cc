@@ -169,7 +169,8 @@ class Parser {
     BL_TRY(next());
     // A bare word that is no literal is another property.
     size_t other_at = token_.at;
-    bool property = token_.kind == Token::Kind::word && token_.text != "null" && token_.text != "true" &&
+    bool number = !token_.text.empty() && (std::isdigit(static_cast<unsigned char>(token_.text[0])) || token_.text[0] == '-');
+    bool property = token_.kind == Token::Kind::word && !number && token_.text != "null" && token_.text != "true" &&
                     token_.text != "false" && !parse_record_id(token_.text) && !parse_instant(token_.text);
     if (property) {
       e.kind = Kind::columns_compare;

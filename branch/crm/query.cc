@@ -11,7 +11,11 @@ namespace branchline {
 namespace {
 
 // A continuation says what kind of place it is, so that one of another query is told apart.
-enum class Place : char { key = 'k', sorted = 's', offset = 'o' };
+enum class Place : char { index = 'x', record = 'r', id = 'i', sorted = 's' };
+
+Place place_kind(const Plan& plan) {
+  return plan.kind == Plan::Kind::index ? Place::index : plan.kind == Plan::Kind::records ? Place::record : Place::id;
+}
 
 std::unexpected<Error> bad_continuation() {
   return fail(ErrorKind::invalid, "query.continuation", "this $skiptoken does not belong to this query");
@@ -113,7 +117,7 @@ bool sided(const Plan& plan) { return plan.kind == Plan::Kind::index || plan.kin
 // The key to go on behind; it must be one that this query could have stopped at.
 Result<std::string> place_of(const ReadContext& c, const Query& q, const Plan& plan) {
   if (q.continue_at.empty()) return std::string();
-  if (q.continue_at[0] != char(Place::key)) return bad_continuation();
+  if (q.continue_at[0] != char(place_kind(plan))) return bad_continuation();
   std::string after = q.continue_at.substr(1);
   if (!sided(plan)) return after;
   after.insert(after.begin(), static_cast<char>(c.side));
@@ -149,7 +153,7 @@ Result<QueryResult> run_ordered(const ReadContext& c, const Query& q, const Plan
     return true;
   }));
   bool top_reached = q.top && out.records.size() >= *q.top;
-  if (more && !top_reached) out.continue_at = std::string(1, char(Place::key)) + last.substr(sided(plan) ? 1 : 0);
+  if (more && !top_reached) out.continue_at = std::string(1, char(place_kind(plan))) + last.substr(sided(plan) ? 1 : 0);
   return out;
 }
 

@@ -33,12 +33,6 @@ void refused(const Answer& a, int status, const std::string& what = "") {
   for (const char* leak : {"/tmp", ".cc", "0x7f", "std::", "rocksdb", "exception"}) CHECK(message.find(leak) == std::string::npos);
 }
 
-std::set<std::string> ids(const json::array& rows, const char* key) {
-  std::set<std::string> out;
-  for (const auto& r : rows) out.insert(text_of(r.at(key)));
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("a record is created, read, changed and deleted", "[api]") {
@@ -334,7 +328,7 @@ TEST_CASE("notes are appended, read below their record and removed", "[api]") {
   refused(c.remove("annotations(" + first + ")"), 404);
   refused(c.post("annotations", R"({"notetext":"x"})"), 400, "objectid_account@odata.bind");
   refused(c.post("annotations", "{" + bind + "}"), 400, "subject or a notetext");
-  refused(c.post("annotations", R"({"notetext":"x","objectid_account@odata.bind":"/accounts(0b5cf7a1-9999-4999-8999-000000000001)"})"), 404);
+  refused(c.post("annotations", R"b({"notetext":"x","objectid_account@odata.bind":"/accounts(0b5cf7a1-9999-4999-8999-000000000001)"})b"), 404);
   refused(c.patch("annotations(" + first + ")", R"({"notetext":"x"})"), 405);
 }
 
@@ -379,7 +373,7 @@ TEST_CASE("what is wrong is said, where, and how to mend it", "[api]") {
   refused(c.get(at + "?$filter=name eq 'x'"), 400, "$select and $expand only");
   refused(c.get("accounts(12)"), 400, "8-4-4-4-12");
   refused(c.get("accounts(0b5cf7a1-0000-4000-8000-0000000000ff)"), 404);
-  refused(c.get("accounts?$skiptoken=6b00"), 400, "does not belong");
+  refused(c.get("accounts?$skiptoken=7800"), 400, "does not belong");
   refused(c.get("accounts", {{"Prefer", "odata.maxpagesize=0"}}), 400, "maxpagesize");
   refused(c.post("accounts", R"({"name":"x","nope":1})"), 400, "nope");
   refused(c.post("accounts", R"({"name":5})"), 400, "name: expected a text");
@@ -392,7 +386,7 @@ TEST_CASE("what is wrong is said, where, and how to mend it", "[api]") {
   refused(request(c.port, "POST", "/api/data/v9.2/accounts", "<a/>", {{"Authorization", "Bearer " + c.token}, {"Content-Type", "text/xml"}}), 415, "application/json");
   refused(c.post("accounts?$top=1", R"({"name":"x"})"), 400, "$select and $expand only");
   refused(c.post("accounts", R"({"name":"x","Branchline.territory":"west"})"), 400, "does not hold territory");
-  refused(c.post("accounts", R"({"name":"x","parentaccountid@odata.bind":"/accounts(0b5cf7a1-0000-4000-8000-0000000000ff)"})"), 400, "there is no Account");
+  refused(c.post("accounts", R"b({"name":"x","parentaccountid@odata.bind":"/accounts(0b5cf7a1-0000-4000-8000-0000000000ff)"})b"), 400, "there is no Account");
   refused(c.patch(at, R"({"name":null})"), 400, "name is required");
   refused(c.patch(at, R"({"name":"x"})", {{"If-None-Match", "\"abc\""}}), 400, "can only be *");
   refused(c.patch(at, R"({"name":"x"})", {{"If-Match", "\"junk\""}}), 412);

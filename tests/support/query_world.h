@@ -11,6 +11,7 @@
 #include "branch/api/odata_names.h"
 #include "branch/crm/reader.h"
 #include "common/base/check.h"
+#include "common/record/mutation.h"
 #include "common/store/mem_store.h"
 #include "replication/merge/workspace.h"
 
@@ -79,7 +80,7 @@ class World {
 
   // Fields as texts; `lookup=entity:name` binds to the record of that name.
   using Fields = std::vector<std::pair<std::string, std::string>>;
-  Record make(std::string_view entity_name, const std::string& name, const Fields& fields, TerritoryId territory = kEast) {
+  Record make(std::string_view entity_name, const std::string& name, const Fields& fields, TerritoryId territory = kEast) const {
     const Entity& e = entity(entity_name);
     Version v;
     v.id = {OriginId(1), Incarnation(7), Lane::interactive, Seq(++seq_)};
@@ -131,7 +132,7 @@ class World {
   int64_t created_ms = 1'700'000'000'000;
 
  private:
-  uint64_t seq_ = 0;
+  mutable uint64_t seq_ = 0;
 };
 
 // The message of what must be an error.

@@ -2,6 +2,7 @@
 
 #include "branch/api/odata_json.h"
 #include "branch/api/odata_metadata.h"
+#include "common/base/limits.h"
 #include "common/json/json.h"
 #include "tests/support/query_world.h"
 

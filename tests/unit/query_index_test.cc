@@ -224,7 +224,7 @@ TEST_CASE("a continuation of another query is refused", "[query]") {
       CHECK(bool(r) == (std::string_view(from) == name));
       if (!r) CHECK(r.error().code == "query.continuation");
     }
-    for (const std::string& junk : {std::string("x"), std::string("k"), std::string("k\xff\xff\xff"), std::string(1, '\0')}) {
+    for (const std::string& junk : {std::string("k"), std::string("x"), std::string("r"), std::string("s"), std::string("x\xff\xff\xff"), std::string("r\xff\xff\xff"), std::string(1, '\0')}) {
       Query with = *q;
       with.continue_at = junk;
       auto r = run_query(w.context(), with);
