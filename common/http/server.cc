@@ -230,6 +230,11 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     bool continue_sent = false;
     boost::beast::error_code ec;
     while (!parser.is_done()) {
+      // An empty line before a request is a habit of old clients (RFC 9112 2.2).
+      for (; !parser.got_some() && buffer.size() > 0; buffer.consume(1)) {
+        char c = *static_cast<const char*>(buffer.cdata().data());
+        if (c != '\r' && c != '\n') break;
+      }
       if (buffer.size() > 0) {
         size_t used = parser.put(buffer.data(), ec);
         buffer.consume(used);

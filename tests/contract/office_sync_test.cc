@@ -123,14 +123,14 @@ TEST_CASE("the loser of two edits is told, and can read what he had written", "[
   Client east = all.east(), hq = all.hq();
   std::string id = east.create("accounts", R"({"name":"Contended","telephone1":"0"})"), at = "accounts(" + id + ")";
   all.settle();
-  all.process("master").signal(SIGSTOP);
+  all.kill("master");
   Answer first = east.patch(at, R"({"telephone1":"+1 555 0001"})");
   REQUIRE(first.status == 204);
   // The office goes down with its edit; head office makes a later one, which the master hears of first.
   all.kill("east");
   Answer second = hq.patch(at, R"({"telephone1":"+1 555 0002"})");
   REQUIRE(second.status == 204);
-  all.process("master").signal(SIGCONT);
+  all.start("master");
   eventually("the later edit is decided", [&] { return hq.fate(second.header("branchline-mutation")) == "applied"; });
   all.start("east");
   all.settle();
