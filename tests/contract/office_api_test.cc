@@ -1,6 +1,7 @@
 // The OData dialect, request by request, against real servers.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
 #include <set>
 
 #include "tests/contract/office_fixture.h"
@@ -423,4 +424,17 @@ TEST_CASE("products are for administrators; lines follow their order", "[api]") 
   refused(hq.post("accounts", R"({"name":"Where?"})"), 400, "east, west");
   refused(hq.post("systemusers", R"({"fullname":"x"})"), 403);
   CHECK(hq.create("accounts", R"({"name":"There","Branchline.territory":"west"})").size() == 36);
+}
+
+TEST_CASE("the public client of the Dataverse Web API works unchanged", "[api][client]") {
+  std::string folder = BRANCHLINE_SOURCE_DIR "/tests/e2e";
+  if (!std::filesystem::exists(folder + "/node_modules/dynamics-web-api")) {
+    WARN("SKIPPED: `npm ci` in tests/e2e installs dynamics-web-api");
+    return;
+  }
+  Client c = east();
+  wan_test::Child node({"/usr/bin/env", "node", folder + "/dynamics_client_test.mjs", "http://127.0.0.1:" + std::to_string(c.port), c.token});
+  int code = node.wait();
+  INFO(node.output());
+  CHECK(code == 0);
 }

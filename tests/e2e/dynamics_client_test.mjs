@@ -50,7 +50,7 @@ step('retrieve by id and by alternate key', async () => {
   assert.equal((await api.retrieve({ collection: 'accounts', key: `accountnumber='D-${stamp}'`, select: ['name'] })).accountid, account.accountid);
 });
 step('retrieve what has not changed: nothing', async () => {
-  assert.equal(await api.retrieve({ collection: 'accounts', key: id, select: ['name'], ifnonematch: etag }), null);
+  assert.equal(await api.retrieve({ collection: 'accounts', key: id, select: ['name'], ifnonematch: etag }), undefined);
 });
 step('update, and with an ETag that is out of date', async () => {
   assert.equal(await api.update({ collection: 'accounts', key: id, data: { telephone1: '+1 555 0101' } }), true);
