@@ -190,11 +190,13 @@ class BodyReader {
       input_.territory = value.text;
       return {};
     }
-    size_t open = value.text.find('('), close = value.text.rfind(')');
-    std::optional<RecordId> id;
-    if (open != std::string::npos && close != std::string::npos && close > open) {
-      id = parse_record_id(std::string_view(value.text).substr(open + 1, close - open - 1));
+    BL_ASSIGN(std::string text, last_segment(value.text));
+    BL_ASSIGN(ResourceSegment segment, parse_resource(text));
+    if (segment.name == "territories" && segment.keys.size() == 1 && segment.keys[0].first == "name") {
+      input_.territory = segment.keys[0].second;  // whether it exists, the command says
+      return {};
     }
+    auto id = segment.name == "territories" ? parse_record_id(segment.id) : std::nullopt;
     input_.territory = id ? context_.territory_name(*id) : "";
     if (input_.territory.empty()) return invalid("territory.unknown", name + ": there is no territory " + shortened(value.text));
     return {};

@@ -81,7 +81,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
     r.body = parts_.metrics();
     co_return r;
   }
-  if (plain) co_return parts_.files->answer(path, request.header("If-None-Match"));
+  if (plain) co_return parts_.files->answer(path, request.header("If-None-Match"), request.header("Accept-Encoding"));
   auto token = bearer_token(request.header("Authorization"));
   if (!token) co_return error_response(token.error());
   auto principal = authenticate(*token);

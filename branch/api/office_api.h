@@ -19,6 +19,11 @@
 
 namespace branchline {
 
+struct OfficeLink {
+  bool connected = false;
+  bool caught_up = false;
+};
+
 // What the interface needs of the rest of the server; all outlive it.
 struct OfficeParts {
   std::string server;
@@ -30,8 +35,8 @@ struct OfficeParts {
   Clock* clock = nullptr;
   const StaticFiles* files = nullptr;
   std::function<std::string()> metrics;
+  std::function<OfficeLink()> link_state;
   std::function<std::string()> link_status;  // JSON members: "state":"following","roundTripMs":..
-  int64_t heartbeat_ms = 15'000;             // of an idle change stream
 };
 
 // I/O thread only.
@@ -57,6 +62,7 @@ class OfficeApi {
   boost::asio::awaitable<HttpResponse> sync_status(Call& call);
   boost::asio::awaitable<HttpResponse> mutation_status(Call& call, const std::string& text);
   HttpResponse change_stream(Call& call);
+  std::string sync_event() const;
   HttpResponse who_am_i(const Call& call) const;
 
   Result<Principal> authenticate(std::string_view token);

@@ -1,7 +1,4 @@
 // What became of a write, how the link is, and the change stream.
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
-
 #include "branch/api/odata_names.h"
 #include "branch/api/office_call.h"
 #include "branch/crm/virtual_sets.h"
@@ -13,6 +10,8 @@ namespace {
 
 constexpr size_t kMaxStreams = 200;
 constexpr size_t kEventsPerWrite = 256;
+constexpr int64_t kSyncEventUs = 1'000'000;   // at most one `sync` event in this time
+constexpr int64_t kHeartbeatUs = 15'000'000;  // a stream is never silent for longer: clients and we notice a dead peer
 
 std::string ledger_json(const Ledger& l) {
   return "{\"accepted\":" + std::to_string(l.accepted) + ",\"pending\":" + std::to_string(l.pending) +
@@ -41,12 +40,18 @@ Result<std::optional<FateRow>> fate_of(const StoreView& view, const MutationId& 
 boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   ReplicaStatus s = parts_.committer->status();
   refresh_directory();
+  std::string pending_since;
+  if (s.ledger.pending > 0) {
+    int64_t ms = co_await parts_.committer->run<int64_t>(
+        [](Replica& replica, const Committer::Write&) { return replica.oldest_pending_ms().value_or(0); });
+    if (ms > 0) pending_since = ",\"pendingSince\":\"" + format_instant(ms) + "\"";
+  }
   std::string body = "{\"server\":";
   append_json_string(body, parts_.server);
   body += ",\"joined\":";
   body += s.joined ? "true" : "false";
   body += ",\"line\":\"" + to_hex(s.cursor.line.value) + "\",\"csn\":" + std::to_string(s.cursor.csn.value) +
-          ",\"pending\":" + std::to_string(s.ledger.pending) + ",\"ledger\":" + ledger_json(s.ledger) +
+          ",\"pending\":" + std::to_string(s.ledger.pending) + pending_since + ",\"ledger\":" + ledger_json(s.ledger) +
           ",\"lastEvent\":";
   append_json_string(body, parts_.changes->event_id(parts_.changes->last()));
   body += ",\"territories\":[";
@@ -140,6 +145,13 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
   co_return json_response(body + "]}");
 }
 
+// What of the state towards head office people see at once; details are at /api/sync/status.
+std::string OfficeApi::sync_event() const {
+  OfficeLink link = parts_.link_state();
+  return "{\"pending\":" + std::to_string(parts_.committer->status().ledger.pending) +
+         ",\"connected\":" + (link.connected ? "true" : "false") + ",\"caughtUp\":" + (link.caught_up ? "true" : "false") + "}";
+}
+
 // Events name records, never values: a client reads what it is shown, with its own rights. A record that it may not
 // read (any more), or that was deleted, is told as such.
 HttpResponse OfficeApi::change_stream(Call& call) {
@@ -179,10 +191,11 @@ boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t
     ~Counted() { --n; }
   } counted(streams_);
   ChangeHub& hub = *parts_.changes;
-  boost::asio::steady_timer beat(co_await boost::asio::this_coro::executor);
   uint64_t epoch = access_epoch_;
   std::string hello = "id: " + hub.event_id(after) + "\nevent: hello\ndata: {}\n\n";
   if (!co_await out.write(std::move(hello))) co_return;
+  std::string told;
+  int64_t told_us = 0, written_us = parts_.clock->steady_us();
   while (!hub.stopped()) {
     if (epoch != access_epoch_) {  // a token that ends ends its streams
       epoch = access_epoch_;
@@ -192,23 +205,33 @@ boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t
     }
     auto events = hub.since(after, kEventsPerWrite);
     if (!events) co_return;  // it fell too far behind: the client comes again and gets 410
-    if (events->empty()) {
-      // A comment now and then keeps proxies from closing the connection, and finds clients that are gone.
-      beat.expires_after(std::chrono::milliseconds(parts_.heartbeat_ms));
-      auto woken = co_await (hub.more().wait() || beat.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable)));
-      if (woken.index() == 0) continue;
-      if (!authenticate(token)) co_return;  // it may have expired
-      if (!co_await out.write(": still here\n\n")) co_return;
+    std::string text;
+    int64_t now = parts_.clock->steady_us();
+    if (told.empty() || now - told_us >= kSyncEventUs) {
+      if (std::string sync = sync_event(); sync != told) {
+        text += "event: sync\ndata: " + sync + "\n\n";
+        told = std::move(sync);
+        told_us = now;
+      }
+    }
+    if (text.empty() && events->empty()) {
+      if (now - written_us >= kHeartbeatUs) {
+        if (!authenticate(token)) co_return;  // it may have expired
+        if (!co_await out.write(": still here\n\n")) co_return;
+        written_us = parts_.clock->steady_us();
+      }
+      co_await hub.more().wait();
       continue;
     }
     ReadContext read = reader(principal, false);
-    std::string text;
     for (const auto& e : *events) {
       after = e.number;
-      auto told = append_change(text, read, e);
-      if (!told) co_return;
+      auto shown = append_change(text, read, e);
+      if (!shown) co_return;
     }
-    if (!text.empty() && !co_await out.write(std::move(text))) co_return;
+    if (text.empty()) continue;
+    if (!co_await out.write(std::move(text))) co_return;
+    written_us = parts_.clock->steady_us();
   }
 }
 

@@ -3,12 +3,20 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/config/topology.h"
+#include "common/http/http.h"
 #include "common/store/store.h"
 
 namespace branchline {
+
+// Of the file system that holds a directory, in bytes.
+struct DiskRoom {
+  uint64_t size = 0;
+  uint64_t free = 0;
+};
 
 struct BranchConfig {
   Topology topology;
@@ -20,6 +28,10 @@ struct BranchConfig {
   int64_t slow_fsync_us = 0;      // benchmarks: see RocksOptions
   // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+  // Tests say how full a disk is; empty: the disk itself is asked.
+  std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
+  // Tests put handlers that fail or lie between the office's HTTP address and its API; empty: none.
+  std::function<HttpServer::Handler(HttpServer::Handler)> wrap_office;
 };
 
 // Returns the process's exit code: 0 after an orderly stop.

@@ -426,11 +426,13 @@ void HttpServer::stop() {
 
 asio::awaitable<void> HttpServer::drained(int64_t ms) {
   auto state = state_;
-  if (!state->connections.empty()) {
+  // Twice: those that were cut must come to their end as well, or they would be destroyed with the loop, when the
+  // handler that they are in is gone already.
+  for (int round = 0; round < 2 && !state->connections.empty(); ++round) {
     state->idle.expires_after(std::chrono::milliseconds(ms));
     co_await state->idle.async_wait(kTuple);
+    for (Connection* c : state->connections) c->cut();
   }
-  for (Connection* c : state->connections) c->cut();
 }
 
 uint16_t HttpServer::port() const {

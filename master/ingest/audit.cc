@@ -10,6 +10,29 @@
 namespace branchline {
 namespace {
 
+// Fates of one stream as few entries as can be, so that what is equal is written alike however it was cut.
+std::string joined(const std::vector<FateEntry>& entries) {
+  std::vector<FateEntry> out;
+  for (const auto& e : entries) {
+    FateEntry* last = out.empty() ? nullptr : &out.back();
+    bool plain = e.outcomes.empty() && e.clamped.value == 0;
+    if (last && plain && last->outcomes.empty() && last->clamped.value == 0 && last->fate == e.fate &&
+        last->as_forecast == e.as_forecast && last->id.seq.value + last->count == e.id.seq.value &&
+        last->csn.value + last->count == e.csn.value) {
+      last->count += e.count;
+    } else {
+      out.push_back(e);
+    }
+  }
+  std::string bytes;
+  Writer w(bytes);
+  for (const auto& e : out) {
+    w.blob(keys::fate(e.id));
+    w.blob(encode_fate_row(e, {}));
+  }
+  return bytes;
+}
+
 struct Auditor {
   const StoreView& view;
   const Schema& schema;
@@ -130,6 +153,7 @@ struct Auditor {
     // The permanent rows say the same.
     std::map<Stream, Seq> ends;
     FateCoverage stored;
+    std::map<Stream, std::vector<FateEntry>> stored_fates;
     std::map<OriginId, Ledger> stored_counts;
     auto rows = view.scan(Table::fates, {}, {});
     for (; rows->valid(); rows->next()) {
@@ -141,9 +165,15 @@ struct Auditor {
       }
       stored.add(row->entry, true, report);
       stored_counts[id->origin].count(row->entry.fate, row->entry.count);
+      stored_fates[stream_of(*id)].push_back(std::move(row->entry));
     }
     if (auto e = rows->error()) return std::unexpected(*e);
     if (stored.ends() != coverage.ends()) report.problem("the fates kept and the main line differ");
+    for (const auto& [stream, entries] : line_fates) {
+      if (joined(entries) != joined(stored_fates[stream])) {
+        report.problem("the fates kept of stream " + to_hex(stream.incarnation.value) + " are not those of the main line");
+      }
+    }
     auto streams = scan_prefix(view, Table::meta, keys::meta_stream_prefix());
     std::map<Stream, Seq> high;
     for (; streams->valid(); streams->next()) {
@@ -158,6 +188,15 @@ struct Auditor {
         continue;
       }
       high[s] = row->seq;
+      if (!incarnations.count({s.origin, s.incarnation})) {
+        report.problem("the process start of stream " + to_hex(s.incarnation.value) + " is not recorded");
+      }
+      const auto& decided = line_fates[s];
+      Csn last = decided.empty() ? Csn(0) : Csn(decided.back().csn.value + decided.back().count - 1);
+      if (row->last_csn != last) {
+        report.problem("stream " + to_hex(s.incarnation.value) + " ends at csn " + std::to_string(last.value) +
+                       ", its high-water says " + std::to_string(row->last_csn.value));
+      }
     }
     if (high != coverage.ends()) report.problem("high-water marks and the main line differ");
     std::map<OriginId, Ledger> kept;
@@ -170,7 +209,14 @@ struct Auditor {
       }
       OriginId origin(Reader(origins->key().substr(1)).fixed16());
       kept[origin] = row->ledger;
+      if (!incarnations.count({origin, row->latest})) {
+        report.problem("the last process start of server " + std::to_string(origin.value) + " is not recorded");
+      }
     }
+    for (const auto& [key, info] : incarnations) {
+      if (!kept.count(key.first)) report.problem("server " + std::to_string(key.first.value) + " has no ledger");
+    }
+    BL_TRY(check_keys(coverage.ends()));
     for (auto& [origin, ledger] : kept) counted[origin];
     for (auto& [origin, ledger] : counted) {
       ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
@@ -182,6 +228,25 @@ struct Auditor {
       if (s != ledger) report.problem("the fates of server " + std::to_string(origin.value) + " differ from the line");
     }
     report.counted = counted;
+    return {};
+  }
+
+  Result<void> check_keys(const std::map<Stream, Seq>& ends) {
+    uint64_t rows = 0;
+    auto cursor = view.scan(Table::keys, {}, {});
+    for (; cursor->valid(); cursor->next()) {
+      ++rows;
+      auto id = decode_key_row(cursor->value());
+      auto end = id ? ends.find(stream_of(*id)) : ends.end();
+      if (end == ends.end() || id->seq > end->second || id->is_none()) {
+        report.problem("an operation key of a mutation that was not decided");
+      }
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    if (rows != state.key_rows) {
+      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
+                     std::to_string(rows));
+    }
     return {};
   }
 
@@ -207,10 +272,6 @@ struct Auditor {
     }
     BL_TRY(walk_line());
     BL_TRY(check_fates());
-    uint64_t key_rows = 0;
-    auto key_cursor = view.scan(Table::keys, {}, {});
-    for (; key_cursor->valid(); key_cursor->next()) ++key_rows;
-    if (key_rows != state.key_rows) report.problem("an operation key is missing");
     BL_ASSIGN(auto records, audit_records(view, schema, 0, IndexScope::authority));
     for (auto& p : records.problems) report.problem(std::move(p));
     report.at = {state.line, state.head, state.chain};
@@ -233,8 +294,13 @@ Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
     report.problem("the store's identity or state row is missing");
     return report;
   }
-  BL_ASSIGN(auto state, decode_master_state(*row));
-  Auditor auditor{view, schema, std::move(state), {}, {}, {}, {}};
+  auto state = decode_master_state(*row);
+  if (!state) {
+    AuditReport report;
+    report.problem(state.error().message);
+    return report;
+  }
+  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}};
   return auditor.run();
 }
 

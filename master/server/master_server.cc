@@ -9,6 +9,7 @@
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/store/anchor.h"
+#include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
@@ -90,14 +91,12 @@ class MasterServer {
     } else {
       BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
-    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
-    if (identity && !identity->starts_with("branchline master")) {
-      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
-    }
+    BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
       spdlog::warn("accepted by the operator: {}", reaches.error().message);
+      lost_accepted_ = true;
       return {};
     }
     return reaches;
@@ -121,6 +120,8 @@ class MasterServer {
     feed_ = std::make_unique<LineFeed>(*store_, LineCursor{s.line, s.head, s.chain});
     links_ = std::make_unique<LinkService>(runtime_, *store_, *feed_, clock_);
     incarnation_ = ingest_->origins().at(s.self).latest;
+    // The loss was accepted once, now: the old anchor would have the next start refused again.
+    if (lost_accepted_) BL_TRY(write_anchor(config_.data_directory + "/anchor", {incarnation_, s.head.value, s.chain}));
     loop_ = std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_, [this](IngestResult&& r) { links_->published(std::move(r)); });
     links_->set_ingest(loop_.get());
     return {};
@@ -174,6 +175,7 @@ class MasterServer {
   std::unique_ptr<LinkService> links_;
   std::unique_ptr<IngestLoop> loop_;
   Incarnation incarnation_;
+  bool lost_accepted_ = false;
   asio::steady_timer anchor_timer_{runtime_.io()};
   Metrics metrics_;
 };

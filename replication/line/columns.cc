@@ -10,6 +10,7 @@ constexpr uint64_t kRawId = 0;
 constexpr uint64_t kDerivedId = 1;
 constexpr uint64_t kFirstNode = 2;
 constexpr size_t kMaxNodes = 4096;
+constexpr size_t kMinShapeCell = 3;  // bytes of a cell in a shape: field, kind, type
 
 constexpr uint8_t kHasTerritory = 1;
 constexpr uint8_t kHasAlsoIn = 2;
@@ -131,6 +132,10 @@ RecordId IdColumnReader::get(const KeyedId& keyed) {
   return put_together(s);
 }
 
+bool IdColumnReader::done() const {
+  return nodes_.done() && codes_.done() && times_.done() && counters_.done() && raw_.done();
+}
+
 bool IdColumnReader::ok() const {
   return nodes_.ok() && codes_.ok() && times_.ok() && counters_.ok() && raw_.ok();
 }
@@ -239,7 +244,7 @@ OpColumnReader::OpColumnReader(ColumnSplitter& split, Arena& arena)
     s.entity = EntityId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
     s.flags = shapes_.u8();
     if (s.flags > 15) shapes_.fail();
-    s.cells.resize(shapes_.varint_max(shapes_.remaining()));
+    s.cells.resize(shapes_.varint_max(shapes_.remaining() / kMinShapeCell));
     for (auto& c : s.cells) {
       c.field = FieldId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
       uint8_t kind = shapes_.u8(), type = shapes_.u8();
@@ -310,6 +315,12 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
     return op;
   }
   Shape& s = table_[index];
+  // A shape is named again for a byte: without this, a small block would ask for any amount of memory.
+  cells_ += 1 + s.cells.size();
+  if (cells_ > limits::kMaxBlockCells) {
+    ok_ = false;
+    return op;
+  }
   op.kind = s.kind;
   op.record = {s.entity, ids_.get(keyed)};
   if (s.flags & kHasTerritory) op.territory = TerritoryId(uint32_t(extras_.varint_max(0xffffffff)));
@@ -322,12 +333,20 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
   op.cells = s.cells;
   for (size_t i = 0; i < op.cells.size() && ok_; ++i) {
     CellOp& c = op.cells[i];
-    if (names_element(c.kind)) c.key.mutation = elements_.u8() == 1 ? mutation : get_mutation_id(elements_);
+    if (names_element(c.kind)) c.key.mutation = elements_.flag() ? mutation : get_mutation_id(elements_);
     if (counts_element(c.kind)) c.key.index = static_cast<uint32_t>(elements_.varint_max(0xffffffff));
     c.value = value(s, i);
   }
   ok_ = ok_ && ids_.ok() && extras_.ok() && elements_.ok();
   return op;
+}
+
+bool OpColumnReader::done() const {
+  bool all = ok_ && shapes_.done() && indexes_.done() && extras_.done() && elements_.done() && ids_.done();
+  for (const auto& s : table_) {
+    for (size_t i = 0; i < s.values.size(); ++i) all = all && s.values[i].done() && s.lengths[i].done();
+  }
+  return all;
 }
 
 void HlcColumnWriter::put(Hlc hlc) {

@@ -147,11 +147,15 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   if (lane >= kLaneCount) return std::unexpected(corrupt("unknown lane"));
   block.stream.lane = static_cast<Lane>(lane);
   uint64_t seq = head.varint();
-  uint64_t order = head.varint() - 1;
+  uint64_t first_order = head.varint();
+  uint64_t order = first_order - 1;
   uint64_t base = head.varint();
   uint64_t count = head.varint_max(limits::kMaxBlockMutations);
   block.chain_check = head.fixed32();
-  if (!head.done() || count == 0 || seq == 0) return std::unexpected(corrupt("malformed head"));
+  bool wraps = seq + count < seq;
+  if (!head.done() || count == 0 || seq == 0 || first_order == 0 || wraps) {
+    return std::unexpected(corrupt("malformed head"));
+  }
 
   struct Context {
     bool atomic;
@@ -188,10 +192,12 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
     m.schema_version = c.schema_version;
     base += static_cast<uint64_t>(bases.svarint());
     m.base = Csn(base);
-    order += orders.varint() + 1;
+    uint64_t skipped = orders.varint();
+    order += skipped + 1;
+    if (order <= skipped) return std::unexpected(corrupt("orders that do not rise"));
     m.order = Order(order);
     m.operation_key = keys.bytes(key_lengths.varint_max(limits::kMaxOperationKeyBytes));
-    m.guards.resize(guards.varint_max(guards.remaining()));
+    m.guards.resize(guards.varint_max(guards.remaining() / kMinGuardBytes));
     for (auto& g : m.guards) {
       g.record.entity = EntityId(static_cast<uint16_t>(guards.varint_max(0xffff)));
       g.record.id = guards.id();
@@ -216,6 +222,10 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   size_t runs = (count + kForecastRun - 1) / kForecastRun;
   for (size_t i = 0; i < runs; ++i) block.forecasts.push_back(forecasts.fixed64());
   if (!forecasts.done()) return std::unexpected(corrupt("forecasts"));
+  if (!split.done() || !context_of.done() || !bases.done() || !orders.done() || !key_lengths.done() || !keys.done() ||
+      !guards.done() || !op_counts.done() || !hlcs.done() || !ops.done()) {
+    return std::unexpected(corrupt("bytes left over"));
+  }
   return block;
 }
 

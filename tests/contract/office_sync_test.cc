@@ -54,6 +54,10 @@ class Stream {
         if (line.starts_with("event: ")) e.kind = line.substr(7);
         if (line.starts_with("data: ")) e.data = json::parse(line.substr(6)).as_object();
       }
+      if (e.kind == "sync") {
+        last_sync = e.data;
+        continue;
+      }
       return e;
     }
   }
@@ -64,18 +68,19 @@ class Stream {
     while (text_of(out.back().data.at("id")) != record);
     return out;
   }
-  bool beats() {
-    while (heartbeats == 0) {
-      if (buffer_.find("\n\n") == std::string::npos) buffer_ += socket_.receive_some();
-      if (buffer_.starts_with(":")) return true;
-      next();
+  // Reads on until a comment comes.
+  void await_beat() {
+    while (buffer_.find("\n:") == std::string::npos && !buffer_.starts_with(":")) {
+      std::string more = socket_.receive_some();
+      if (more.empty()) throw std::runtime_error("the stream ended");
+      buffer_ += more;
     }
-    return true;
   }
   Socket& socket() { return socket_; }
   Answer answer;
   Event hello;
   size_t heartbeats = 0;
+  json::object last_sync;  // the newest state of the link that was told
 
  private:
   Socket socket_;
@@ -269,7 +274,8 @@ TEST_CASE("the change stream tells records in order, and goes on where it stoppe
   }
   CHECK(request(c.port, "GET", "/api/changes?since=x", {}, {{"Authorization", "Bearer " + c.token}}).status == 410);
   CHECK(c.send("HEAD", "/api/changes").status == 200);
-  CHECK(beating.beats());
+  CHECK(one.last_sync.contains("pending"));
+  beating.await_beat();
 }
 
 TEST_CASE("a reader of changes that does not read holds nobody up", "[api][changes]") {
@@ -310,7 +316,7 @@ TEST_CASE("an office that stops tells its streams, and what was acknowledged is 
   std::string id = c.create("accounts", R"({"name":"Before the stop"})");
   stream.until(id);
   all.stop("east");
-  CHECK(stream.socket().receive_all().find("data:") == std::string::npos);
+  CHECK(stream.socket().receive_all().find("event: change") == std::string::npos);
   all.start("east");
   CHECK(text_of(c.get("accounts(" + id + ")").object()["name"]) == "Before the stop");
   Stream old(c, stream.hello.id);

@@ -103,6 +103,10 @@ int run_status(const CommandContext& context) {
       uint64_t oldest = seen == links.end() ? 0 : number_of(*seen->second, "oldestPendingMs");
       lag = std::to_string(behind) + " commits";
       if (number_of(s, "pending") > 0 && oldest > 0) lag += ", oldest change " + age(oldest);
+      if (const Json* joining = s.member("joining")) {
+        notes.push_back(a.server->name + " is receiving its data: " + std::to_string(number_of(*joining, "records")) + " of about " +
+                        std::to_string(number_of(*joining, "expected")) + " records");
+      }
       if (std::string problem = text_of(*link, "problem"); !problem.empty()) notes.push_back(a.server->name + ": " + problem);
     }
     if (auto seen = links.find(a.server->name); seen != links.end()) {
