@@ -26,8 +26,10 @@ class Parser {
       size_t begin = at_;
       std::string step = word();
       if (step != "filter" && step != "groupby" && step != "aggregate") {
-        return wrong(step.empty() ? "expected filter(..), groupby(..) or aggregate(..)"
-                                  : "`" + step.substr(0, 40) + "` is none of filter, groupby, aggregate", begin);
+        return wrong(step.empty()
+                         ? "expected filter(..), groupby(..) or aggregate(..)"
+                         : "`" + step.substr(0, 40) + "` is none of filter, groupby, aggregate",
+                     begin);
       }
       if (done) return wrong("nothing may follow groupby or aggregate so far", begin);
       BL_TRY(expect('('));
@@ -47,8 +49,9 @@ class Parser {
 
  private:
   std::unexpected<Error> wrong(const std::string& what, size_t at) const {
-    return fail(ErrorKind::invalid, "apply.malformed",
-                "$apply, position " + std::to_string(code_points(text_.substr(0, at)) + 1) + ": " + what);
+    return fail(
+        ErrorKind::invalid, "apply.malformed",
+        "$apply, position " + std::to_string(code_points(text_.substr(0, at)) + 1) + ": " + what);
   }
 
   void space() {
@@ -57,7 +60,9 @@ class Parser {
   std::string word() {
     space();
     size_t begin = at_;
-    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '_' || text_[at_] == '$')) ++at_;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) ||
+                                  text_[at_] == '_' || text_[at_] == '$'))
+      ++at_;
     return std::string(text_.substr(begin, at_ - begin));
   }
   bool take(char c) {
@@ -68,8 +73,10 @@ class Parser {
   }
   Result<void> expect(char c) {
     if (take(c)) return {};
-    return wrong(std::string("expected `") + c + "`, found " +
-                     (at_ == text_.size() ? "the end" : "`" + std::string(text_.substr(at_, 1)) + "`"), at_);
+    return wrong(
+        std::string("expected `") + c + "`, found " +
+            (at_ == text_.size() ? "the end" : "`" + std::string(text_.substr(at_, 1)) + "`"),
+        at_);
   }
 
   Result<Column> property() {
@@ -117,7 +124,8 @@ class Parser {
       BL_ASSIGN(Column c, property());
       if (!names_.insert(c.name).second) return wrong(c.name + " is given twice", begin);
       plan_.group_by.push_back(std::move(c));
-      if (plan_.group_by.size() > kMaxGroupedProperties) return wrong("at most 8 properties to group by", begin);
+      if (plan_.group_by.size() > kMaxGroupedProperties)
+        return wrong("at most 8 properties to group by", begin);
     } while (take(','));
     BL_TRY(expect(')'));
     if (!take(',')) return {};
@@ -147,18 +155,23 @@ class Parser {
       BL_ASSIGN(a.column, property());
       space();
       size_t at = at_;
-      if (word() != "with") return wrong("expected `property with method as name` or `$count as name`", at);
+      if (word() != "with")
+        return wrong("expected `property with method as name` or `$count as name`", at);
       space();
       at = at_;
       std::string method = word();
       auto known = method_named(method);
-      if (!known) return wrong("`" + method.substr(0, 40) + "` is none of sum, min, max, average, countdistinct", at);
+      if (!known)
+        return wrong(
+            "`" + method.substr(0, 40) + "` is none of sum, min, max, average, countdistinct", at);
       a.method = *known;
       ValueType t = a.column.type;
-      bool numeric = t == ValueType::integer || t == ValueType::decimal || t == ValueType::money || t == ValueType::duration;
+      bool numeric = t == ValueType::integer || t == ValueType::decimal || t == ValueType::money ||
+                     t == ValueType::duration;
       // A territory is shown by its id; the number beneath is nobody's business.
       numeric = numeric && a.column.kind == Column::Kind::field;
-      if ((a.method == Aggregate::Method::sum || a.method == Aggregate::Method::average) && !numeric) {
+      if ((a.method == Aggregate::Method::sum || a.method == Aggregate::Method::average) &&
+          !numeric) {
         return wrong(method + " needs a number, " + a.column.name + " is none", begin);
       }
     }
@@ -168,8 +181,10 @@ class Parser {
     space();
     at = at_;
     a.alias = word();
-    if (a.alias.empty() || a.alias.find('$') != std::string::npos) return wrong("expected a name of letters, digits and _", at);
-    if (!names_.insert(a.alias).second) return wrong("the name `" + a.alias + "` is given twice", at);
+    if (a.alias.empty() || a.alias.find('$') != std::string::npos)
+      return wrong("expected a name of letters, digits and _", at);
+    if (!names_.insert(a.alias).second)
+      return wrong("the name `" + a.alias + "` is given twice", at);
     plan_.aggregates.push_back(std::move(a));
     return {};
   }
@@ -194,7 +209,8 @@ class Parser {
 
 }  // namespace
 
-Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity, const TerritoryNumber& territory) {
+Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity,
+                              const TerritoryNumber& territory) {
   return Parser(text, entity, territory).run();
 }
 

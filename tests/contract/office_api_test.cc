@@ -1,6 +1,5 @@
 // The OData dialect, request by request, against real servers.
 #include <catch2/catch.hpp>
-#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -13,38 +12,21 @@ namespace {
 Company& company() { return Company::get(); }
 Client east() { return company().east(); }
 
-const json::object& error_of(const Answer& a, json::object& keep) {
-  keep = a.object();
-  REQUIRE(keep.size() == 1);
-  return keep.at("error").as_object();
-}
-
-// Every refusal has the same shape, and gives nothing away.
-void refused(const Answer& a, int status, const std::string& what = "") {
-  INFO(a.head << a.body);
-  CHECK(a.status == status);
-  CHECK_THAT(a.header("content-type"), Catch::StartsWith("application/json"));
-  json::object keep;
-  const auto& error = error_of(a, keep);
-  CHECK_FALSE(error.at("code").as_string().empty());
-  std::string message(error.at("message").as_string());
-  CHECK(message.size() > 10);
-  CHECK(message.size() < 900);
-  if (!what.empty()) CHECK_THAT(message, Catch::Contains(what));
-  for (const char* leak : {"/tmp", ".cc", "0x7f", "std::", "rocksdb", "exception"}) CHECK(message.find(leak) == std::string::npos);
-}
-
 }  // namespace
 
 TEST_CASE("a record is created, read, changed and deleted", "[api]") {
   Client c = east();
-  Answer made = c.post("accounts", R"({"name":"Contoso","creditlimit":1000.10,"telephone1":"+1 555 0100"})");
+  Answer made =
+      c.post("accounts", R"({"name":"Contoso","creditlimit":1000.10,"telephone1":"+1 555 0100"})");
   INFO(made.head << made.body);
   REQUIRE(made.status == 204);
   CHECK(made.body.empty());
   CHECK(made.header("odata-version") == "4.0");
-  CHECK_THAT(made.header("odata-entityid"), Catch::Matches("http://127\\.0\\.0\\.1:\\d+/api/data/v9\\.2/accounts\\([0-9a-f-]{36}\\)"));
-  CHECK_THAT(made.header("branchline-mutation"), Catch::Matches("east\\.[0-9a-f]{16}\\.interactive\\.\\d+"));
+  CHECK_THAT(
+      made.header("odata-entityid"),
+      Catch::Matches("http://127\\.0\\.0\\.1:\\d+/api/data/v9\\.2/accounts\\([0-9a-f-]{36}\\)"));
+  CHECK_THAT(made.header("branchline-mutation"),
+             Catch::Matches("east\\.[0-9a-f]{16}\\.interactive\\.\\d+"));
   std::string id = made.id(), at = "accounts(" + id + ")";
 
   Answer read = c.get(at);
@@ -57,7 +39,8 @@ TEST_CASE("a record is created, read, changed and deleted", "[api]") {
   CHECK_THAT(text_of(r["@odata.context"]), Catch::EndsWith("$metadata#accounts/$entity"));
   CHECK(r["description"].is_null());
   CHECK(text_of(r["statecode"]) == "0");
-  CHECK_THAT(text_of(r["createdon"]), Catch::Matches("\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z"));
+  CHECK_THAT(text_of(r["createdon"]),
+             Catch::Matches("\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z"));
 
   json::object some = c.get(at + "?$select=name,_ownerid_value").object();
   CHECK(some.contains("_ownerid_value"));
@@ -72,15 +55,18 @@ TEST_CASE("a record is created, read, changed and deleted", "[api]") {
   CHECK(head.status == 200);
   CHECK(head.header("etag") == read.header("etag"));
 
-  Answer patched = c.patch(at, R"({"telephone1":"+1 555 0199"})", {{"If-Match", read.header("etag")}});
+  Answer patched =
+      c.patch(at, R"({"telephone1":"+1 555 0199"})", {{"If-Match", read.header("etag")}});
   CHECK(patched.status == 204);
   CHECK_FALSE(patched.header("branchline-mutation").empty());
-  refused(c.patch(at, R"({"telephone1":"1"})", {{"If-Match", read.header("etag")}}), 412, "read it again");
+  refused(c.patch(at, R"({"telephone1":"1"})", {{"If-Match", read.header("etag")}}), 412,
+          "read it again");
   CHECK(c.patch(at, R"({"telephone1":"+1 555 0200"})", {{"If-Match", "*"}}).status == 204);
   CHECK(c.get(at, {{"If-None-Match", read.header("etag")}}).status == 200);
   CHECK(text_of(c.get(at).object()["telephone1"]) == "+1 555 0200");
 
-  Answer shown = c.patch(at + "?$select=name", R"({"name":"Contoso Ltd"})", {{"Prefer", "return=representation"}});
+  Answer shown = c.patch(at + "?$select=name", R"({"name":"Contoso Ltd"})",
+                         {{"Prefer", "return=representation"}});
   CHECK(shown.status == 200);
   CHECK(shown.header("preference-applied") == "return=representation");
   CHECK(text_of(shown.object()["name"]) == "Contoso Ltd");
@@ -97,19 +83,32 @@ TEST_CASE("a record is created, read, changed and deleted", "[api]") {
 
 TEST_CASE("a record is created with an answer, an id, a key and children", "[api]") {
   Client c = east();
-  Answer made = c.post("accounts", R"({"name":"Fabrikam","tags":["b","a","b"]})", {{"Prefer", "return=representation"}});
+  Answer made = c.post("accounts", R"({"name":"Fabrikam","tags":["b","a","b"]})",
+                       {{"Prefer", "return=representation"}});
   REQUIRE(made.status == 201);
   CHECK(made.header("location") == made.header("odata-entityid"));
   CHECK(json::serialize(made.object()["tags"]) == R"(["a","b"])");
   std::string account = made.id(), own = "0b5cf7a1-1111-4111-8111-0000000000aa";
-  CHECK(c.create("contacts", "{\"contactid\":\"" + own + "\",\"lastname\":\"Doe\",\"parentcustomerid_account@odata.bind\":\"/accounts(" + account + ")\"}") == own);
-  refused(c.post("contacts", "{\"contactid\":\"" + own + "\",\"lastname\":\"Doe\"}"), 412, "exists already");
-  Answer order = c.post("salesorders", "{\"ordernumber\":\"SO-1\",\"customerid_account@odata.bind\":\"/accounts(" + account +
-                                           ")\",\"order_details\":[{\"quantity\":2,\"priceperunit\":10.25},{\"quantity\":1,\"priceperunit\":0.10}]}");
+  CHECK(
+      c.create("contacts",
+               "{\"contactid\":\"" + own +
+                   "\",\"lastname\":\"Doe\",\"parentcustomerid_account@odata.bind\":\"/accounts(" +
+                   account + ")\"}") == own);
+  refused(c.post("contacts", "{\"contactid\":\"" + own + "\",\"lastname\":\"Doe\"}"), 412,
+          "exists already");
+  Answer order =
+      c.post("salesorders",
+             "{\"ordernumber\":\"SO-1\",\"customerid_account@odata.bind\":\"/accounts(" + account +
+                 ")\",\"order_details\":[{\"quantity\":2,\"priceperunit\":10.25},{\"quantity\":1,"
+                 "\"priceperunit\":0.10}]}");
   INFO(order.body);
   REQUIRE(order.status == 204);
-  CHECK_THAT(c.get("salesorders(" + order.id() + ")").body, Catch::Contains("\"totalamount\":20.6,"));
-  json::object lines = c.get("salesorders(" + order.id() + ")?$expand=order_details($select=extendedamount;$orderby=quantity)&$select=name").object();
+  CHECK_THAT(c.get("salesorders(" + order.id() + ")").body,
+             Catch::Contains("\"totalamount\":20.6,"));
+  json::object lines =
+      c.get("salesorders(" + order.id() +
+            ")?$expand=order_details($select=extendedamount;$orderby=quantity)&$select=name")
+          .object();
   REQUIRE(lines["order_details"].as_array().size() == 2);
   CHECK(text_of(lines["order_details"].as_array()[1].at("extendedamount")) == "2.05E1");
 }
@@ -121,7 +120,9 @@ TEST_CASE("upsert, by id and by alternate key", "[api]") {
   CHECK(c.patch(at, R"({"name":"U2"})", {{"Prefer", "return=representation"}}).status == 200);
   refused(c.patch(at, R"({"name":"U3"})", {{"If-None-Match", "*"}}), 412);
   CHECK(text_of(c.get(at).object()["name"]) == "U2");
-  CHECK(c.patch("accounts(0b5cf7a1-2222-4222-8222-000000000002)", R"({"name":"V"})", {{"If-None-Match", "*"}}).status == 204);
+  CHECK(c.patch("accounts(0b5cf7a1-2222-4222-8222-000000000002)", R"({"name":"V"})",
+                {{"If-None-Match", "*"}})
+            .status == 204);
 
   std::string key = "accounts(accountnumber='CG-1/South''s')";
   Answer made = c.patch(key, R"({"name":"Keyed"})");
@@ -139,8 +140,11 @@ TEST_CASE("upsert, by id and by alternate key", "[api]") {
 
 TEST_CASE("properties and references are read and written alone", "[api]") {
   Client c = east();
-  std::string account = c.create("accounts", R"({"name":"P","creditlimit":7.5,"tags":["x"]})"), at = "accounts(" + account + ")";
-  std::string contact = c.create("contacts", "{\"lastname\":\"Key\",\"parentcustomerid@odata.bind\":\"/accounts(" + account + ")\"}");
+  std::string account = c.create("accounts", R"({"name":"P","creditlimit":7.5,"tags":["x"]})"),
+              at = "accounts(" + account + ")";
+  std::string contact =
+      c.create("contacts", "{\"lastname\":\"Key\",\"parentcustomerid@odata.bind\":\"/accounts(" +
+                               account + ")\"}");
   CHECK(c.put(at + "/name", R"({"value":"Q"})").status == 204);
   CHECK(text_of(c.get(at + "/name").object()["value"]) == "Q");
   Answer raw = c.get(at + "/name/$value");
@@ -155,139 +159,23 @@ TEST_CASE("properties and references are read and written alone", "[api]") {
   refused(c.put(at + "/nmae", R"({"value":"Q"})"), 404, "did you mean name?");
   refused(c.get(at + "/nmae"), 404, "did you mean name?");
   refused(c.put(at + "/name", R"("Q")"), 400, "{\"value\"");
-  refused(c.put(at + "/createdon", R"({"value":"2020-01-01T00:00:00Z"})"), 400, "set by Branchline");
+  refused(c.put(at + "/createdon", R"({"value":"2020-01-01T00:00:00Z"})"), 400,
+          "set by Branchline");
 
   CHECK(c.get(at + "/primarycontactid").status == 204);
-  CHECK(c.put(at + "/primarycontactid/$ref", "{\"@odata.id\":\"http://any/api/data/v9.2/contacts(" + contact + ")\"}").status == 204);
+  CHECK(c.put(at + "/primarycontactid/$ref",
+              "{\"@odata.id\":\"http://any/api/data/v9.2/contacts(" + contact + ")\"}")
+            .status == 204);
   CHECK(text_of(c.get(at + "/primarycontactid?$select=lastname").object()["lastname"]) == "Key");
   CHECK(text_of(c.get(at + "/_primarycontactid_value").object()["value"]) == contact);
   CHECK(c.remove(at + "/primarycontactid/$ref").status == 204);
   CHECK(c.get(at + "/primarycontactid").status == 204);
-  refused(c.put(at + "/primarycontactid/$ref", "{\"@odata.id\":\"accounts(" + account + ")\"}"), 400, "cannot refer to accounts");
-  refused(c.put(at + "/name/$ref", "{\"@odata.id\":\"accounts(" + account + ")\"}"), 404, "no lookup");
+  refused(c.put(at + "/primarycontactid/$ref", "{\"@odata.id\":\"accounts(" + account + ")\"}"),
+          400, "cannot refer to accounts");
+  refused(c.put(at + "/name/$ref", "{\"@odata.id\":\"accounts(" + account + ")\"}"), 404,
+          "no lookup");
   CHECK(c.get(at + "/contact_customer_accounts").rows().size() == 1);
   CHECK(c.get(at + "/contact_customer_accounts/$count").body == "1");
-}
-
-TEST_CASE("lists: conditions, order, pages, counts", "[api]") {
-  Client c = east();
-  std::string parent = c.create("accounts", R"({"name":"Listing"})"), of = "_parentcustomerid_value eq " + parent;
-  std::set<std::string> made;
-  for (int i = 0; i < 57; ++i) {
-    made.insert(c.create("contacts", "{\"lastname\":\"L" + std::to_string(i % 10) + "\",\"firstname\":\"F" + std::to_string(i) + "\",\"numberofchildren\":" +
-                                         std::to_string(i) + ",\"parentcustomerid@odata.bind\":\"/accounts(" + parent + ")\"}"));
-  }
-  CHECK(c.get("contacts/$count?$filter=" + of).body == "57");
-  CHECK(c.get("contacts/$count?$filter=" + of + " and numberofchildren lt 5").body == "5");
-  Answer top = c.get("contacts?$select=numberofchildren&$filter=" + of + " and startswith(lastname,'l3')&$orderby=numberofchildren desc&$top=2&$skip=1&$count=true");
-  CHECK(text_of(top.object()["@odata.count"]) == "6");
-  REQUIRE(top.rows().size() == 2);
-  CHECK(text_of(top.rows()[0].at("numberofchildren")) == "43");
-  CHECK(text_of(top.rows()[1].at("numberofchildren")) == "33");
-  CHECK_FALSE(top.object().contains("@odata.nextLink"));
-
-  // From page to page, while others write between: what stays is met once.
-  for (const std::string& query : {"contacts?$filter=" + of, "contacts?$count=true&$orderby=firstname desc&$filter=" + of,
-                                   "contacts?$orderby=fullname&$filter=" + of, "accounts(" + parent + ")/contact_customer_accounts?$select=lastname"}) {
-    INFO(query);
-    std::set<std::string> seen;
-    Answer page = c.get(query, {{"Prefer", "odata.maxpagesize=10,odata.include-annotations=\"*\""}});
-    CHECK(page.header("preference-applied") == "odata.maxpagesize=10");
-    for (int pages = 0;; ++pages) {
-      REQUIRE(page.status == 200);
-      REQUIRE(pages < 20);
-      CHECK(page.rows().size() <= 10);
-      for (const auto& r : page.rows()) {
-        std::string id = text_of(r.at("contactid"));
-        CHECK(seen.insert(id).second);
-      }
-      json::object o = page.object();
-      if (!o.contains("@odata.nextLink")) break;
-      c.create("contacts", "{\"lastname\":\"Other\",\"parentcustomerid@odata.bind\":\"/accounts(" + parent + ")\",\"description\":\"passing\"}");
-      std::string link = text_of(o["@odata.nextLink"]);
-      size_t path = link.find('/', 8);
-      page = request(c.port, "GET", link.substr(path), {}, {{"Authorization", "Bearer " + c.token}, {"Prefer", "odata.maxpagesize=10"}});
-    }
-    for (const auto& id : made) CHECK(seen.count(id) == 1);
-    for (const auto& r : c.get("contacts?$select=contactid&$filter=description eq 'passing' and " + of).rows()) {
-      CHECK(c.remove("contacts(" + text_of(r.at("contactid")) + ")").status == 204);
-    }
-  }
-  // $top over several pages.
-  size_t rows = 0;
-  Answer page = c.get("contacts?$top=25&$filter=" + of, {{"Prefer", "odata.maxpagesize=10"}});
-  for (int pages = 0; pages < 5; ++pages) {
-    rows += page.rows().size();
-    json::object o = page.object();
-    if (!o.contains("@odata.nextLink")) break;
-    std::string link = text_of(o["@odata.nextLink"]);
-    page = request(c.port, "GET", link.substr(link.find('/', 8)), {}, {{"Authorization", "Bearer " + c.token}, {"Prefer", "odata.maxpagesize=10"}});
-  }
-  CHECK(rows == 25);
-  json::array annotated = c.get("contacts?$top=1&$filter=" + of, {{"Prefer", "odata.include-annotations=\"*\""}}).rows();
-  CHECK(text_of(annotated[0].at("_parentcustomerid_value@OData.Community.Display.V1.FormattedValue")) == "Listing");
-  CHECK(text_of(annotated[0].at("statecode@OData.Community.Display.V1.FormattedValue")) == "Active");
-}
-
-TEST_CASE("$expand, both ways", "[api]") {
-  Client c = east();
-  std::string account = c.create("accounts", R"({"name":"Parent"})");
-  std::string bind = "\"parentcustomerid@odata.bind\":\"/accounts(" + account + ")\"";
-  std::string one = c.create("contacts", "{\"lastname\":\"One\"," + bind + "}");
-  c.create("contacts", "{\"lastname\":\"Two\"," + bind + "}");
-  json::array up = c.get("contacts?$select=lastname&$expand=parentcustomerid_account($select=name)&$filter=contactid eq " + one).rows();
-  CHECK(text_of(up[0].at("parentcustomerid_account").at("name")) == "Parent");
-  json::object down = c.get("accounts(" + account + ")?$select=name&$expand=contact_customer_accounts($select=lastname;$orderby=lastname desc;$top=1),ownerid($select=fullname)").object();
-  REQUIRE(down["contact_customer_accounts"].as_array().size() == 1);
-  CHECK(text_of(down["contact_customer_accounts"].as_array()[0].at("lastname")) == "Two");
-  CHECK(text_of(down["ownerid"].at("fullname")) == "wanda");
-  refused(c.get("accounts?$expand=nothing"), 400, "there are: ");
-}
-
-TEST_CASE("$apply agrees with a computation of the test's own", "[api]") {
-  Client c = east();
-  std::string account = c.create("accounts", R"({"name":"Sums"})");
-  struct Sum {
-    int64_t n = 0, cents = 0, lo = INT64_MAX, hi = INT64_MIN;
-    std::set<std::string> titles;
-  };
-  std::map<int, Sum> expected;
-  uint32_t x = 12345;
-  for (int i = 0; i < 80; ++i) {
-    x = x * 1103515245 + 12345;
-    int kind = int(x >> 16) % 3 + 1;
-    int64_t cents = int64_t(x >> 8) % 100'000 - 20'000;
-    std::string title = "T" + std::to_string(x >> 28);
-    Sum& s = expected[kind];
-    ++s.n;
-    s.cents += cents;
-    s.lo = std::min(s.lo, cents);
-    s.hi = std::max(s.hi, cents);
-    s.titles.insert(title);
-    std::string amount = (cents < 0 ? "-" : "") + std::to_string(std::abs(cents) / 100) + "." + (std::abs(cents) % 100 < 10 ? "0" : "") + std::to_string(std::abs(cents) % 100);
-    c.create("accounts", "{\"name\":\"" + title + "\",\"customertypecode\":" + std::to_string(kind) + ",\"revenue\":" + amount +
-                             ",\"parentaccountid@odata.bind\":\"/accounts(" + account + ")\"}");
-  }
-  Answer a = c.get("accounts?$apply=filter(_parentaccountid_value eq " + account +
-                   ")/groupby((customertypecode),aggregate($count as n,revenue with sum as total,revenue with min as lo,revenue with max as hi,"
-                   "revenue with average as mean,name with countdistinct as names))");
-  INFO(a.body);
-  REQUIRE(a.status == 200);
-  REQUIRE(a.rows().size() == expected.size());
-  auto cents = [](const json::value& v) { return std::llround(v.to_number<double>() * 100); };
-  for (const auto& row : a.rows()) {
-    const Sum& s = expected.at(int(row.at("customertypecode").as_int64()));
-    CHECK(row.at("n").as_int64() == s.n);
-    CHECK(cents(row.at("total")) == s.cents);
-    CHECK(cents(row.at("lo")) == s.lo);
-    CHECK(cents(row.at("hi")) == s.hi);
-    CHECK(std::abs(row.at("mean").to_number<double>() - double(s.cents) / 100 / double(s.n)) < 1e-6);
-    CHECK(row.at("names").as_int64() == int64_t(s.titles.size()));
-  }
-  Answer outer = c.get("accounts?$filter=_parentaccountid_value eq " + account + "&$apply=aggregate($count as n)");
-  CHECK(outer.rows()[0].at("n").as_int64() == 80);
-  refused(c.get("accounts?$apply=groupby((nmae))"), 400, "position 10");
-  refused(c.get("accounts?$apply=aggregate($count as n)&$top=1"), 400, "beside $apply");
 }
 
 TEST_CASE("service document, $metadata, WhoAmI", "[api]") {
@@ -295,8 +183,9 @@ TEST_CASE("service document, $metadata, WhoAmI", "[api]") {
   json::object document = c.get("").object();
   std::set<std::string> sets;
   for (const auto& v : document["value"].as_array()) sets.insert(text_of(v.at("url")));
-  for (const char* set : {"accounts", "contacts", "products", "salesorders", "salesorderdetails", "shipments", "incidents", "tasks",
-                          "phonecalls", "emails", "appointments", "annotations", "fates", "territories", "systemusers"}) {
+  for (const char* set : {"accounts", "contacts", "products", "salesorders", "salesorderdetails",
+                          "shipments", "incidents", "tasks", "phonecalls", "emails", "appointments",
+                          "annotations", "fates", "territories", "systemusers"}) {
     INFO(set);
     CHECK(sets.count(set) == 1);
   }
@@ -309,33 +198,46 @@ TEST_CASE("service document, $metadata, WhoAmI", "[api]") {
   CHECK(c.send("GET", "/api/data/v9.2").status == 200);
   Answer metadata = c.get("$metadata");
   CHECK(metadata.header("content-type") == "application/xml");
-  for (const auto& set : sets) CHECK(metadata.body.find("<EntitySet Name=\"" + set + "\"") != std::string::npos);
+  for (const auto& set : sets)
+    CHECK(metadata.body.find("<EntitySet Name=\"" + set + "\"") != std::string::npos);
   json::object who = c.get("WhoAmI()").object();
-  for (const char* name : {"UserId", "BusinessUnitId", "OrganizationId"}) CHECK(text_of(who[name]).size() == 36);
+  for (const char* name : {"UserId", "BusinessUnitId", "OrganizationId"})
+    CHECK(text_of(who[name]).size() == 36);
   CHECK(text_of(who["FullName"]) == "wanda");
   CHECK(c.get("WhoAmI").object() == who);
 }
 
 TEST_CASE("notes are appended, read below their record and removed", "[api]") {
   Client c = east();
-  std::string account = c.create("accounts", R"({"name":"Noted"})"), bind = "\"objectid_account@odata.bind\":\"/accounts(" + account + ")\"";
-  std::string first = c.create("annotations", "{\"subject\":\"S\",\"notetext\":\"Called\"," + bind + "}");
+  std::string account = c.create("accounts", R"({"name":"Noted"})"),
+              bind = "\"objectid_account@odata.bind\":\"/accounts(" + account + ")\"";
+  std::string first =
+      c.create("annotations", "{\"subject\":\"S\",\"notetext\":\"Called\"," + bind + "}");
   c.create("annotations", "{\"notetext\":\"Again\"," + bind + "}");
   CHECK(text_of(c.get("annotations(" + first + ")").object()["notetext"]) == "Called");
   CHECK(c.get("annotations?$filter=_objectid_value eq " + account).rows().size() == 2);
-  CHECK(c.get("accounts(" + account + ")?$expand=Account_Annotation($select=notetext)").object()["Account_Annotation"].as_array().size() == 2);
+  CHECK(c.get("accounts(" + account + ")?$expand=Account_Annotation($select=notetext)")
+            .object()["Account_Annotation"]
+            .as_array()
+            .size() == 2);
   CHECK(c.remove("annotations(" + first + ")").status == 204);
   refused(c.get("annotations(" + first + ")"), 404);
   refused(c.remove("annotations(" + first + ")"), 404);
   refused(c.post("annotations", R"({"notetext":"x"})"), 400, "objectid_account@odata.bind");
   refused(c.post("annotations", "{" + bind + "}"), 400, "subject or a notetext");
-  refused(c.post("annotations", R"b({"notetext":"x","objectid_account@odata.bind":"/accounts(0b5cf7a1-9999-4999-8999-000000000001)"})b"), 404);
+  refused(
+      c.post(
+          "annotations",
+          R"b({"notetext":"x","objectid_account@odata.bind":"/accounts(0b5cf7a1-9999-4999-8999-000000000001)"})b"),
+      404);
   refused(c.patch("annotations(" + first + ")", R"({"notetext":"x"})"), 405);
 }
 
 TEST_CASE("sums and sets are written as differences", "[api]") {
   Client c = east();
-  std::string at = "accounts(" + c.create("accounts", R"({"name":"Points","loyaltypoints":10,"tags":["a","b"]})") + ")";
+  std::string at =
+      "accounts(" +
+      c.create("accounts", R"({"name":"Points","loyaltypoints":10,"tags":["a","b"]})") + ")";
   CHECK(c.patch(at, R"({"loyaltypoints@Branchline.add":5,"tags":["b","c"]})").status == 204);
   json::object r = c.get(at).object();
   CHECK(text_of(r["loyaltypoints"]) == "15");
@@ -352,7 +254,9 @@ TEST_CASE("sums and sets are written as differences", "[api]") {
 TEST_CASE("activities of one type have a set of their own", "[api]") {
   Client c = east();
   std::string account = c.create("accounts", R"({"name":"Busy"})");
-  std::string task = c.create("tasks", "{\"subject\":\"Call back\",\"regardingobjectid_account@odata.bind\":\"/accounts(" + account + ")\",\"scheduledend\":\"2030-01-02T03:04:05Z\"}");
+  std::string task = c.create(
+      "tasks", "{\"subject\":\"Call back\",\"regardingobjectid_account@odata.bind\":\"/accounts(" +
+                   account + ")\",\"scheduledend\":\"2030-01-02T03:04:05Z\"}");
   CHECK(text_of(c.get("tasks(" + task + ")").object()["activitytypecode"]) == "4212");
   refused(c.get("phonecalls(" + task + ")"), 404);
   CHECK(c.get("activitypointers(" + task + ")").status == 200);
@@ -382,16 +286,25 @@ TEST_CASE("what is wrong is said, where, and how to mend it", "[api]") {
   refused(c.post("accounts", "{\"name\":"), 400, "offset 8");
   refused(c.post("accounts", "{\"name\":\"\xff\"}"), 400, "offset 9");
   refused(c.post("accounts", std::string(100'000, '[')), 400, "offset 16");
-  refused(c.post("accounts", "{\"description\":\"" + std::string(1'100'000, 'x') + "\"}"), 413, "1048576");
+  refused(c.post("accounts", "{\"description\":\"" + std::string(1'100'000, 'x') + "\"}"), 413,
+          "1048576");
   refused(c.post("accounts", ""), 400, "no body");
-  refused(request(c.port, "POST", "/api/data/v9.2/accounts", "<a/>", {{"Authorization", "Bearer " + c.token}, {"Content-Type", "text/xml"}}), 415, "application/json");
+  refused(request(c.port, "POST", "/api/data/v9.2/accounts", "<a/>",
+                  {{"Authorization", "Bearer " + c.token}, {"Content-Type", "text/xml"}}),
+          415, "application/json");
   refused(c.post("accounts?$top=1", R"({"name":"x"})"), 400, "$select and $expand only");
-  refused(c.post("accounts", R"({"name":"x","Branchline.territory":"west"})"), 400, "does not hold territory");
-  refused(c.post("accounts", R"b({"name":"x","parentaccountid@odata.bind":"/accounts(0b5cf7a1-0000-4000-8000-0000000000ff)"})b"), 400, "there is no Account");
+  refused(c.post("accounts", R"({"name":"x","Branchline.territory":"west"})"), 400,
+          "does not hold territory");
+  refused(
+      c.post(
+          "accounts",
+          R"b({"name":"x","parentaccountid@odata.bind":"/accounts(0b5cf7a1-0000-4000-8000-0000000000ff)"})b"),
+      400, "there is no Account");
   refused(c.patch(at, R"({"name":null})"), 400, "name is required");
   refused(c.patch(at, R"({"name":"x"})", {{"If-None-Match", "\"abc\""}}), 400, "can only be *");
   refused(c.patch(at, R"({"name":"x"})", {{"If-Match", "\"junk\""}}), 412);
-  for (auto [method, target, allow] : std::initializer_list<std::tuple<const char*, std::string, const char*>>{
+  for (auto [method, target, allow] :
+       std::initializer_list<std::tuple<const char*, std::string, const char*>>{
            {"POST", std::string(Client::kRoot) + at, "GET, HEAD, PATCH, DELETE"},
            {"PUT", std::string(Client::kRoot) + at, "GET, HEAD, PATCH, DELETE"},
            {"PATCH", std::string(Client::kRoot) + "accounts", "GET, HEAD, POST"},
@@ -418,7 +331,8 @@ TEST_CASE("what is wrong is said, where, and how to mend it", "[api]") {
 TEST_CASE("products are for administrators; lines follow their order", "[api]") {
   refused(east().post("products", R"({"name":"Chair"})"), 403, "may not write");
   Client hq = company().hq();
-  std::string product = hq.create("products", R"({"name":"Chair","productnumber":"P-1","price":99.99})");
+  std::string product =
+      hq.create("products", R"({"name":"Chair","productnumber":"P-1","price":99.99})");
   company().settle();
   CHECK(text_of(east().get("products(productnumber='P-1')").object()["name"]) == "Chair");
   refused(hq.post("accounts", R"({"name":"Where?"})"), 400, "east, west");
@@ -433,7 +347,8 @@ TEST_CASE("the public client of the Dataverse Web API works unchanged", "[api][c
     return;
   }
   Client c = east();
-  wan_test::Child node({"/usr/bin/env", "node", folder + "/dynamics_client_test.mjs", "http://127.0.0.1:" + std::to_string(c.port), c.token});
+  wan_test::Child node({"/usr/bin/env", "node", folder + "/dynamics_client_test.mjs",
+                        "http://127.0.0.1:" + std::to_string(c.port), c.token});
   int code = node.wait();
   INFO(node.output());
   CHECK(code == 0);

@@ -2,6 +2,8 @@
 
 #include <signal.h>
 
+#include <catch2/catch.hpp>
+
 #include <algorithm>
 #include <cctype>
 #include <fstream>
@@ -24,7 +26,8 @@ std::string Answer::header(const std::string& name) const {
 std::string Answer::id() const {
   std::string url = header("odata-entityid");
   size_t open = url.rfind('('), close = url.rfind(')');
-  if (open == std::string::npos || close != url.size() - 1) throw std::runtime_error("no id in `" + url + "`: " + head + body);
+  if (open == std::string::npos || close != url.size() - 1)
+    throw std::runtime_error("no id in `" + url + "`: " + head + body);
   return url.substr(open + 1, close - open - 1);
 }
 
@@ -44,7 +47,8 @@ Answer read_answer(Socket& socket, bool head_only) {
     size_t colon = line.find(':');
     std::string name = line.substr(0, colon), value = line.substr(colon + 2);
     if (!value.empty() && value.back() == '\r') value.pop_back();
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return char(std::tolower(c)); });
     a.headers[name] = value;
   }
   std::string length = a.header("content-length");
@@ -52,10 +56,14 @@ Answer read_answer(Socket& socket, bool head_only) {
   return a;
 }
 
-Answer request(uint16_t port, const std::string& method, const std::string& target, const std::string& body, const Headers& headers) {
-  std::string text = method + " " + target + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) + "\r\nConnection: close\r\n";
+Answer request(uint16_t port, const std::string& method, const std::string& target,
+               const std::string& body, const Headers& headers) {
+  std::string text = method + " " + target +
+                     " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
+                     "\r\nConnection: close\r\n";
   for (const auto& [name, value] : headers) text += name + ": " + value + "\r\n";
-  if (!body.empty() || method == "POST") text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+  if (!body.empty() || method == "POST")
+    text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   Socket s = wan_test::connect_to(port);
   s.send(text + "\r\n" + body);
   return read_answer(s, method == "HEAD");
@@ -65,7 +73,8 @@ std::string encoded(std::string_view text) {
   static constexpr char digits[] = "0123456789ABCDEF";
   std::string out;
   for (char c : text) {
-    if (std::isalnum(static_cast<unsigned char>(c)) || std::string_view("$=&(),'-_./@?:*;").find(c) != std::string_view::npos) {
+    if (std::isalnum(static_cast<unsigned char>(c)) ||
+        std::string_view("$=&(),'-_./@?:*;").find(c) != std::string_view::npos) {
       out.push_back(c);
     } else {
       out += {'%', digits[static_cast<unsigned char>(c) >> 4], digits[c & 15]};
@@ -74,9 +83,28 @@ std::string encoded(std::string_view text) {
   return out;
 }
 
-std::string text_of(const json::value& v) { return v.is_string() ? std::string(v.as_string()) : json::serialize(v); }
+std::string text_of(const json::value& v) {
+  return v.is_string() ? std::string(v.as_string()) : json::serialize(v);
+}
 
-Answer Client::send(const std::string& method, const std::string& target, const std::string& body, Headers headers) const {
+void refused(const Answer& a, int status, const std::string& what) {
+  INFO(a.head << a.body);
+  CHECK(a.status == status);
+  CHECK_THAT(a.header("content-type"), Catch::StartsWith("application/json"));
+  const json::object whole = a.object();
+  REQUIRE(whole.size() == 1);
+  const json::object& error = whole.at("error").as_object();
+  CHECK_FALSE(error.at("code").as_string().empty());
+  std::string message(error.at("message").as_string());
+  CHECK(message.size() > 10);
+  CHECK(message.size() < 900);
+  if (!what.empty()) CHECK_THAT(message, Catch::Contains(what));
+  for (const char* leak : {"/tmp", ".cc", "0x7f", "std::", "rocksdb", "exception"})
+    CHECK(message.find(leak) == std::string::npos);
+}
+
+Answer Client::send(const std::string& method, const std::string& target, const std::string& body,
+                    Headers headers) const {
   if (!token.empty()) headers.emplace_back("Authorization", "Bearer " + token);
   if (!body.empty()) headers.emplace_back("Content-Type", "application/json");
   return request(port, method, encoded(target), body, headers);
@@ -103,19 +131,26 @@ Company& Company::get() {
 }
 
 Company::Company() {
-  for (const char* name : {"master", "master-admin", "hq", "hq-admin", "east", "east-admin"}) ports_[name] = wan_test::free_port();
+  for (const char* name : {"master", "master-admin", "hq", "hq-admin", "east", "east-admin"})
+    ports_[name] = wan_test::free_port();
   auto at = [&](const char* name) { return "\"127.0.0.1:" + std::to_string(ports_[name]) + "\""; };
   std::ofstream(folder_ / "topology.yaml")
-      << "version: 1\nname: test\nsites:\n  - {name: here, place: Here, clients: 1}\nterritories:\n  - east\n  - west\nservers:\n"
-      << "  - {name: master, site: here, kind: master, link: " << at("master") << ", admin: " << at("master-admin") << "}\n"
-      << "  - {name: hq, site: here, kind: branch, upstream: master, territories: all, http: " << at("hq") << ", admin: " << at("hq-admin") << "}\n"
-      << "  - {name: east, site: here, kind: branch, upstream: master, territories: [east], http: " << at("east") << ", admin: " << at("east-admin") << "}\n"
+      << "version: 1\nname: test\nsites:\n  - {name: here, place: Here, clients: "
+         "1}\nterritories:\n  - east\n  - west\nservers:\n"
+      << "  - {name: master, site: here, kind: master, link: " << at("master")
+      << ", admin: " << at("master-admin") << "}\n"
+      << "  - {name: hq, site: here, kind: branch, upstream: master, territories: all, http: "
+      << at("hq") << ", admin: " << at("hq-admin") << "}\n"
+      << "  - {name: east, site: here, kind: branch, upstream: master, territories: [east], http: "
+      << at("east") << ", admin: " << at("east-admin") << "}\n"
       << "policies:\n  max_offline: 30d\n  restore_window: 35d\n";
   branchline::SystemClock clock;
-  if (!branchline::create_authority(folder_ / "authority", clock)) throw std::runtime_error("no authority");
+  if (!branchline::create_authority(folder_ / "authority", clock))
+    throw std::runtime_error("no authority");
   for (const char* name : {"master", "hq", "east"}) {
     std::filesystem::create_directories(folder_ / name);
-    if (!branchline::issue_server(folder_ / "authority", name, (folder_ / name) / "tls", clock)) throw std::runtime_error("no certificate");
+    if (!branchline::issue_server(folder_ / "authority", name, (folder_ / name) / "tls", clock))
+      throw std::runtime_error("no certificate");
     start(name);
   }
   std::ifstream((folder_ / "master") / "operator.token") >> operator_token_;
@@ -132,16 +167,19 @@ Company::~Company() {
 }
 
 void Company::start(const std::string& server) {
-  std::string program = std::string(BRANCHLINE_BIN_DIR) + (server == "master" ? "/branchline-master" : "/branchline-branch");
-  processes_[server] = std::make_unique<wan_test::Child>(std::vector<std::string>{
-      program, "--topology", folder_ / "topology.yaml", "--server", server, "--data", folder_ / server, "--log-level", "warn"});
+  std::string program = std::string(BRANCHLINE_BIN_DIR) +
+                        (server == "master" ? "/branchline-master" : "/branchline-branch");
+  processes_[server] = std::make_unique<wan_test::Child>(
+      std::vector<std::string>{program, "--topology", folder_ / "topology.yaml", "--server", server,
+                               "--data", folder_ / server, "--log-level", "warn"});
   wait_ready(server);
 }
 
 void Company::wait_ready(const std::string& server) {
   uint16_t port = ports_.at(server == "master" ? "master-admin" : server);
   eventually(server + " is ready", [&] {
-    if (!processes_.at(server)->running()) throw std::runtime_error(server + " ended: " + processes_.at(server)->output());
+    if (!processes_.at(server)->running())
+      throw std::runtime_error(server + " ended: " + processes_.at(server)->output());
     if (!wan_test::try_connect(port)) return false;
     return request(port, "GET", "/readyz").status == 200;
   });
@@ -149,7 +187,9 @@ void Company::wait_ready(const std::string& server) {
 
 void Company::stop(const std::string& server) {
   processes_.at(server)->signal(SIGTERM);
-  if (int code = processes_.at(server)->wait()) throw std::runtime_error(server + " ended with " + std::to_string(code) + ": " + processes_.at(server)->output());
+  if (int code = processes_.at(server)->wait())
+    throw std::runtime_error(server + " ended with " + std::to_string(code) + ": " +
+                             processes_.at(server)->output());
 }
 
 void Company::kill(const std::string& server) {
@@ -157,8 +197,10 @@ void Company::kill(const std::string& server) {
   processes_.at(server)->wait();
 }
 
-Answer Company::master(const std::string& method, const std::string& target, const std::string& body) {
-  return request(ports_.at("master-admin"), method, target, body, {{"Authorization", "Bearer " + operator_token_}});
+Answer Company::master(const std::string& method, const std::string& target,
+                       const std::string& body) {
+  return request(ports_.at("master-admin"), method, target, body,
+                 {{"Authorization", "Bearer " + operator_token_}});
 }
 
 Company::Token Company::make_token(const TokenOptions& o) {
@@ -176,7 +218,8 @@ void Company::settle() {
   eventually("all servers agree", [&] {
     json::object m = master("GET", "/admin/status").object();
     for (const char* name : {"hq", "east"}) {
-      Answer a = request(ports_.at(name), "GET", "/api/sync/status", {}, {{"Authorization", "Bearer " + admin}});
+      Answer a = request(ports_.at(name), "GET", "/api/sync/status", {},
+                         {{"Authorization", "Bearer " + admin}});
       if (a.status != 200) return false;
       json::object s = a.object();
       if (s.at("pending").as_int64() != 0 || s.at("csn") != m.at("csn")) return false;

@@ -1,5 +1,5 @@
-// A master, head office and one office as processes, on real stores and links: started once per run, when the first
-// test asks. And an HTTP client that hides nothing.
+// A master, head office and one office as processes, on real stores and links: started once per
+// run, when the first test asks. And an HTTP client that hides nothing.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -28,18 +28,25 @@ struct Answer {
   std::string header(const std::string& name) const;
   json::object object() const { return json::parse(body).as_object(); }
   json::array rows() const { return object().at("value").as_array(); }
-  std::string error_code() const { return std::string(object().at("error").as_object().at("code").as_string()); }
-  std::string message() const { return std::string(object().at("error").as_object().at("message").as_string()); }
+  std::string error_code() const {
+    return std::string(object().at("error").as_object().at("code").as_string());
+  }
+  std::string message() const {
+    return std::string(object().at("error").as_object().at("message").as_string());
+  }
   // The id in OData-EntityId.
   std::string id() const;
 };
 
 // One request on a connection of its own, and the whole answer.
-Answer request(uint16_t port, const std::string& method, const std::string& target, const std::string& body = {}, const Headers& headers = {});
+Answer request(uint16_t port, const std::string& method, const std::string& target,
+               const std::string& body = {}, const Headers& headers = {});
 // Reads one answer from a connection that may go on.
 Answer read_answer(wan_test::Socket& socket, bool head_only = false);
 std::string encoded(std::string_view text);
 std::string text_of(const json::value& v);
+// Checks a refusal: every one has the same shape, says `what`, and gives nothing away.
+void refused(const Answer& a, int status, const std::string& what = "");
 
 // One server and a token at it.
 struct Client {
@@ -47,12 +54,23 @@ struct Client {
   std::string token;
   static constexpr const char* kRoot = "/api/data/v9.2/";
 
-  Answer send(const std::string& method, const std::string& target, const std::string& body = {}, Headers headers = {}) const;
-  Answer get(const std::string& resource, Headers headers = {}) const { return send("GET", kRoot + resource, {}, std::move(headers)); }
-  Answer post(const std::string& resource, const std::string& body, Headers headers = {}) const { return send("POST", kRoot + resource, body, std::move(headers)); }
-  Answer patch(const std::string& resource, const std::string& body, Headers headers = {}) const { return send("PATCH", kRoot + resource, body, std::move(headers)); }
-  Answer put(const std::string& resource, const std::string& body, Headers headers = {}) const { return send("PUT", kRoot + resource, body, std::move(headers)); }
-  Answer remove(const std::string& resource, Headers headers = {}) const { return send("DELETE", kRoot + resource, {}, std::move(headers)); }
+  Answer send(const std::string& method, const std::string& target, const std::string& body = {},
+              Headers headers = {}) const;
+  Answer get(const std::string& resource, Headers headers = {}) const {
+    return send("GET", kRoot + resource, {}, std::move(headers));
+  }
+  Answer post(const std::string& resource, const std::string& body, Headers headers = {}) const {
+    return send("POST", kRoot + resource, body, std::move(headers));
+  }
+  Answer patch(const std::string& resource, const std::string& body, Headers headers = {}) const {
+    return send("PATCH", kRoot + resource, body, std::move(headers));
+  }
+  Answer put(const std::string& resource, const std::string& body, Headers headers = {}) const {
+    return send("PUT", kRoot + resource, body, std::move(headers));
+  }
+  Answer remove(const std::string& resource, Headers headers = {}) const {
+    return send("DELETE", kRoot + resource, {}, std::move(headers));
+  }
   // GET of an absolute link, as it is.
   Answer follow(const std::string& link) const;
   // Creates and returns the id; fails the test where it cannot.
@@ -66,8 +84,12 @@ class Company {
   static Company& get();
   ~Company();
 
-  Client east(const std::string& token = {}) const { return {ports_.at("east"), token.empty() ? writer : token}; }
-  Client hq(const std::string& token = {}) const { return {ports_.at("hq"), token.empty() ? admin : token}; }
+  Client east(const std::string& token = {}) const {
+    return {ports_.at("east"), token.empty() ? writer : token};
+  }
+  Client hq(const std::string& token = {}) const {
+    return {ports_.at("hq"), token.empty() ? admin : token};
+  }
   uint16_t east_admin() const { return ports_.at("east-admin"); }
 
   struct TokenOptions {

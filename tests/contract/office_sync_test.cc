@@ -25,7 +25,8 @@ struct Event {
 class Stream {
  public:
   Stream(const Client& c, const std::string& last_event = {}) : socket_(connect_to(c.port)) {
-    std::string text = "GET /api/changes HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + c.token + "\r\n";
+    std::string text =
+        "GET /api/changes HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + c.token + "\r\n";
     if (!last_event.empty()) text += "Last-Event-ID: " + last_event + "\r\n";
     socket_.send(text + "\r\n");
     answer = read_answer(socket_);
@@ -105,8 +106,10 @@ TEST_CASE("a write is pending, then has its fate", "[api][sync]") {
   CHECK(text_of(s["server"]) == "east");
   CHECK(text_of(s["territories"].as_array()[0]) == "east");
   json::object ledger = s["ledger"].as_object();
-  CHECK(ledger["accepted"].as_int64() == ledger["pending"].as_int64() + ledger["applied"].as_int64() + ledger["merged"].as_int64() +
-                                             ledger["overridden"].as_int64() + ledger["rejected"].as_int64() + ledger["lost"].as_int64());
+  CHECK(ledger["accepted"].as_int64() ==
+        ledger["pending"].as_int64() + ledger["applied"].as_int64() + ledger["merged"].as_int64() +
+            ledger["overridden"].as_int64() + ledger["rejected"].as_int64() +
+            ledger["lost"].as_int64());
   CHECK(text_of(c.get("accounts(" + made.id() + ")").object()["name"]) == "Pending");
   all.process("master").signal(SIGCONT);
   eventually("it is applied", [&] { return c.fate(mutation) == "applied"; });
@@ -120,23 +123,27 @@ TEST_CASE("a write is pending, then has its fate", "[api][sync]") {
   std::string beyond = mutation.substr(0, mutation.rfind('.') + 1) + "99999999";
   CHECK(c.send("GET", "/api/sync/mutations/" + beyond).status == 404);
   CHECK(c.send("GET", "/api/sync/mutations/hq" + mutation.substr(4)).status == 404);
-  CHECK(all.hq().send("GET", "/api/sync/mutations/" + mutation).error_code() == "mutation.elsewhere");
+  CHECK(all.hq().send("GET", "/api/sync/mutations/" + mutation).error_code() ==
+        "mutation.elsewhere");
 }
 
 TEST_CASE("the loser of two edits is told, and can read what he had written", "[api][sync]") {
   Company& all = company();
   Client east = all.east(), hq = all.hq();
-  std::string id = east.create("accounts", R"({"name":"Contended","telephone1":"0"})"), at = "accounts(" + id + ")";
+  std::string id = east.create("accounts", R"({"name":"Contended","telephone1":"0"})"),
+              at = "accounts(" + id + ")";
   all.settle();
   all.kill("master");
   Answer first = east.patch(at, R"({"telephone1":"+1 555 0001"})");
   REQUIRE(first.status == 204);
-  // The office goes down with its edit; head office makes a later one, which the master hears of first.
+  // The office goes down with its edit; head office makes a later one, which the master hears of
+  // first.
   all.kill("east");
   Answer second = hq.patch(at, R"({"telephone1":"+1 555 0002"})");
   REQUIRE(second.status == 204);
   all.start("master");
-  eventually("the later edit is decided", [&] { return hq.fate(second.header("branchline-mutation")) == "applied"; });
+  eventually("the later edit is decided",
+             [&] { return hq.fate(second.header("branchline-mutation")) == "applied"; });
   all.start("east");
   all.settle();
   CHECK(text_of(east.get(at).object()["telephone1"]) == "+1 555 0002");
@@ -177,7 +184,9 @@ TEST_CASE("an operation key is used once, whatever happens in between", "[api][s
   CHECK(again.id() == first.id());
   CHECK(again.header("branchline-mutation") == first.header("branchline-mutation"));
   CHECK(again.header("branchline-replayed") == "true");
-  CHECK(c.post("accounts", body, {{"Idempotency-Key", "order 4711 – ü"}, {"Prefer", "return=representation"}}).status == 201);
+  CHECK(c.post("accounts", body,
+               {{"Idempotency-Key", "order 4711 – ü"}, {"Prefer", "return=representation"}})
+            .status == 201);
   Answer other = c.post("accounts", R"({"name":"Other"})", key);
   CHECK(other.status == 422);
   CHECK_THAT(other.message(), Catch::Contains("key"));
@@ -185,19 +194,30 @@ TEST_CASE("an operation key is used once, whatever happens in between", "[api][s
   CHECK(accepted() == before + 1);
 
   // The same number may be used by another person for something else.
-  CHECK(all.hq().post("accounts", R"({"name":"Elsewhere","Branchline.territory":"west"})", key).status == 204);
+  CHECK(all.hq()
+            .post("accounts", R"({"name":"Elsewhere","Branchline.territory":"west"})", key)
+            .status == 204);
   // Changes have keys, too: the condition of the first time is not checked again.
   std::string etag = c.get("accounts(" + first.id() + ")").header("etag");
   Headers change{{"Idempotency-Key", "change-1"}, {"If-Match", etag}};
-  Answer changed = c.patch("accounts(accountnumber='ONCE-1')", R"({"loyaltypoints@Branchline.add":5})", change);
+  Answer changed =
+      c.patch("accounts(accountnumber='ONCE-1')", R"({"loyaltypoints@Branchline.add":5})", change);
   REQUIRE(changed.status == 204);
-  Answer repeated = c.patch("accounts(accountnumber='ONCE-1')", R"({"loyaltypoints@Branchline.add":5})", change);
+  Answer repeated =
+      c.patch("accounts(accountnumber='ONCE-1')", R"({"loyaltypoints@Branchline.add":5})", change);
   INFO(repeated.head << repeated.body);
   CHECK(repeated.status == 204);
   CHECK(repeated.id() == first.id());
   CHECK(text_of(c.get("accounts(" + first.id() + ")").object()["loyaltypoints"]) == "5");
-  Answer note = c.post("annotations", "{\"notetext\":\"n\",\"objectid_account@odata.bind\":\"/accounts(" + first.id() + ")\"}", {{"Idempotency-Key", "note-1"}});
-  CHECK(c.post("annotations", "{\"notetext\":\"n\",\"objectid_account@odata.bind\":\"/accounts(" + first.id() + ")\"}", {{"Idempotency-Key", "note-1"}}).id() == note.id());
+  Answer note = c.post(
+      "annotations",
+      "{\"notetext\":\"n\",\"objectid_account@odata.bind\":\"/accounts(" + first.id() + ")\"}",
+      {{"Idempotency-Key", "note-1"}});
+  CHECK(c.post("annotations",
+               "{\"notetext\":\"n\",\"objectid_account@odata.bind\":\"/accounts(" + first.id() +
+                   ")\"}",
+               {{"Idempotency-Key", "note-1"}})
+            .id() == note.id());
   CHECK(c.get("annotations?$filter=_objectid_value eq " + first.id()).rows().size() == 1);
   CHECK(c.post("accounts", body, {{"Idempotency-Key", std::string(256, 'k')}}).status == 400);
   CHECK(c.post("accounts", body, {{"Idempotency-Key", "\xff"}}).status == 400);
@@ -214,7 +234,8 @@ TEST_CASE("an operation key is used once, whatever happens in between", "[api][s
   CHECK(c.get("accounts?$filter=accountnumber eq 'ONCE-1'").rows().size() == 1);
 }
 
-TEST_CASE("the change stream tells records in order, and goes on where it stopped", "[api][changes]") {
+TEST_CASE("the change stream tells records in order, and goes on where it stopped",
+          "[api][changes]") {
   Company& all = company();
   Client c = all.east();
   all.settle();
@@ -223,7 +244,8 @@ TEST_CASE("the change stream tells records in order, and goes on where it stoppe
   CHECK(one.hello.kind == "hello");
   CHECK(text_of(json::value(c.status()["lastEvent"])) == one.hello.id);
   std::vector<std::string> made;
-  for (int i = 0; i < 20; ++i) made.push_back(c.create("accounts", "{\"name\":\"S" + std::to_string(i) + "\"}"));
+  for (int i = 0; i < 20; ++i)
+    made.push_back(c.create("accounts", "{\"name\":\"S" + std::to_string(i) + "\"}"));
   CHECK(c.remove("accounts(" + made[3] + ")").status == 204);
   std::string last = c.create("accounts", R"({"name":"Last"})");
   std::vector<Event> events = one.until(last);
@@ -250,7 +272,8 @@ TEST_CASE("the change stream tells records in order, and goes on where it stoppe
   std::vector<Event> rest = resumed.until(last);
   CHECK(ids(rest) == ids({events.begin() + 6, events.end()}));
   bool gone = false;
-  for (const auto& e : rest) gone = gone || (text_of(e.data.at("id")) == made[3] && text_of(e.data.at("kind")) == "gone");
+  for (const auto& e : rest)
+    gone = gone || (text_of(e.data.at("id")) == made[3] && text_of(e.data.at("kind")) == "gone");
   CHECK(gone);
 
   // What comes over the link is told as well; what a reader may not read is not.
@@ -258,21 +281,25 @@ TEST_CASE("the change stream tells records in order, and goes on where it stoppe
   auto eastern = all.make_token({"ellen", false, true, {"east"}, ""});
   all.settle();
   Stream narrow(all.hq(eastern.secret));
-  std::string west = hq.create("accounts", R"({"name":"W","Branchline.territory":"west"})"), east = hq.create("accounts", R"({"name":"E","Branchline.territory":"east"})");
+  std::string west = hq.create("accounts", R"({"name":"W","Branchline.territory":"west"})"),
+              east = hq.create("accounts", R"({"name":"E","Branchline.territory":"east"})");
   for (const auto& e : narrow.until(east)) CHECK(text_of(e.data.at("id")) != west);
   CHECK_FALSE(one.until(east).empty());
   CHECK(hq.remove("accounts(" + west + ")").status == 204);
   CHECK(hq.remove("accounts(" + east + ")").status == 204);
   for (const auto& e : narrow.until(east)) CHECK(text_of(e.data.at("id")) != west);
 
-  for (const std::string& foreign : {std::string("hq.0000000000000001.5"), std::string("east.0000000000000001.1"), std::string("x"),
-                                     events[0].id.substr(0, events[0].id.rfind('.')) + ".99999999", events[0].id + "x"}) {
+  for (const std::string& foreign :
+       {std::string("hq.0000000000000001.5"), std::string("east.0000000000000001.1"),
+        std::string("x"), events[0].id.substr(0, events[0].id.rfind('.')) + ".99999999",
+        events[0].id + "x"}) {
     INFO(foreign);
     Stream refused(c, foreign);
     CHECK(refused.answer.status == 410);
     CHECK(refused.answer.error_code() == "changes.gone");
   }
-  CHECK(request(c.port, "GET", "/api/changes?since=x", {}, {{"Authorization", "Bearer " + c.token}}).status == 410);
+  CHECK(request(c.port, "GET", "/api/changes?since=x", {}, {{"Authorization", "Bearer " + c.token}})
+            .status == 410);
   CHECK(c.send("HEAD", "/api/changes").status == 200);
   CHECK(one.last_sync.contains("pending"));
   beating.await_beat();
@@ -287,13 +314,15 @@ TEST_CASE("a reader of changes that does not read holds nobody up", "[api][chang
   int number = 0;
   std::string last;
   // A field edit of one record is an event: enough of them to fill the kernel's buffers.
-  std::string id = c.create("accounts", R"({"name":"Busy"})"), body = R"({"loyaltypoints@Branchline.add":1})";
+  std::string id = c.create("accounts", R"({"name":"Busy"})"),
+              body = R"({"loyaltypoints@Branchline.add":1})";
   Socket writer = connect_to(c.port);
   for (int round = 0; round < 20; ++round) {
     std::string many;
     for (int i = 0; i < 250; ++i) {
-      many += "PATCH /api/data/v9.2/accounts(" + id + ") HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + c.token + "\r\nContent-Length: " +
-              std::to_string(body.size()) + "\r\n\r\n" + body;
+      many += "PATCH /api/data/v9.2/accounts(" + id +
+              ") HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + c.token +
+              "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
     }
     std::thread sender([&] { writer.send(many); });
     for (int i = 0; i < 250; ++i) {
@@ -309,7 +338,8 @@ TEST_CASE("a reader of changes that does not read holds nobody up", "[api][chang
   CHECK(c.get("accounts(" + id + ")?$select=loyaltypoints").status == 200);
 }
 
-TEST_CASE("an office that stops tells its streams, and what was acknowledged is there again", "[api][changes]") {
+TEST_CASE("an office that stops tells its streams, and what was acknowledged is there again",
+          "[api][changes]") {
   Company& all = company();
   Client c = all.east();
   Stream stream(c);

@@ -1,4 +1,5 @@
-// Records in a store without a replica around them: for tests of conditions, queries, aggregation and JSON.
+// Records in a store without a replica around them: for tests of conditions, queries, aggregation
+// and JSON.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -33,10 +34,12 @@ class CountingView : public StoreView {
     ++gets;
     return store_.get(table, key);
   }
-  std::unique_ptr<Cursor> scan(Table table, std::string_view begin, std::string_view end) const override {
+  std::unique_ptr<Cursor> scan(Table table, std::string_view begin,
+                               std::string_view end) const override {
     return std::make_unique<Counted>(store_.scan(table, begin, end), counter(table));
   }
-  std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin, std::string_view end) const override {
+  std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin,
+                                    std::string_view end) const override {
     return std::make_unique<Counted>(store_.scan_back(table, begin, end), counter(table));
   }
   void reset() const { gets = index_rows = record_rows = 0; }
@@ -45,7 +48,9 @@ class CountingView : public StoreView {
   size_t& counter(Table table) const { return table == Table::index ? index_rows : record_rows; }
   class Counted : public Cursor {
    public:
-    Counted(std::unique_ptr<Cursor> inner, size_t& rows) : inner_(std::move(inner)), rows_(rows) { count(); }
+    Counted(std::unique_ptr<Cursor> inner, size_t& rows) : inner_(std::move(inner)), rows_(rows) {
+      count();
+    }
     bool valid() const override { return inner_->valid(); }
     void next() override {
       inner_->next();
@@ -80,7 +85,8 @@ class World {
 
   // Fields as texts; `lookup=entity:name` binds to the record of that name.
   using Fields = std::vector<std::pair<std::string, std::string>>;
-  Record make(std::string_view entity_name, const std::string& name, const Fields& fields, TerritoryId territory = kEast) const {
+  Record make(std::string_view entity_name, const std::string& name, const Fields& fields,
+              TerritoryId territory = kEast) const {
     const Entity& e = entity(entity_name);
     Version v;
     v.id = {OriginId(1), Incarnation(7), Lane::interactive, Seq(++seq_)};
@@ -93,7 +99,8 @@ class World {
       OwnedValue value;
       if (field->type == ValueType::lookup) {
         size_t colon = text.find(':');
-        value = {ValueType::lookup, encode_lookup({entity(text.substr(0, colon)).id, id_of(text.substr(colon + 1))})};
+        value = {ValueType::lookup,
+                 encode_lookup({entity(text.substr(0, colon)).id, id_of(text.substr(colon + 1))})};
       } else {
         auto parsed = value_from_text(*field, text);
         BL_CHECK(parsed);
@@ -103,18 +110,22 @@ class World {
     }
     return record;
   }
-  Record add(std::string_view entity_name, const std::string& name, const Fields& fields, TerritoryId territory = kEast) {
+  Record add(std::string_view entity_name, const std::string& name, const Fields& fields,
+             TerritoryId territory = kEast) {
     Record record = make(entity_name, name, fields, territory);
     Batch batch;
     batch.put(Table::records, keys::record(side, record.key()), record.encode());
-    for (const auto& key : index_keys(record, entity(entity_name), side, IndexScope::all)) batch.put(Table::index, key, "");
+    for (const auto& key : index_keys(record, entity(entity_name), side, IndexScope::all))
+      batch.put(Table::index, key, "");
     BL_CHECK(store.write(batch, Sync::yes));
     return record;
   }
   void erase(const Record& record) {
     Batch batch;
     batch.erase(Table::records, keys::record(side, record.key()));
-    for (const auto& key : index_keys(record, *schema->entity(record.key().entity), side, IndexScope::all)) batch.erase(Table::index, key);
+    for (const auto& key :
+         index_keys(record, *schema->entity(record.key().entity), side, IndexScope::all))
+      batch.erase(Table::index, key);
     BL_CHECK(store.write(batch, Sync::yes));
   }
   ReadContext context() const {

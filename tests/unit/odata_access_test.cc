@@ -11,10 +11,12 @@ namespace {
 
 constexpr int64_t kNow = 1'800'000'000'000;
 
-Result<Principal> principal(const World& w, World::Fields token, World::Fields user, TerritoryId home = kEast) {
+Result<Principal> principal(const World& w, World::Fields token, World::Fields user,
+                            TerritoryId home = kEast) {
   user.emplace_back("fullname", "Anna");
   token.emplace_back("systemuserid", "systemuser:anna");
-  return principal_of(*w.schema, w.make("apitoken", "t", token, home), w.make("systemuser", "anna", user, kReferenceTerritory), kNow);
+  return principal_of(*w.schema, w.make("apitoken", "t", token, home),
+                      w.make("systemuser", "anna", user, kReferenceTerritory), kNow);
 }
 
 }  // namespace
@@ -42,12 +44,15 @@ TEST_CASE("reading and writing go by territory, kind and token", "[odata][access
   World w;
   Principal east = *principal(w, {{"access", "2"}}, {});
   Principal reader = *principal(w, {{"access", "1"}}, {});
-  Principal admin = *principal(w, {{"access", "2"}}, {{"isadministrator", "true"}}, kReferenceTerritory);
-  Record here = w.make("account", "e", {{"name", "E"}}, kEast), there = w.make("account", "w", {{"name", "W"}}, kWest);
+  Principal admin =
+      *principal(w, {{"access", "2"}}, {{"isadministrator", "true"}}, kReferenceTerritory);
+  Record here = w.make("account", "e", {{"name", "E"}}, kEast),
+         there = w.make("account", "w", {{"name", "W"}}, kWest);
   Record product = w.make("product", "p", {{"name", "P"}}, kReferenceTerritory);
   Record user = w.make("systemuser", "u", {{"fullname", "U"}}, kReferenceTerritory);
   Record token = w.make("apitoken", "t", {{"name", "T"}}, kEast);
-  const Entity &account = w.entity("account"), &products = w.entity("product"), &users = w.entity("systemuser"), &tokens = w.entity("apitoken");
+  const Entity &account = w.entity("account"), &products = w.entity("product"),
+               &users = w.entity("systemuser"), &tokens = w.entity("apitoken");
   CHECK(may_read(east, account, here));
   CHECK_FALSE(may_read(east, account, there));
   CHECK(may_read(east, products, product));
@@ -76,8 +81,13 @@ TEST_CASE("bearer tokens are taken from the header, and found by their hash", "[
   }
   World w;
   w.add("systemuser", "anna", {{"fullname", "Anna"}}, kReferenceTerritory);
-  w.add("apitoken", "t", {{"tokenhash", token_hash("secret")}, {"systemuserid", "systemuser:anna"}, {"access", "2"}});
-  w.add("apitoken", "e", {{"tokenhash", token_hash("brief")}, {"systemuserid", "systemuser:anna"}, {"expireson", "2099-01-01T00:00:00Z"}});
+  w.add(
+      "apitoken", "t",
+      {{"tokenhash", token_hash("secret")}, {"systemuserid", "systemuser:anna"}, {"access", "2"}});
+  w.add("apitoken", "e",
+        {{"tokenhash", token_hash("brief")},
+         {"systemuserid", "systemuser:anna"},
+         {"expireson", "2099-01-01T00:00:00Z"}});
   auto known = authenticate_token(*w.view, 0, *w.schema, "secret", kNow);
   REQUIRE(known);
   CHECK(known->principal.name == "Anna");
@@ -109,6 +119,7 @@ TEST_CASE("an ETag changes with what was written, not with its commit", "[odata]
   CHECK(etag_of(edited, e) != before);
   // Others' additions to a counter count, whoever wrote last.
   Record counted = a;
-  counted.set(e.field("loyaltypoints")->id, a.version(*a.find(e.field("loyaltypoints")->id)), {ValueType::integer, encode_integer(6)});
+  counted.set(e.field("loyaltypoints")->id, a.version(*a.find(e.field("loyaltypoints")->id)),
+              {ValueType::integer, encode_integer(6)});
   CHECK(etag_of(counted, e) != before);
 }

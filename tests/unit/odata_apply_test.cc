@@ -10,7 +10,8 @@ namespace {
 
 const TerritoryNumber kNoTerritories = [](const RecordId&) -> int64_t { return 0; };
 
-Result<ApplyPlan> parse(const World& w, std::string_view text, std::string_view entity = "salesorderdetail") {
+Result<ApplyPlan> parse(const World& w, std::string_view text,
+                        std::string_view entity = "salesorderdetail") {
   return parse_apply(text, w.entity(entity), kNoTerritories);
 }
 
@@ -21,7 +22,8 @@ std::string shown(const OwnedValue& v) {
 }
 
 // Rows as "group,..|value,.." in the order given.
-std::vector<std::string> rows(const World& w, std::string_view text, std::string_view entity = "salesorderdetail") {
+std::vector<std::string> rows(const World& w, std::string_view text,
+                              std::string_view entity = "salesorderdetail") {
   auto plan = parse(w, text, entity);
   INFO(text << ": " << refusal(plan));
   REQUIRE(plan);
@@ -42,24 +44,41 @@ std::vector<std::string> rows(const World& w, std::string_view text, std::string
 
 TEST_CASE("$apply filters, groups and aggregates", "[odata][apply]") {
   World w;
-  w.add("salesorderdetail", "1", {{"productdescription", "Chair"}, {"quantity", "2"}, {"profit", "10.10"}, {"lineitemnumber", "1"}});
-  w.add("salesorderdetail", "2", {{"productdescription", "Chair"}, {"quantity", "3"}, {"profit", "-0.20"}, {"lineitemnumber", "1"}});
-  w.add("salesorderdetail", "3", {{"productdescription", "Desk"}, {"quantity", "0.5"}, {"profit", "0.01"}});
+  w.add("salesorderdetail", "1",
+        {{"productdescription", "Chair"},
+         {"quantity", "2"},
+         {"profit", "10.10"},
+         {"lineitemnumber", "1"}});
+  w.add("salesorderdetail", "2",
+        {{"productdescription", "Chair"},
+         {"quantity", "3"},
+         {"profit", "-0.20"},
+         {"lineitemnumber", "1"}});
+  w.add("salesorderdetail", "3",
+        {{"productdescription", "Desk"}, {"quantity", "0.5"}, {"profit", "0.01"}});
   w.add("salesorderdetail", "4", {{"productdescription", "Desk"}});
   w.add("salesorderdetail", "5", {{"quantity", "7"}, {"lineitemnumber", "9"}});
 
   CHECK(rows(w, "aggregate($count as n)") == std::vector<std::string>{"|5,"});
-  CHECK(rows(w, "aggregate(quantity with sum as s,quantity with min as lo,quantity with max as hi,quantity with average as av,"
-                "productdescription with countdistinct as kinds)") == std::vector<std::string>{"|12.5,0.5,7,3.125,2,"});
+  CHECK(rows(w,
+             "aggregate(quantity with sum as s,quantity with min as lo,quantity with max as "
+             "hi,quantity with average as av,"
+             "productdescription with countdistinct as kinds)") ==
+        std::vector<std::string>{"|12.5,0.5,7,3.125,2,"});
   CHECK(rows(w, "aggregate(profit with sum as s)") == std::vector<std::string>{"|9.91,"});
-  CHECK(rows(w, "groupby((productdescription))") == std::vector<std::string>{"null,|", "\"Chair\",|", "\"Desk\",|"});
+  CHECK(rows(w, "groupby((productdescription))") ==
+        std::vector<std::string>{"null,|", "\"Chair\",|", "\"Desk\",|"});
   CHECK(rows(w, "groupby((productdescription),aggregate($count as n,quantity with sum as q))") ==
         std::vector<std::string>{"null,|1,7,", "\"Chair\",|2,5,", "\"Desk\",|2,0.5,"});
-  CHECK(rows(w, " filter( quantity ge 2 and not (productdescription eq null) ) / groupby( ( productdescription , lineitemnumber ) , "
-                "aggregate( $count as n ) ) ") == std::vector<std::string>{"\"Chair\",1,|2,"});
-  CHECK(rows(w, "filter(quantity gt 0)/filter(quantity lt 3)/aggregate($count as n)") == std::vector<std::string>{"|2,"});
-  CHECK(rows(w, "filter(productdescription eq 'a)b''(c')/aggregate($count as n,quantity with sum as s,quantity with average as a)") ==
-        std::vector<std::string>{"|0,null,null,"});
+  CHECK(rows(w,
+             " filter( quantity ge 2 and not (productdescription eq null) ) / groupby( ( "
+             "productdescription , lineitemnumber ) , "
+             "aggregate( $count as n ) ) ") == std::vector<std::string>{"\"Chair\",1,|2,"});
+  CHECK(rows(w, "filter(quantity gt 0)/filter(quantity lt 3)/aggregate($count as n)") ==
+        std::vector<std::string>{"|2,"});
+  CHECK(rows(w,
+             "filter(productdescription eq 'a)b''(c')/aggregate($count as n,quantity with sum as "
+             "s,quantity with average as a)") == std::vector<std::string>{"|0,null,null,"});
 }
 
 TEST_CASE("$apply sees what its reader may read", "[odata][apply]") {
@@ -104,10 +123,13 @@ TEST_CASE("$apply says where it is wrong", "[odata][apply]") {
     INFO(c.text);
     auto plan = parse(w, c.text);
     REQUIRE_FALSE(plan);
-    CHECK_THAT(plan.error().message, Catch::Contains("$apply, position " + std::to_string(c.position) + ":") && Catch::Contains(c.what));
+    CHECK_THAT(plan.error().message,
+               Catch::Contains("$apply, position " + std::to_string(c.position) + ":") &&
+                   Catch::Contains(c.what));
   }
   CHECK_THAT(refusal(parse(w, "groupby((tags))", "account")), Catch::Contains("collection"));
-  CHECK_THAT(refusal(parse(w, "aggregate(_territoryid_value with sum as s)", "account")), Catch::Contains("needs a number"));
+  CHECK_THAT(refusal(parse(w, "aggregate(_territoryid_value with sum as s)", "account")),
+             Catch::Contains("needs a number"));
 }
 
 TEST_CASE("$apply has bounds", "[odata][apply]") {

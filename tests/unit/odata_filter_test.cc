@@ -8,9 +8,12 @@ using namespace branchline::query_test;
 
 namespace {
 
-const TerritoryNumber kTerritories = [](const RecordId& id) -> int64_t { return id == id_of("territory east") ? 2 : 0; };
+const TerritoryNumber kTerritories = [](const RecordId& id) -> int64_t {
+  return id == id_of("territory east") ? 2 : 0;
+};
 
-Result<Expression> parse(const World& w, std::string_view text, std::string_view entity = "account") {
+Result<Expression> parse(const World& w, std::string_view text,
+                         std::string_view entity = "account") {
   return parse_filter(text, w.entity(entity), kTerritories);
 }
 
@@ -25,21 +28,42 @@ bool matches(const World& w, const Record& record, std::string_view text) {
 
 TEST_CASE("$filter compares values of every type", "[odata][filter]") {
   World w;
-  Record a = w.make("account", "a", {{"name", "Contoso"}, {"creditlimit", "1000.50"}, {"numberofemployees", "12"},
-                                     {"customertypecode", "2"}, {"lastcontacted", "2024-03-01T10:00:00Z"},
-                                     {"ownerid", "systemuser:anna"}, {"emailaddress1", "info@contoso.example"}});
-  for (const char* yes :
-       {"name eq 'Contoso'", "name eq 'CONTOSO'", "name ne 'Fabrikam'", "name gt 'Alpha'", "name lt 'Zebra'",
-        "creditlimit eq 1000.5", "creditlimit gt 1000.49", "creditlimit ge 1000.50", "creditlimit lt 1000.51", "creditlimit le 1000.50",
-        "numberofemployees eq 12", "numberofemployees gt -3", "customertypecode eq 2", "customertypecode ne 7",
-        "lastcontacted eq 2024-03-01T10:00:00Z", "lastcontacted ge 2024-03-01", "lastcontacted eq 2024-03-01T11:00:00+01:00",
-        "lastcontacted lt 2024-03-01T10:00:00.001Z", "statecode eq 0", "emailaddress1 eq 'info@contoso.example'",
-        "name in ('x', 'Contoso')", "numberofemployees in (1,12)"}) {
+  Record a = w.make("account", "a",
+                    {{"name", "Contoso"},
+                     {"creditlimit", "1000.50"},
+                     {"numberofemployees", "12"},
+                     {"customertypecode", "2"},
+                     {"lastcontacted", "2024-03-01T10:00:00Z"},
+                     {"ownerid", "systemuser:anna"},
+                     {"emailaddress1", "info@contoso.example"}});
+  for (const char* yes : {"name eq 'Contoso'",
+                          "name eq 'CONTOSO'",
+                          "name ne 'Fabrikam'",
+                          "name gt 'Alpha'",
+                          "name lt 'Zebra'",
+                          "creditlimit eq 1000.5",
+                          "creditlimit gt 1000.49",
+                          "creditlimit ge 1000.50",
+                          "creditlimit lt 1000.51",
+                          "creditlimit le 1000.50",
+                          "numberofemployees eq 12",
+                          "numberofemployees gt -3",
+                          "customertypecode eq 2",
+                          "customertypecode ne 7",
+                          "lastcontacted eq 2024-03-01T10:00:00Z",
+                          "lastcontacted ge 2024-03-01",
+                          "lastcontacted eq 2024-03-01T11:00:00+01:00",
+                          "lastcontacted lt 2024-03-01T10:00:00.001Z",
+                          "statecode eq 0",
+                          "emailaddress1 eq 'info@contoso.example'",
+                          "name in ('x', 'Contoso')",
+                          "numberofemployees in (1,12)"}) {
     INFO(yes);
     CHECK(matches(w, a, yes));
   }
-  for (const char* no : {"name eq 'Contos'", "creditlimit gt 1000.5", "numberofemployees lt 12", "lastcontacted gt 2024-03-01T10:00:00Z",
-                         "name in ('x','y')", "statecode eq 1", "name ne 'contoso'"}) {
+  for (const char* no : {"name eq 'Contos'", "creditlimit gt 1000.5", "numberofemployees lt 12",
+                         "lastcontacted gt 2024-03-01T10:00:00Z", "name in ('x','y')",
+                         "statecode eq 1", "name ne 'contoso'"}) {
     INFO(no);
     CHECK_FALSE(matches(w, a, no));
   }
@@ -58,13 +82,15 @@ TEST_CASE("$filter compares values of every type", "[odata][filter]") {
 TEST_CASE("$filter knows null as OData does", "[odata][filter]") {
   World w;
   Record a = w.make("account", "a", {{"name", "A"}});
-  for (const char* yes : {"telephone1 eq null", "name ne null", "telephone1 ne '1'", "not (creditlimit gt 5)", "telephone1 in ('1', null)",
-                          "_ownerid_value eq null", "creditlimit eq revenue"}) {
+  for (const char* yes :
+       {"telephone1 eq null", "name ne null", "telephone1 ne '1'", "not (creditlimit gt 5)",
+        "telephone1 in ('1', null)", "_ownerid_value eq null", "creditlimit eq revenue"}) {
     INFO(yes);
     CHECK(matches(w, a, yes));
   }
-  for (const char* no : {"telephone1 ne null", "name eq null", "creditlimit gt 5", "creditlimit le 5", "telephone1 eq ''",
-                         "contains(telephone1,'1')", "creditlimit lt revenue", "_ownerid_value ne null"}) {
+  for (const char* no : {"telephone1 ne null", "name eq null", "creditlimit gt 5",
+                         "creditlimit le 5", "telephone1 eq ''", "contains(telephone1,'1')",
+                         "creditlimit lt revenue", "_ownerid_value ne null"}) {
     INFO(no);
     CHECK_FALSE(matches(w, a, no));
   }
@@ -84,9 +110,12 @@ TEST_CASE("$filter: not binds before and, and before or", "[odata][filter]") {
 
 TEST_CASE("$filter's text functions do not mind case or script", "[odata][filter]") {
   World w;
-  Record a = w.make("account", "a", {{"name", "Müller & Söhne O'Brien"}, {"address1_city", "Αθήνα"}});
-  for (const char* yes : {"contains(name,'SÖHNE')", "startswith(name, 'müller')", "endswith(name,'o''brien')", "contains(name,'')",
-                          "contains( name , '& ')", "name eq 'müller & söhne o''brien'", "contains(address1_city,'ΘΉΝ')"}) {
+  Record a =
+      w.make("account", "a", {{"name", "Müller & Söhne O'Brien"}, {"address1_city", "Αθήνα"}});
+  for (const char* yes :
+       {"contains(name,'SÖHNE')", "startswith(name, 'müller')", "endswith(name,'o''brien')",
+        "contains(name,'')", "contains( name , '& ')", "name eq 'müller & söhne o''brien'",
+        "contains(address1_city,'ΘΉΝ')"}) {
     INFO(yes);
     CHECK(matches(w, a, yes));
   }
@@ -132,7 +161,8 @@ TEST_CASE("$filter says where it is wrong, and what was expected", "[odata][filt
     REQUIRE_FALSE(e);
     CHECK(e.error().kind == ErrorKind::invalid);
     CHECK(e.error().code == "filter.malformed");
-    CHECK_THAT(e.error().message, Catch::Contains(std::string("$filter, ") + c.where + ":") && Catch::Contains(c.what));
+    CHECK_THAT(e.error().message, Catch::Contains(std::string("$filter, ") + c.where + ":") &&
+                                      Catch::Contains(c.what));
   }
   auto order = parse(w, "_customerid_value gt " + to_string(id_of("x")), "salesorder");
   CHECK_THAT(refusal(order), Catch::Contains("position 19") && Catch::Contains("has no order"));
@@ -157,12 +187,16 @@ TEST_CASE("$filter has bounds", "[odata][filter]") {
 TEST_CASE("no prefix and no single broken byte of a condition does harm", "[odata][filter]") {
   World w;
   Record a = w.make("account", "a", {{"name", "A"}});
-  std::string good = "not (contains(name,'O''B') or creditlimit ge -12.50) and createdon lt 2024-01-01T00:00:00Z and name in ('a',null)";
+  std::string good =
+      "not (contains(name,'O''B') or creditlimit ge -12.50) and createdon lt 2024-01-01T00:00:00Z "
+      "and name in ('a',null)";
   REQUIRE(parse(w, good));
   size_t accepted = 0, refused = 0;
   for (size_t i = 0; i < good.size(); ++i) {
-    for (std::string text : {good.substr(0, i), good.substr(0, i) + good.substr(i + 1), good.substr(0, i) + "\x01" + good.substr(i),
-                             good.substr(0, i) + "'" + good.substr(i), good.substr(0, i) + ")" + good.substr(i)}) {
+    for (std::string text :
+         {good.substr(0, i), good.substr(0, i) + good.substr(i + 1),
+          good.substr(0, i) + "\x01" + good.substr(i), good.substr(0, i) + "'" + good.substr(i),
+          good.substr(0, i) + ")" + good.substr(i)}) {
       auto e = parse(w, text);
       ++(e ? accepted : refused);
       if (e) {

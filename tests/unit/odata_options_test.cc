@@ -13,7 +13,8 @@ namespace {
 
 const TerritoryNumber kNoTerritories = [](const RecordId&) -> int64_t { return 0; };
 
-Result<QueryOptions> parse(const World& w, const std::string& set, const std::string& query, OptionScope scope = OptionScope::set) {
+Result<QueryOptions> parse(const World& w, const std::string& set, const std::string& query,
+                           OptionScope scope = OptionScope::set) {
   auto url = parse_target("/x?" + query);
   REQUIRE(url);
   auto found = w.schema->set(set);
@@ -21,7 +22,8 @@ Result<QueryOptions> parse(const World& w, const std::string& set, const std::st
   return parse_options(*w.schema, *found, *url, kNoTerritories, scope);
 }
 
-Json shown(const World& w, const Record& record, const std::string& query, bool annotations = false) {
+Json shown(const World& w, const Record& record, const std::string& query,
+           bool annotations = false) {
   const Entity& e = *w.schema->entity(record.key().entity);
   auto options = parse(w, e.set_name, query);
   INFO(refusal(options));
@@ -48,7 +50,9 @@ std::vector<std::string> names(const Json& object) {
 
 TEST_CASE("options are bound to the entity", "[odata][options]") {
   World w;
-  auto o = parse(w, "accounts", "$select=name,_ownerid_value&$orderby=name desc,createdon&$top=7&$skip=3&$count=true&custom=x&$format=json");
+  auto o = parse(w, "accounts",
+                 "$select=name,_ownerid_value&$orderby=name "
+                 "desc,createdon&$top=7&$skip=3&$count=true&custom=x&$format=json");
   INFO(refusal(o));
   REQUIRE(o);
   CHECK(o->select.size() == 2);
@@ -95,9 +99,11 @@ TEST_CASE("options that are wrong are refused by name", "[odata][options]") {
     CHECK(o.error().kind == ErrorKind::invalid);
     CHECK_THAT(o.error().message, Catch::Contains(what));
   }
-  CHECK_THAT(refusal(parse(w, "accounts", "$filter=name eq 'x'", OptionScope::record)), Catch::Contains("$select and $expand only"));
+  CHECK_THAT(refusal(parse(w, "accounts", "$filter=name eq 'x'", OptionScope::record)),
+             Catch::Contains("$select and $expand only"));
   CHECK(parse(w, "accounts", "$select=name&$expand=ownerid", OptionScope::record));
-  CHECK_THAT(refusal(parse(w, "salesorders", "$expand=customerid($select=name)")), Catch::Contains("customerid_account"));
+  CHECK_THAT(refusal(parse(w, "salesorders", "$expand=customerid($select=name)")),
+             Catch::Contains("customerid_account"));
 }
 
 TEST_CASE("a set that shows a part of an entity narrows every condition", "[odata][options]") {
@@ -114,10 +120,15 @@ TEST_CASE("a set that shows a part of an entity narrows every condition", "[odat
 
 TEST_CASE("a record's JSON has what was selected, and its key", "[odata][json]") {
   World w;
-  Record a = w.add("account", "a", {{"name", "A <\"\\\x01>"}, {"creditlimit", "12345678901.2345"}, {"customertypecode", "1"}, {"ownerid", "systemuser:u"}});
+  Record a = w.add("account", "a",
+                   {{"name", "A <\"\\\x01>"},
+                    {"creditlimit", "12345678901.2345"},
+                    {"customertypecode", "1"},
+                    {"ownerid", "systemuser:u"}});
   w.add("systemuser", "u", {{"fullname", "Anna"}}, kReferenceTerritory);
   Json some = shown(w, a, "$select=name,creditlimit,telephone1");
-  CHECK(names(some) == std::vector<std::string>{"@odata.etag", "name", "creditlimit", "telephone1", "accountid"});
+  CHECK(names(some) ==
+        std::vector<std::string>{"@odata.etag", "name", "creditlimit", "telephone1", "accountid"});
   CHECK(some.member("name")->text == "A <\"\\\x01>");
   CHECK(some.member("creditlimit")->text == "12345678901.2345");
   CHECK(some.member("telephone1")->kind == Json::Kind::null);
@@ -125,8 +136,10 @@ TEST_CASE("a record's JSON has what was selected, and its key", "[odata][json]")
   Json all = shown(w, a, "", true);
   CHECK(all.member("_ownerid_value")->text == to_string(id_of("u")));
   CHECK(all.member("_ownerid_value@OData.Community.Display.V1.FormattedValue")->text == "Anna");
-  CHECK(all.member("_ownerid_value@Microsoft.Dynamics.CRM.lookuplogicalname")->text == "systemuser");
-  CHECK(all.member("customertypecode@OData.Community.Display.V1.FormattedValue")->text == "Consumer");
+  CHECK(all.member("_ownerid_value@Microsoft.Dynamics.CRM.lookuplogicalname")->text ==
+        "systemuser");
+  CHECK(all.member("customertypecode@OData.Community.Display.V1.FormattedValue")->text ==
+        "Consumer");
   CHECK(all.member("statecode")->text == "0");
   CHECK(all.member("createdon")->text == "2023-11-14T22:13:20Z");
   CHECK(all.member("tags")->kind == Json::Kind::array);
@@ -139,7 +152,9 @@ TEST_CASE("expansion goes one level, both ways", "[odata][json]") {
   w.add("contact", "c1", {{"lastname", "One"}, {"parentcustomerid", "account:a"}});
   w.add("contact", "c2", {{"lastname", "Two"}, {"parentcustomerid", "account:a"}});
   w.add("contact", "c3", {{"lastname", "Other"}, {"parentcustomerid", "account:b"}});
-  Json j = shown(w, a, "$select=name&$expand=primarycontactid($select=lastname),contact_customer_accounts($select=lastname;$orderby=lastname desc;$top=1),ownerid");
+  Json j = shown(w, a,
+                 "$select=name&$expand=primarycontactid($select=lastname),contact_customer_"
+                 "accounts($select=lastname;$orderby=lastname desc;$top=1),ownerid");
   CHECK(j.member("primarycontactid")->member("lastname")->text == "Two");
   CHECK(j.member("ownerid")->kind == Json::Kind::null);
   REQUIRE(j.member("contact_customer_accounts")->items.size() == 1);
@@ -152,13 +167,16 @@ TEST_CASE("what an expansion leaves out is linked to", "[odata][json]") {
   World w;
   Record a = w.add("account", "a", {{"name", "A"}});
   for (size_t i = 0; i <= limits::kMaxExpandedRows; ++i) {
-    w.add("contact", "c" + std::to_string(i), {{"lastname", "L"}, {"parentcustomerid", "account:a"}});
+    w.add("contact", "c" + std::to_string(i),
+          {{"lastname", "L"}, {"parentcustomerid", "account:a"}});
   }
   Json j = shown(w, a, "$select=name&$expand=contact_customer_accounts($select=lastname)");
   CHECK(j.member("contact_customer_accounts")->items.size() == limits::kMaxExpandedRows);
   const Json* link = j.member("contact_customer_accounts@odata.nextLink");
   REQUIRE(link);
-  CHECK_THAT(link->text, Catch::StartsWith("http://here/accounts(" + to_string(id_of("a")) + ")/contact_customer_accounts?$select=lastname&$skiptoken="));
+  CHECK_THAT(link->text,
+             Catch::StartsWith("http://here/accounts(" + to_string(id_of("a")) +
+                               ")/contact_customer_accounts?$select=lastname&$skiptoken="));
 }
 
 TEST_CASE("$metadata names every set and property, and is well formed", "[odata][metadata]") {
@@ -197,9 +215,11 @@ TEST_CASE("$metadata names every set and property, and is well formed", "[odata]
     std::string body = xml.substr(type, xml.find("</EntityType>", type) - type);
     for (const auto& f : e->fields) {
       INFO(f.name);
-      CHECK((body.find("<Property Name=\"" + property_of(f) + "\"") != std::string::npos) == (f.policy != Policy::append));
+      CHECK((body.find("<Property Name=\"" + property_of(f) + "\"") != std::string::npos) ==
+            (f.policy != Policy::append));
     }
-    for (const auto& s : e->subtypes) CHECK(xml.find("<EntitySet Name=\"" + s.set_name + "\"") != std::string::npos);
+    for (const auto& s : e->subtypes)
+      CHECK(xml.find("<EntitySet Name=\"" + s.set_name + "\"") != std::string::npos);
   }
   CHECK(xml.find("tokenhash") == std::string::npos);
 }

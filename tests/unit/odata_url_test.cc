@@ -15,7 +15,9 @@ std::vector<std::pair<std::string, std::string>> keys_of(std::string_view segmen
 }  // namespace
 
 TEST_CASE("a target is taken apart into segments and options", "[odata][url]") {
-  auto url = parse_target("/api/data/v9.2/accounts(a%2Fb)/name?$select=name,telephone1&$filter=name%20eq%20'x%26y'&$top=5");
+  auto url = parse_target(
+      "/api/data/v9.2/accounts(a%2Fb)/"
+      "name?$select=name,telephone1&$filter=name%20eq%20'x%26y'&$top=5");
   REQUIRE(url);
   CHECK(url->path == "/api/data/v9.2/accounts(a/b)/name");
   REQUIRE(url->segments.size() == 5);
@@ -47,7 +49,8 @@ TEST_CASE("a proxy's client may name the whole URL", "[odata][url]") {
 }
 
 TEST_CASE("targets that are none are refused", "[odata][url]") {
-  for (const char* bad : {"", "*", "accounts", "/%", "/%4", "/%zz", "/%ff", "/%00", "/x?a=%g0", "/x?a=%00", "/x?a=%c3%28", "/x?a=1&a=2"}) {
+  for (const char* bad : {"", "*", "accounts", "/%", "/%4", "/%zz", "/%ff", "/%00", "/x?a=%g0",
+                          "/x?a=%00", "/x?a=%c3%28", "/x?a=1&a=2"}) {
     INFO(bad);
     auto url = parse_target(bad);
     REQUIRE_FALSE(url);
@@ -69,10 +72,13 @@ TEST_CASE("a resource is a name, an id or keys", "[odata][url]") {
   CHECK(parse_resource("WhoAmI()")->parentheses);
   CHECK(parse_resource("accounts(0b5c)")->id == "0b5c");
   CHECK(parse_resource("accounts('0b5c')")->id == "0b5c");
-  CHECK(keys_of("accounts(accountnumber='X1')") == std::vector<std::pair<std::string, std::string>>{{"accountnumber", "X1"}});
+  CHECK(keys_of("accounts(accountnumber='X1')") ==
+        std::vector<std::pair<std::string, std::string>>{{"accountnumber", "X1"}});
   CHECK(keys_of("accounts(accountnumber='O''Brien, (Ltd)=x')")[0].second == "O'Brien, (Ltd)=x");
-  CHECK(keys_of("accounts(a=1, b='2')") == std::vector<std::pair<std::string, std::string>>{{"a", "1"}, {"b", "2"}});
-  for (const char* bad : {"accounts(", "accounts(x", "accounts(a='x)", "accounts(a='x'b)", "accounts(a='x',b)"}) {
+  CHECK(keys_of("accounts(a=1, b='2')") ==
+        std::vector<std::pair<std::string, std::string>>{{"a", "1"}, {"b", "2"}});
+  for (const char* bad :
+       {"accounts(", "accounts(x", "accounts(a='x)", "accounts(a='x'b)", "accounts(a='x',b)"}) {
     INFO(bad);
     CHECK_FALSE(parse_resource(bad));
   }
@@ -85,7 +91,9 @@ TEST_CASE("a long wrong resource is not echoed whole", "[odata][url]") {
 }
 
 TEST_CASE("preferences have lower-case names, and values that may be quoted", "[odata][url]") {
-  auto p = parse_prefer("Return=representation, odata.maxpagesize=50;odata.include-annotations=\"a,b;*\",,respond-async");
+  auto p = parse_prefer(
+      "Return=representation, "
+      "odata.maxpagesize=50;odata.include-annotations=\"a,b;*\",,respond-async");
   CHECK(p["return"] == "representation");
   CHECK(p["odata.maxpagesize"] == "50");
   CHECK(p["odata.include-annotations"] == "a,b;*");

@@ -1,4 +1,5 @@
-// Queries that fit an index read little; queries that do not stay within bounds; pages neither skip nor repeat.
+// Queries that fit an index read little; queries that do not stay within bounds; pages neither skip
+// nor repeat.
 #include <set>
 
 #include "branch/api/filter_parser.h"
@@ -13,7 +14,8 @@ namespace {
 
 const TerritoryNumber kNoTerritories = [](const RecordId&) -> int64_t { return 0; };
 
-Query query(const World& w, std::string_view entity, const std::string& filter, const std::string& order = "") {
+Query query(const World& w, std::string_view entity, const std::string& filter,
+            const std::string& order = "") {
   Query q;
   q.entity = &w.entity(entity);
   if (!filter.empty()) {
@@ -41,7 +43,8 @@ QueryResult run(const World& w, const Query& q) {
   return *r;
 }
 
-std::vector<RecordId> pages(const World& w, Query q, const std::function<void(size_t page)>& between = {}) {
+std::vector<RecordId> pages(const World& w, Query q,
+                            const std::function<void(size_t page)>& between = {}) {
   std::vector<RecordId> out;
   for (size_t page = 0;; ++page) {
     QueryResult r = run(w, q);
@@ -60,10 +63,20 @@ void fill(World& w, int n = 2000) {
   for (int i = 0; i < n; ++i) {
     std::string k = std::to_string(i);
     w.created_ms = 1'700'000'000'000 + i * 60'000;
-    w.add("account", "a" + k, {{"name", "Name " + std::to_string(i % 100)}, {"accountnumber", "N" + k}, {"ownerid", "systemuser:o" + std::to_string(i % 20)},
-                               {"statuscode", std::to_string(1 + i % 2)}, {"address1_city", "City " + std::to_string(i % 7)}});
-    w.add("contact", "c" + k, {{"lastname", "L" + k}, {"fullname", "L" + k}, {"parentcustomerid", "account:a" + std::to_string(i % 50)}});
-    w.add("salesorder", "s" + k, {{"ordernumber", "S" + k}, {"customerid", i % 2 ? "contact:c" + std::to_string(i % 40) : "account:a" + std::to_string(i % 40)}});
+    w.add("account", "a" + k,
+          {{"name", "Name " + std::to_string(i % 100)},
+           {"accountnumber", "N" + k},
+           {"ownerid", "systemuser:o" + std::to_string(i % 20)},
+           {"statuscode", std::to_string(1 + i % 2)},
+           {"address1_city", "City " + std::to_string(i % 7)}});
+    w.add("contact", "c" + k,
+          {{"lastname", "L" + k},
+           {"fullname", "L" + k},
+           {"parentcustomerid", "account:a" + std::to_string(i % 50)}});
+    w.add("salesorder", "s" + k,
+          {{"ordernumber", "S" + k},
+           {"customerid",
+            i % 2 ? "contact:c" + std::to_string(i % 40) : "account:a" + std::to_string(i % 40)}});
   }
 }
 
@@ -72,7 +85,8 @@ void fill(World& w, int n = 2000) {
 TEST_CASE("queries that fit an index do not scan", "[query]") {
   World w;
   fill(w);
-  auto check = [&](std::string_view entity, const std::string& filter, size_t expected, const char* plan, const std::string& order = "") {
+  auto check = [&](std::string_view entity, const std::string& filter, size_t expected,
+                   const char* plan, const std::string& order = "") {
     INFO(entity << ": " << filter);
     QueryResult r = run(w, query(w, entity, filter, order));
     CHECK(r.records.size() == expected);
@@ -84,19 +98,26 @@ TEST_CASE("queries that fit an index do not scan", "[query]") {
   check("account", "accountnumber eq 'N77'", 1, "index accountnumber");
   check("account", "accountnumber in ('N1','N2','absent')", 2, "index accountnumber");
   check("account", "accountid eq " + to_string(id_of("a5")), 1, "by id");
-  check("account", "accountid in (" + to_string(id_of("a5")) + "," + to_string(id_of("nobody")) + ")", 1, "by id");
+  check("account",
+        "accountid in (" + to_string(id_of("a5")) + "," + to_string(id_of("nobody")) + ")", 1,
+        "by id");
   check("account", "_ownerid_value eq " + to_string(id_of("o3")), 100, "index ownerid");
   check("account", "name eq 'name 7'", 20, "index name");
-  check("contact", "_parentcustomerid_value eq " + to_string(id_of("a7")), 40, "index parentcustomerid");
+  check("contact", "_parentcustomerid_value eq " + to_string(id_of("a7")), 40,
+        "index parentcustomerid");
   // A customer is an account or a contact: the id alone finds either.
   check("salesorder", "_customerid_value eq " + to_string(id_of("a6")), 50, "index customerid");
   check("salesorder", "_customerid_value eq " + to_string(id_of("c7")), 50, "index customerid");
-  check("account", "statuscode eq 2 and createdon ge " + format_instant(1'700'000'000'000 + 1990 * 60'000ll), 5, "index statuscode createdon");
-  check("account", "statuscode eq 1 and createdon lt " + format_instant(1'700'000'000'000 + 10 * 60'000ll), 5, "index statuscode createdon",
-        "createdon desc");
+  check("account",
+        "statuscode eq 2 and createdon ge " + format_instant(1'700'000'000'000 + 1990 * 60'000ll),
+        5, "index statuscode createdon");
+  check("account",
+        "statuscode eq 1 and createdon lt " + format_instant(1'700'000'000'000 + 10 * 60'000ll), 5,
+        "index statuscode createdon", "createdon desc");
 }
 
-TEST_CASE("an index that fits the order serves the first page without reading the rest", "[query]") {
+TEST_CASE("an index that fits the order serves the first page without reading the rest",
+          "[query]") {
   World w;
   fill(w);
   for (const char* order : {"name", "name desc"}) {
@@ -131,10 +152,16 @@ TEST_CASE("whatever the plan, the answer is that of a scan", "[query]") {
   w.principal.everywhere = false;
   w.principal.territories = {kEast};
   for (const char* filter :
-       {"name eq 'Name 1'", "name gt 'Name 5'", "name ge 'NAME 50' and name lt 'name 60'", "accountnumber eq 'W1'", "accountnumber gt 'N2' and accountnumber le 'N25'",
-        "statuscode eq 1", "statuscode in (1,2) and createdon gt 2023-11-14T23:00:00Z", "statuscode eq 1 and createdon gt 2023-11-15T00:00:00Z and createdon le 2023-11-15T01:00:00Z",
-        "name eq 'Name 1' or name eq 'Name 2'", "not (name gt 'Name 5')", "name ne 'Name 1'", "accountnumber eq null or statuscode eq 2", "name in ('Name 1','Name 2') and statuscode eq 2"}) {
-    for (const char* order : {"", "name", "name desc", "createdon", "accountnumber desc", "statuscode"}) {
+       {"name eq 'Name 1'", "name gt 'Name 5'", "name ge 'NAME 50' and name lt 'name 60'",
+        "accountnumber eq 'W1'", "accountnumber gt 'N2' and accountnumber le 'N25'",
+        "statuscode eq 1", "statuscode in (1,2) and createdon gt 2023-11-14T23:00:00Z",
+        "statuscode eq 1 and createdon gt 2023-11-15T00:00:00Z and createdon le "
+        "2023-11-15T01:00:00Z",
+        "name eq 'Name 1' or name eq 'Name 2'", "not (name gt 'Name 5')", "name ne 'Name 1'",
+        "accountnumber eq null or statuscode eq 2",
+        "name in ('Name 1','Name 2') and statuscode eq 2"}) {
+    for (const char* order :
+         {"", "name", "name desc", "createdon", "accountnumber desc", "statuscode"}) {
       INFO(filter << " by " << order);
       Query q = query(w, "account", filter, order);
       q.page_size = 17;
@@ -146,7 +173,8 @@ TEST_CASE("whatever the plan, the answer is that of a scan", "[query]") {
         auto parsed = keys::parse_record(key);
         if (parsed->entity != entity_id::kAccount) continue;
         Record record = *Record::decode(*parsed, value);
-        if (may_read(w.principal, *q.entity, record) && holds(q.filter, record)) expected.insert(record.key().id);
+        if (may_read(w.principal, *q.entity, record) && holds(q.filter, record))
+          expected.insert(record.key().id);
       }
       CHECK(unique == expected);
     }
@@ -175,12 +203,17 @@ TEST_CASE("records that stay are met exactly once while others come and go", "[q
     World w;
     fill(w, 200);
     std::vector<Record> passing;
-    for (int i = 0; i < 100; ++i) passing.push_back(w.add("account", "p" + std::to_string(i), {{"name", "Name " + std::to_string(i)}}));
+    for (int i = 0; i < 100; ++i)
+      passing.push_back(
+          w.add("account", "p" + std::to_string(i), {{"name", "Name " + std::to_string(i)}}));
     Query q = query(w, "account", "", order);
     q.page_size = 10;
     std::vector<RecordId> got = pages(w, q, [&](size_t page) {
-      for (size_t i = 0; i < 5 && page * 5 + i < passing.size(); ++i) w.erase(passing[page * 5 + i]);
-      if (page < 50) w.add("account", "new" + std::to_string(page), {{"name", "Name " + std::to_string(page % 9)}, {"address1_city", "City 3"}});
+      for (size_t i = 0; i < 5 && page * 5 + i < passing.size(); ++i)
+        w.erase(passing[page * 5 + i]);
+      if (page < 50)
+        w.add("account", "new" + std::to_string(page),
+              {{"name", "Name " + std::to_string(page % 9)}, {"address1_city", "City 3"}});
     });
     std::set<RecordId> unique(got.begin(), got.end());
     CHECK(unique.size() == got.size());
@@ -200,22 +233,26 @@ TEST_CASE("a page may be asked for after the replica changed sides", "[query]") 
   q.continue_at = first.continue_at;
   std::vector<RecordId> rest = pages(other, q);
   CHECK(rest.size() == 20);
-  for (const auto& r : first.records) CHECK(std::find(rest.begin(), rest.end(), r.key().id) == rest.end());
+  for (const auto& r : first.records)
+    CHECK(std::find(rest.begin(), rest.end(), r.key().id) == rest.end());
 }
 
 TEST_CASE("a continuation of another query is refused", "[query]") {
   World w;
   fill(w, 100);
-  Query by_name = query(w, "account", "", "name"), by_city = query(w, "account", "", "address1_city"), plain = query(w, "account", "");
+  Query by_name = query(w, "account", "", "name"),
+        by_city = query(w, "account", "", "address1_city"), plain = query(w, "account", "");
   Query owner = query(w, "account", "_ownerid_value eq " + to_string(id_of("o1")));
   std::vector<std::pair<const char*, std::string>> tokens;
-  for (auto [name, q] : {std::pair{"name", &by_name}, {"city", &by_city}, {"plain", &plain}, {"owner", &owner}}) {
+  for (auto [name, q] :
+       {std::pair{"name", &by_name}, {"city", &by_city}, {"plain", &plain}, {"owner", &owner}}) {
     Query small = *q;
     small.page_size = 1;
     tokens.emplace_back(name, run(w, small).continue_at);
     REQUIRE_FALSE(tokens.back().second.empty());
   }
-  for (auto [name, q] : {std::pair{"name", &by_name}, {"city", &by_city}, {"plain", &plain}, {"owner", &owner}}) {
+  for (auto [name, q] :
+       {std::pair{"name", &by_name}, {"city", &by_city}, {"plain", &plain}, {"owner", &owner}}) {
     for (const auto& [from, token] : tokens) {
       INFO(from << " in " << name);
       Query with = *q;
@@ -224,7 +261,9 @@ TEST_CASE("a continuation of another query is refused", "[query]") {
       CHECK(bool(r) == (std::string_view(from) == name));
       if (!r) CHECK(r.error().code == "query.continuation");
     }
-    for (const std::string& junk : {std::string("k"), std::string("x"), std::string("r"), std::string("s"), std::string("x\xff\xff\xff"), std::string("r\xff\xff\xff"), std::string(1, '\0')}) {
+    for (const std::string& junk :
+         {std::string("k"), std::string("x"), std::string("r"), std::string("s"),
+          std::string("x\xff\xff\xff"), std::string("r\xff\xff\xff"), std::string(1, '\0')}) {
       Query with = *q;
       with.continue_at = junk;
       auto r = run_query(w.context(), with);
@@ -255,11 +294,13 @@ TEST_CASE("a page of large records ends early and goes on", "[query]") {
   Version v;
   v.id = {OriginId(1), Incarnation(7), Lane::interactive, Seq(1)};
   for (int i = 0; i < 40; ++i) {
-    Record r = w.make("account", "big" + std::to_string(i), {{"name", "B"}, {"address1_city", "C"}});
+    Record r =
+        w.make("account", "big" + std::to_string(i), {{"name", "B"}, {"address1_city", "C"}});
     r.set(w.entity("account").field("description")->id, v, {ValueType::text, note});
     Batch batch;
     batch.put(Table::records, keys::record(0, r.key()), r.encode());
-    for (const auto& key : index_keys(r, w.entity("account"), 0, IndexScope::all)) batch.put(Table::index, key, "");
+    for (const auto& key : index_keys(r, w.entity("account"), 0, IndexScope::all))
+      batch.put(Table::index, key, "");
     REQUIRE(w.store.write(batch, Sync::yes));
   }
   for (const char* order : {"", "name", "address1_city"}) {
