@@ -184,7 +184,6 @@ HttpResponse OfficeApi::change_stream(Call& call) {
 }
 
 boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal) {
-  using namespace boost::asio::experimental::awaitable_operators;
   struct Counted {
     size_t& n;
     explicit Counted(size_t& count) : n(count) { ++n; }
