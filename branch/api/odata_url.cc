@@ -60,6 +60,13 @@ const std::string* UrlParts::parameter(std::string_view name) const {
 
 Result<UrlParts> parse_target(std::string_view target) {
   UrlParts out;
+  // A proxy's clients name the whole URL (RFC 9112 3.2.2): what stands before the path is Host's business.
+  for (std::string_view scheme : {"http://", "https://"}) {
+    if (!target.starts_with(scheme)) continue;
+    size_t path = target.find_first_of("/?", scheme.size());
+    target = path == std::string_view::npos ? std::string_view() : target.substr(path);
+    if (target.empty() || target[0] != '/') return invalid("the request target must name a path");
+  }
   if (target.empty() || target[0] != '/') return invalid("the request target must begin with /");
   std::string_view query;
   if (size_t mark = target.find('?'); mark != std::string_view::npos) {
@@ -83,7 +90,7 @@ Result<UrlParts> parse_target(std::string_view target) {
     auto name = decode(one.substr(0, eq), true);
     auto value = decode(eq < one.size() ? one.substr(eq + 1) : std::string_view(), true);
     if (!name || !value) return invalid("a query option is not valid percent-encoded UTF-8");
-    if (out.parameter(*name)) return invalid("the query option " + *name + " stands twice");
+    if (out.parameter(*name)) return invalid("the query option " + name->substr(0, 60) + " stands twice");
     out.parameters.emplace_back(std::move(*name), std::move(*value));
   }
   return out;
@@ -123,7 +130,7 @@ Result<ResourceSegment> parse_resource(std::string_view segment) {
   size_t open = segment.find('(');
   out.name = std::string(segment.substr(0, open));
   if (open == std::string_view::npos) return out;
-  if (segment.back() != ')') return invalid("`" + std::string(segment) + "` lacks its closing parenthesis");
+  if (segment.back() != ')') return invalid("`" + std::string(segment.substr(0, 60)) + "` lacks its closing parenthesis");
   out.parentheses = true;
   std::string_view inner = segment.substr(open + 1, segment.size() - open - 2);
   if (inner.empty()) return out;
@@ -134,7 +141,7 @@ Result<ResourceSegment> parse_resource(std::string_view segment) {
   }
   while (!inner.empty()) {
     size_t eq = inner.find('=');
-    if (eq == std::string_view::npos) return invalid("`" + std::string(inner) + "` is no key: write name='value'");
+    if (eq == std::string_view::npos) return invalid("`" + std::string(inner.substr(0, 60)) + "` is no key: write name='value'");
     std::string name = trimmed(inner.substr(0, eq));
     inner.remove_prefix(eq + 1);
     std::string value;

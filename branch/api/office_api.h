@@ -65,7 +65,12 @@ class OfficeApi {
   std::string sync_event() const;
   HttpResponse who_am_i(const Call& call) const;
 
-  Result<Principal> authenticate(const HttpRequest& request);
+  Result<Principal> authenticate(std::string_view token);
+  boost::asio::awaitable<void> follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal);
+  Result<bool> append_change(std::string& out, const ReadContext& read, const ChangeEvent& event) const;
+  boost::asio::awaitable<HttpResponse> write_reference(Call& call, Schema::Set set, const ResourceSegment& segment);
+  // As find_record, off the I/O thread where it takes a walk.
+  boost::asio::awaitable<Result<std::optional<Record>>> look_up(const Call& call, Schema::Set set, const ResourceSegment& segment);
   Result<std::optional<Record>> find_record(const Call& call, const Schema::Set& set, const ResourceSegment& segment) const;
   ReadContext reader(const Principal& principal, bool snapshot) const;
   BodyContext body_context(const Call& call) const;
@@ -81,6 +86,7 @@ class OfficeApi {
   std::map<OriginId, std::string> servers_;
   std::map<TerritoryId, RecordId> territory_ids_;
   bool directory_known_ = false;
+  uint64_t access_epoch_ = 0;  // counts changes of tokens and users
   size_t streams_ = 0;
 };
 

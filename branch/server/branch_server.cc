@@ -222,17 +222,23 @@ class BranchServer {
     CommitterCounters c = committer_->counters();
     UplinkStatus l = uplink_->status();
     auto set = [this](const char* name, const char* help, double v) { metrics_.gauge(name, help).Set(v); };
+    auto total = [this](const char* name, const char* help, double v) {
+      auto& counter = metrics_.counter(name, help);
+      counter.Increment(v - counter.Value());
+    };
     set("branchline_replica_csn", "Commit that the base stands at", static_cast<double>(r.cursor.csn.value));
     set("branchline_replica_pending", "Own mutations without a fate", static_cast<double>(r.ledger.pending));
-    set("branchline_replica_accepted", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
-    set("branchline_commit_groups", "Synced groups of client writes since start", static_cast<double>(c.groups));
-    set("branchline_commit_mutations", "Client writes since start", static_cast<double>(c.mutations));
-    set("branchline_commit_sync_seconds", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
+    total("branchline_replica_accepted_total", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
+    total("branchline_commit_groups_total", "Synced groups of client writes since start", static_cast<double>(c.groups));
+    total("branchline_commit_mutations_total", "Client writes since start", static_cast<double>(c.mutations));
+    total("branchline_commit_sync_seconds_total", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
     set("branchline_link_up", "1 while following the master", l.state == "following" ? 1 : 0);
     set("branchline_link_round_trip_seconds", "Round trip of the link", static_cast<double>(l.round_trip_us) / 1e6);
-    set("branchline_link_in_bytes", "Received over the link since start", static_cast<double>(l.bytes_in));
-    set("branchline_link_out_bytes", "Sent over the link since start", static_cast<double>(l.bytes_out));
-    set("branchline_http_requests", "Requests since start", static_cast<double>(http_->counters().requests));
+    total("branchline_link_received_bytes_total", "Received over the link since start", static_cast<double>(l.bytes_in));
+    total("branchline_link_sent_bytes_total", "Sent over the link since start", static_cast<double>(l.bytes_out));
+    total("branchline_http_requests_total", "Requests since start", static_cast<double>(http_->counters().requests));
+    total("branchline_http_refused_connections_total", "Connections over the limit", static_cast<double>(http_->counters().refused_connections));
+    total("branchline_http_malformed_requests_total", "Requests that were no HTTP, too large or too slow", static_cast<double>(http_->counters().malformed));
     set("branchline_http_connections", "Open connections", static_cast<double>(http_->counters().open));
     return metrics_.render_metrics();
   }

@@ -51,6 +51,9 @@ inline constexpr size_t kMaxFilterTerms = 512;
 inline constexpr size_t kMaxExpandedRows = 5000;
 inline constexpr size_t kMaxGroups = 50'000;                // rows that one $apply may return
 inline constexpr size_t kMaxSortedRows = 200'000;           // rows that one $orderby may hold in memory
+inline constexpr size_t kMaxSortedBytes = 128 * 1024 * 1024;  // and their bytes
+inline constexpr size_t kMaxPageBytes = 8 * 1024 * 1024;    // records of one page: it ends early beyond this
+inline constexpr size_t kMaxAnswerBytes = 64 * 1024 * 1024;  // with everything expanded
 
 // The topology file. The last two are the lengths of the fields that carry it (common/schema/crm.yaml; a test
 // compares them): a file that passes the check can be committed.
@@ -74,6 +77,9 @@ static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapsho
 static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <= kMaxBlockBytes - kMaxBlockBytes / 8);
 static_assert(kMaxBlockCells * 4 >= kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
+// A page holds at least one record, whatever its size.
+static_assert(kMaxAnswerBytes >= 4 * kMaxPageBytes);
+static_assert(kMaxPageBytes >= 4 * kMaxMutationBytes);
 static_assert(kMaxTopologyText <= kMaxValueBytes);
 // `territories: all` names every territory at every server: what that expands to has a bound as well.
 static_assert(kMaxTopologyEntries * kMaxSubscriptionText <= 16 * 1024 * 1024);

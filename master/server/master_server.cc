@@ -161,10 +161,14 @@ class MasterServer {
 
   std::string render() {
     IngestCounters c = loop_->counters();
+    auto total = [this](const char* name, const char* help, double v) {
+      auto& counter = metrics_.counter(name, help);
+      counter.Increment(v - counter.Value());
+    };
     metrics_.gauge("branchline_line_csn", "Head of the main line").Set(static_cast<double>(feed_->head().csn.value));
     metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread").Set(static_cast<double>(c.queued_bytes));
-    metrics_.gauge("branchline_ingest_batches", "Synced batches since start").Set(static_cast<double>(c.batches));
-    metrics_.gauge("branchline_ingest_mutations", "Mutations decided since start").Set(static_cast<double>(c.mutations));
+    total("branchline_ingest_batches_total", "Synced batches since start", static_cast<double>(c.batches));
+    total("branchline_ingest_mutations_total", "Mutations decided since start", static_cast<double>(c.mutations));
     for (const auto& s : links_->status()) {
       metrics_.gauge("branchline_link_applied_csn", "What a branch has applied", {{"server", s.server}}).Set(static_cast<double>(s.applied.value));
       metrics_.gauge("branchline_link_round_trip_seconds", "Round trip of a link", {{"server", s.server}}).Set(static_cast<double>(s.round_trip_us) / 1e6);
