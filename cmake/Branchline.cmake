@@ -20,6 +20,12 @@ if(BRANCHLINE_SANITIZE)
   endif()
 endif()
 
+# libFuzzer targets (tests/fuzz/README.md): everything is instrumented, so that they see what an input reaches.
+option(BRANCHLINE_FUZZ "build the fuzz targets; with the preset asan" OFF)
+if(BRANCHLINE_FUZZ)
+  target_compile_options(branchline_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # branchline_library(NAME SOURCES ... DEPS ...): a static library `bl_NAME`.
 function(branchline_library name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})

@@ -4,171 +4,214 @@
 #include <set>
 
 #include "branch/api/odata_names.h"
+#include "common/base/limits.h"
 
 namespace branchline {
 namespace {
 
-std::unexpected<Error> wrong(const std::string& what) {
-  return fail(ErrorKind::invalid, "apply.malformed", "$apply: " + what);
-}
+constexpr size_t kMaxGroupedProperties = 8;
+constexpr size_t kMaxAggregates = 64;
 
-std::string trimmed(std::string_view s) {
-  while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
-  while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
-  return std::string(s);
-}
+class Parser {
+ public:
+  Parser(std::string_view text, const Entity& entity, const TerritoryNumber& territory)
+      : text_(text), entity_(entity), territory_(territory) {
+    plan_.entity = &entity;
+  }
 
-// "name(inner)rest": the matching parenthesis outside of quotes.
-struct Call {
-  std::string name, inner;
-  std::string_view rest;
+  Result<ApplyPlan> run() {
+    bool done = false;
+    do {
+      space();
+      size_t begin = at_;
+      std::string step = word();
+      if (step != "filter" && step != "groupby" && step != "aggregate") {
+        return wrong(step.empty()
+                         ? "expected filter(..), groupby(..) or aggregate(..)"
+                         : "`" + step.substr(0, 40) + "` is none of filter, groupby, aggregate",
+                     begin);
+      }
+      if (done) return wrong("nothing may follow groupby or aggregate so far", begin);
+      BL_TRY(expect('('));
+      if (step == "filter") {
+        BL_TRY(filter());
+      } else {
+        BL_TRY(step == "groupby" ? groupby() : aggregates());
+        done = true;
+      }
+      BL_TRY(expect(')'));
+      space();
+      if (at_ < text_.size() && text_[at_] != '/') return wrong("steps are separated by /", at_);
+    } while (at_ < text_.size() && ++at_);
+    if (!done) return wrong("name groupby(..) or aggregate(..)", text_.size());
+    return std::move(plan_);
+  }
+
+ private:
+  std::unexpected<Error> wrong(const std::string& what, size_t at) const {
+    return fail(
+        ErrorKind::invalid, "apply.malformed",
+        "$apply, position " + std::to_string(code_points(text_.substr(0, at)) + 1) + ": " + what);
+  }
+
+  void space() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t')) ++at_;
+  }
+  std::string word() {
+    space();
+    size_t begin = at_;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) ||
+                                  text_[at_] == '_' || text_[at_] == '$'))
+      ++at_;
+    return std::string(text_.substr(begin, at_ - begin));
+  }
+  bool take(char c) {
+    space();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  Result<void> expect(char c) {
+    if (take(c)) return {};
+    return wrong(
+        std::string("expected `") + c + "`, found " +
+            (at_ == text_.size() ? "the end" : "`" + std::string(text_.substr(at_, 1)) + "`"),
+        at_);
+  }
+
+  Result<Column> property() {
+    space();
+    size_t begin = at_;
+    std::string name = word();
+    if (name.empty()) return wrong("expected a property", begin);
+    auto c = column_named(entity_, name);
+    if (!c) return wrong(c.error().message, begin);
+    if (c->field && c->field->is_collection()) return wrong(name + " is a collection", begin);
+    return c;
+  }
+
+  Result<void> filter() {
+    size_t begin = at_, depth = 0;
+    bool quoted = false;
+    for (; at_ < text_.size(); ++at_) {
+      if (text_[at_] == '\'') quoted = !quoted;
+      if (quoted) continue;
+      if (text_[at_] == '(') ++depth;
+      if (text_[at_] == ')' && depth-- == 0) break;
+    }
+    if (at_ == text_.size()) return wrong("the parenthesis of filter is not closed", begin - 1);
+    BL_ASSIGN(Expression e, parse_filter(text_.substr(begin, at_ - begin), entity_, territory_,
+                                         {"$apply", code_points(text_.substr(0, begin))}));
+    if (plan_.filter.kind == Expression::Kind::always) {
+      plan_.filter = std::move(e);
+      return {};
+    }
+    if (++filters_ > limits::kMaxFilterDepth) return wrong("too many filter steps", begin);
+    Expression both;
+    both.kind = Expression::Kind::all_of;
+    both.operands.push_back(std::move(plan_.filter));
+    both.operands.push_back(std::move(e));
+    both.finish();
+    plan_.filter = std::move(both);
+    return {};
+  }
+
+  Result<void> groupby() {
+    BL_TRY(expect('('));
+    do {
+      space();
+      size_t begin = at_;
+      BL_ASSIGN(Column c, property());
+      if (!names_.insert(c.name).second) return wrong(c.name + " is given twice", begin);
+      plan_.group_by.push_back(std::move(c));
+      if (plan_.group_by.size() > kMaxGroupedProperties)
+        return wrong("at most 8 properties to group by", begin);
+    } while (take(','));
+    BL_TRY(expect(')'));
+    if (!take(',')) return {};
+    space();
+    size_t begin = at_;
+    if (word() != "aggregate") return wrong("expected aggregate(..) in groupby", begin);
+    BL_TRY(expect('('));
+    BL_TRY(aggregates());
+    return expect(')');
+  }
+
+  Result<void> aggregates() {
+    do {
+      space();
+      if (plan_.aggregates.size() == kMaxAggregates) return wrong("at most 64 results", at_);
+      BL_TRY(aggregate());
+    } while (take(','));
+    return {};
+  }
+
+  Result<void> aggregate() {
+    size_t begin = at_;
+    Aggregate a;
+    if (text_.substr(at_).starts_with("$count")) {
+      word();
+    } else {
+      BL_ASSIGN(a.column, property());
+      space();
+      size_t at = at_;
+      if (word() != "with")
+        return wrong("expected `property with method as name` or `$count as name`", at);
+      space();
+      at = at_;
+      std::string method = word();
+      auto known = method_named(method);
+      if (!known)
+        return wrong(
+            "`" + method.substr(0, 40) + "` is none of sum, min, max, average, countdistinct", at);
+      a.method = *known;
+      ValueType t = a.column.type;
+      bool numeric = t == ValueType::integer || t == ValueType::decimal || t == ValueType::money ||
+                     t == ValueType::duration;
+      // A territory is shown by its id; the number beneath is nobody's business.
+      numeric = numeric && a.column.kind == Column::Kind::field;
+      if ((a.method == Aggregate::Method::sum || a.method == Aggregate::Method::average) &&
+          !numeric) {
+        return wrong(method + " needs a number, " + a.column.name + " is none", begin);
+      }
+    }
+    space();
+    size_t at = at_;
+    if (word() != "as") return wrong("expected `as` and a name for the result", at);
+    space();
+    at = at_;
+    a.alias = word();
+    if (a.alias.empty() || a.alias.find('$') != std::string::npos)
+      return wrong("expected a name of letters, digits and _", at);
+    if (!names_.insert(a.alias).second)
+      return wrong("the name `" + a.alias + "` is given twice", at);
+    plan_.aggregates.push_back(std::move(a));
+    return {};
+  }
+
+  static std::optional<Aggregate::Method> method_named(std::string_view name) {
+    if (name == "sum") return Aggregate::Method::sum;
+    if (name == "min") return Aggregate::Method::min;
+    if (name == "max") return Aggregate::Method::max;
+    if (name == "average") return Aggregate::Method::average;
+    if (name == "countdistinct") return Aggregate::Method::count_distinct;
+    return std::nullopt;
+  }
+
+  std::string_view text_;
+  const Entity& entity_;
+  const TerritoryNumber& territory_;
+  size_t at_ = 0;
+  size_t filters_ = 0;
+  std::set<std::string> names_;
+  ApplyPlan plan_;
 };
-Result<Call> take_call(std::string_view text) {
-  size_t open = text.find('(');
-  if (open == std::string_view::npos) return wrong("expected filter(..), groupby(..) or aggregate(..) at `" + std::string(text.substr(0, 40)) + "`");
-  size_t depth = 0;
-  bool quoted = false;
-  for (size_t i = open; i < text.size(); ++i) {
-    if (text[i] == '\'') quoted = !quoted;
-    if (quoted) continue;
-    if (text[i] == '(') ++depth;
-    if (text[i] == ')' && --depth == 0) {
-      return Call{trimmed(text.substr(0, open)), std::string(text.substr(open + 1, i - open - 1)), text.substr(i + 1)};
-    }
-  }
-  return wrong("a parenthesis behind `" + std::string(text.substr(0, open)) + "` is not closed");
-}
-
-std::vector<std::string> parts_of(std::string_view text) {
-  std::vector<std::string> out;
-  size_t depth = 0, start = 0;
-  for (size_t i = 0; i <= text.size(); ++i) {
-    char c = i < text.size() ? text[i] : ',';
-    if (c == '(') ++depth;
-    if (c == ')' && depth > 0) --depth;
-    if (i == text.size() || (c == ',' && depth == 0)) {
-      out.push_back(trimmed(text.substr(start, i - start)));
-      start = i + 1;
-    }
-  }
-  return out;
-}
-
-Result<Aggregate> parse_aggregate(const std::string& text, const Entity& entity) {
-  Aggregate a;
-  std::vector<std::string> words;
-  for (size_t at = 0; at < text.size();) {
-    size_t space = std::min(text.find(' ', at), text.size());
-    if (space > at) words.push_back(text.substr(at, space - at));
-    at = space + 1;
-  }
-  if (words.size() == 3 && words[0] == "$count" && words[1] == "as") {
-    a.method = Aggregate::Method::count;
-    a.alias = words[2];
-    return a;
-  }
-  if (words.size() != 5 || words[1] != "with" || words[3] != "as") {
-    return wrong("`" + text.substr(0, 60) + "` is not `property with method as name` or `$count as name`");
-  }
-  BL_ASSIGN(a.column, column_named(entity, words[0]));
-  if (a.column.field && a.column.field->is_collection()) return wrong(words[0] + " is a collection");
-  a.alias = words[4];
-  const std::string& method = words[2];
-  if (method == "sum") {
-    a.method = Aggregate::Method::sum;
-  } else if (method == "min") {
-    a.method = Aggregate::Method::min;
-  } else if (method == "max") {
-    a.method = Aggregate::Method::max;
-  } else if (method == "average") {
-    a.method = Aggregate::Method::average;
-  } else if (method == "countdistinct") {
-    a.method = Aggregate::Method::count_distinct;
-  } else {
-    return wrong("`" + method + "` is none of sum, min, max, average, countdistinct");
-  }
-  bool numeric = a.column.type == ValueType::integer || a.column.type == ValueType::decimal ||
-                 a.column.type == ValueType::money || a.column.type == ValueType::duration;
-  if ((a.method == Aggregate::Method::sum || a.method == Aggregate::Method::average) && !numeric) {
-    return wrong(method + " needs a number, " + words[0] + " is none");
-  }
-  return a;
-}
-
-Result<void> parse_aggregates(const std::string& inner, const Entity& entity, ApplyPlan& plan) {
-  for (const auto& part : parts_of(inner)) {
-    BL_ASSIGN(Aggregate a, parse_aggregate(part, entity));
-    plan.aggregates.push_back(std::move(a));
-  }
-  std::set<std::string> names;
-  for (const auto& c : plan.group_by) names.insert(c.name);
-  for (const auto& a : plan.aggregates) {
-    bool word = !a.alias.empty() && std::all_of(a.alias.begin(), a.alias.end(), [](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
-    });
-    if (!word) return wrong("`" + a.alias + "` is no name for a result");
-    if (!names.insert(a.alias).second) return wrong("the name `" + a.alias + "` is given twice");
-  }
-  return {};
-}
 
 }  // namespace
 
-Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity, const TerritoryNumber& territory) {
-  ApplyPlan plan;
-  plan.entity = &entity;
-  bool grouped = false, aggregated = false;
-  std::string rest = trimmed(text);
-  std::string_view at = rest;
-  while (!at.empty()) {
-    BL_ASSIGN(Call call, take_call(at));
-    if (grouped || aggregated) return wrong("nothing may follow groupby or aggregate so far");
-    if (call.name == "filter") {
-      BL_ASSIGN(Expression e, parse_filter(call.inner, entity, territory));
-      if (plan.filter.kind == Expression::Kind::always) {
-        plan.filter = std::move(e);
-      } else {
-        Expression both;
-        both.kind = Expression::Kind::all_of;
-        both.operands.push_back(std::move(plan.filter));
-        both.operands.push_back(std::move(e));
-        both.finish();
-        plan.filter = std::move(both);
-      }
-    } else if (call.name == "groupby") {
-      grouped = true;
-      auto parts = parts_of(call.inner);
-      if (parts.empty() || parts.size() > 2 || parts[0].size() < 2 || parts[0].front() != '(' || parts[0].back() != ')') {
-        return wrong("groupby is groupby((property,..)) or groupby((property,..),aggregate(..))");
-      }
-      for (const auto& name : parts_of(std::string_view(parts[0]).substr(1, parts[0].size() - 2))) {
-        BL_ASSIGN(Column c, column_named(entity, name));
-        if (c.field && c.field->is_collection()) return wrong(name + " is a collection");
-        plan.group_by.push_back(std::move(c));
-      }
-      if (plan.group_by.size() > 8) return wrong("at most 8 properties to group by");
-      if (parts.size() == 2) {
-        BL_ASSIGN(Call inner, take_call(parts[1]));
-        if (inner.name != "aggregate" || !inner.rest.empty()) return wrong("expected aggregate(..) in groupby");
-        BL_TRY(parse_aggregates(inner.inner, entity, plan));
-      }
-    } else if (call.name == "aggregate") {
-      aggregated = true;
-      BL_TRY(parse_aggregates(call.inner, entity, plan));
-    } else {
-      return wrong("`" + call.name + "` is none of filter, groupby, aggregate");
-    }
-    at = call.rest;
-    while (!at.empty() && at.front() == ' ') at.remove_prefix(1);
-    if (!at.empty()) {
-      if (at.front() != '/') return wrong("steps are separated by /");
-      at.remove_prefix(1);
-      if (at.empty()) return wrong("a step is missing behind /");
-    }
-  }
-  if (!grouped && !aggregated) return wrong("name groupby(..) or aggregate(..)");
-  if (aggregated && plan.aggregates.empty()) return wrong("aggregate(..) names nothing");
-  return plan;
+Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity,
+                              const TerritoryNumber& territory) {
+  return Parser(text, entity, territory).run();
 }
 
 }  // namespace branchline

@@ -14,6 +14,12 @@ void ChangeHub::add(const std::vector<RecordKey>& records) {
   more_.notify();
 }
 
+void ChangeHub::start_anew() {
+  ring_.clear();
+  ++next_;  // so that every position given out so far lies before what is kept
+  more_.notify();
+}
+
 void ChangeHub::stop() {
   stopped_ = true;
   more_.notify();
@@ -33,13 +39,12 @@ std::optional<uint64_t> ChangeHub::resume_after(std::string_view event_id) const
     if (c < '0' || c > '9') return std::nullopt;
     number = number * 10 + static_cast<uint64_t>(c - '0');
   }
-  uint64_t oldest = ring_.empty() ? next_ : ring_.front().number;
-  if (number >= next_ || number + 1 < oldest) return std::nullopt;
+  if (number >= next_ || number + 1 < oldest()) return std::nullopt;
   return number;
 }
 
 std::optional<std::vector<ChangeEvent>> ChangeHub::since(uint64_t after, size_t limit) const {
-  if (!ring_.empty() && after + 1 < ring_.front().number) return std::nullopt;
+  if (after + 1 < oldest()) return std::nullopt;
   std::vector<ChangeEvent> out;
   if (ring_.empty() || after >= ring_.back().number) return out;
   size_t at = static_cast<size_t>(after + 1 - ring_.front().number);

@@ -27,6 +27,10 @@ class ChangeHub {
 
   void set_incarnation(Incarnation incarnation) { incarnation_ = incarnation; }
   void add(const std::vector<RecordKey>& records);
+  // Everything may be another (a snapshot was installed): open streams end, their positions get 410.
+  void start_anew();
+  // Once a second: streams wake, tell what else changed (the state of the link) and that they are alive.
+  void pulse() { more_.notify(); }
   void stop();
   bool stopped() const { return stopped_; }
 
@@ -41,6 +45,8 @@ class ChangeHub {
   Event& more() { return more_; }
 
  private:
+  uint64_t oldest() const { return ring_.empty() ? next_ : ring_.front().number; }
+
   std::string server_;
   Incarnation incarnation_;
   std::deque<ChangeEvent> ring_;

@@ -18,8 +18,8 @@ struct Token {
 
 class Parser {
  public:
-  Parser(std::string_view text, const Entity& entity, const TerritoryNumber& territory)
-      : text_(text), entity_(entity), territory_(territory) {}
+  Parser(std::string_view text, const Entity& entity, const TerritoryNumber& territory, const FilterPlace& place)
+      : text_(text), entity_(entity), territory_(territory), place_(place) {}
 
   Result<Expression> run() {
     BL_TRY(next());
@@ -32,8 +32,9 @@ class Parser {
  private:
   std::unexpected<Error> wrong(const std::string& what, std::optional<size_t> at = {}) const {
     size_t place = at.value_or(token_.at);
-    std::string found = token_.kind == Token::Kind::end ? "the end" : "`" + token_.text.substr(0, 40) + "`";
-    std::string message = "$filter, position " + std::to_string(place + 1) + ": " + what;
+    std::string found = token_.kind == Token::Kind::end ? "the end" : "`" + shortened(token_.text) + "`";
+    std::string message = std::string(place_.option) + ", position " +
+                          std::to_string(place_.before + code_points(text_.substr(0, place)) + 1) + ": " + what;
     if (!at) message += ", found " + found;
     return fail(ErrorKind::invalid, "filter.malformed", message);
   }
@@ -162,22 +163,50 @@ class Parser {
       BL_TRY(next());
       return e;
     }
+    size_t operator_at = token_.at;
     std::optional<Kind> op = comparison();
     if (!op) return wrong("expected eq, ne, gt, ge, lt, le or in");
     BL_TRY(next());
     // A bare word that is no literal is another property.
-    bool property = token_.kind == Token::Kind::word && token_.text != "null" && token_.text != "true" &&
+    size_t other_at = token_.at;
+    bool number = !token_.text.empty() && (std::isdigit(static_cast<unsigned char>(token_.text[0])) || token_.text[0] == '-');
+    bool property = token_.kind == Token::Kind::word && !number && token_.text != "null" && token_.text != "true" &&
                     token_.text != "false" && !parse_record_id(token_.text) && !parse_instant(token_.text);
     if (property) {
       e.kind = Kind::columns_compare;
       e.op = *op;
       BL_ASSIGN(e.other, column());
+      if (!comparable(e.column, e.other)) {
+        return wrong(e.other.name + " is of another type than " + e.column.name + " and cannot be compared with it", other_at);
+      }
       return e;
     }
     e.kind = *op;
+    bool order = *op != Kind::equal && *op != Kind::not_equal;
+    bool several = e.column.field && e.column.field->targets.size() > 1;
+    bool territory = e.column.kind == Column::Kind::system && e.column.id == system_field::kTerritory;
+    if (order && (several || territory)) return wrong(e.column.name + " has no order; compare it with eq, ne or in", operator_at);
     BL_ASSIGN(OwnedValue v, literal(e.column));
     e.values.push_back(std::move(v));
     return e;
+  }
+
+  static bool comparable(const Column& a, const Column& b) {
+    auto group = [](const Column& c) {
+      if (c.kind == Column::Kind::system && c.id == system_field::kTerritory) return -1;
+      switch (c.type) {
+        case ValueType::text:
+        case ValueType::phone:
+        case ValueType::email:
+        case ValueType::url:
+        case ValueType::external_id: return 0;
+        // Compared by their sort bytes, which have a width per type.
+        case ValueType::decimal:
+        case ValueType::money: return 1;
+        default: return 2 + static_cast<int>(c.type);
+      }
+    };
+    return group(a) == group(b);
   }
 
   std::optional<Kind> comparison() const {
@@ -238,12 +267,13 @@ class Parser {
     BL_TRY(next());
     if (column.kind == Column::Kind::id || column.type == ValueType::lookup || column.id == system_field::kTerritory) {
       auto id = parse_record_id(text);
-      if (!id) return wrong("`" + text.substr(0, 40) + "` is no id, which " + column.name + " needs", at);
+      if (!id) return wrong("`" + shortened(text) + "` is no id, which " + column.name + " needs", at);
       if (column.kind == Column::Kind::system && column.id == system_field::kTerritory) {
         return OwnedValue{ValueType::integer, encode_integer(territory_(*id))};
       }
       EntityId target = column.field && column.field->targets.size() == 1 ? column.field->targets[0] : EntityId(0);
       if (column.kind == Column::Kind::system && column.id != system_field::kDuplicateOf) target = entity_id::kUser;
+      if (column.kind == Column::Kind::id) target = entity_.id;
       return OwnedValue{ValueType::lookup, encode_lookup({target, *id})};
     }
     Field system;
@@ -252,7 +282,7 @@ class Parser {
     const Field& field = column.field ? *column.field : system;
     bool textual = field.type == ValueType::text || field.type == ValueType::phone || field.type == ValueType::email ||
                    field.type == ValueType::url || field.type == ValueType::external_id;
-    if (textual && !quoted_text) return wrong(column.name + " is a text: write '" + text.substr(0, 40) + "'", at);
+    if (textual && !quoted_text) return wrong(column.name + " is a text: write '" + shortened(text) + "'", at);
     if (textual) return OwnedValue{field.type, text};
     if (field.type == ValueType::option) {  // any number: a retired option may still be stored
       auto number = Decimal::parse(text);
@@ -267,6 +297,7 @@ class Parser {
   std::string_view text_;
   const Entity& entity_;
   const TerritoryNumber& territory_;
+  FilterPlace place_;
   size_t at_ = 0;
   Token token_;
   size_t depth_ = 0;
@@ -275,8 +306,9 @@ class Parser {
 
 }  // namespace
 
-Result<Expression> parse_filter(std::string_view text, const Entity& entity, const TerritoryNumber& territory_number) {
-  return Parser(text, entity, territory_number).run();
+Result<Expression> parse_filter(std::string_view text, const Entity& entity, const TerritoryNumber& territory_number,
+                                const FilterPlace& place) {
+  return Parser(text, entity, territory_number, place).run();
 }
 
 }  // namespace branchline

@@ -13,6 +13,12 @@ namespace branchline {
 // number, boolean, date, instant, guid and null. At most limits::kMaxFilterDepth deep and kMaxFilterTerms wide.
 // `territory_number`: the number of the territory with this record id, for `_territoryid_value`; 0 if there is none.
 using TerritoryNumber = std::function<int64_t(const RecordId&)>;
-Result<Expression> parse_filter(std::string_view text, const Entity& entity, const TerritoryNumber& territory_number);
+// Where the text stands, for errors: in which option, behind how many characters of it.
+struct FilterPlace {
+  std::string_view option = "$filter";
+  size_t before = 0;
+};
+Result<Expression> parse_filter(std::string_view text, const Entity& entity, const TerritoryNumber& territory_number,
+                                const FilterPlace& place = {});
 
 }  // namespace branchline

@@ -107,16 +107,24 @@ class BodyReader {
       f.value = {ValueType::lookup, encode_lookup(l)};
       return f;
     }
-    return invalid("property.unknown", "`" + property + "@odata.bind`: " + entity_.name + " has no lookup of this name");
+    std::vector<std::string> known;
+    for (const auto& field : entity_.fields) {
+      if (field.type != ValueType::lookup) continue;
+      known.push_back(field.name);
+      for (EntityId t : field.targets) known.push_back(field.name + "_" + context_.schema->entity(t)->name);
+    }
+    std::string near = nearest_name(property, known);
+    return invalid("property.unknown", "`" + shortened(property) + "@odata.bind`: " + entity_.set_name + " have no lookup of this name" +
+                                           (near.empty() ? "" : "; did you mean " + near + "?"));
   }
 
  private:
-  Result<Lookup> target(const Field& field, const std::string& property, std::string text) {
+  Result<Lookup> target(const Field& field, const std::string& property, const std::string& url) {
     // A full URL, as clients send it, ends in the resource.
-    if (size_t slash = text.rfind('/'); slash != std::string::npos) text = text.substr(slash + 1);
+    BL_ASSIGN(std::string text, last_segment(url));
     BL_ASSIGN(ResourceSegment segment, parse_resource(text));
     auto set = context_.schema->set(segment.name);
-    if (!set) return invalid("lookup.target", property + ": there is no entity set `" + segment.name + "`");
+    if (!set) return invalid("lookup.target", property + ": there is no entity set `" + shortened(segment.name) + "`");
     bool allowed = std::find(field.targets.begin(), field.targets.end(), set->entity->id) != field.targets.end();
     if (!allowed) return invalid("lookup.target", property + " cannot refer to " + segment.name);
     BL_ASSIGN(RecordAddress address, parse_address(*set->entity, segment));
@@ -182,13 +190,15 @@ class BodyReader {
       input_.territory = value.text;
       return {};
     }
-    size_t open = value.text.find('('), close = value.text.rfind(')');
-    std::optional<RecordId> id;
-    if (open != std::string::npos && close != std::string::npos && close > open) {
-      id = parse_record_id(std::string_view(value.text).substr(open + 1, close - open - 1));
+    BL_ASSIGN(std::string text, last_segment(value.text));
+    BL_ASSIGN(ResourceSegment segment, parse_resource(text));
+    if (segment.name == "territories" && segment.keys.size() == 1 && segment.keys[0].first == "name") {
+      input_.territory = segment.keys[0].second;  // whether it exists, the command says
+      return {};
     }
+    auto id = segment.name == "territories" ? parse_record_id(segment.id) : std::nullopt;
     input_.territory = id ? context_.territory_name(*id) : "";
-    if (input_.territory.empty()) return invalid("territory.unknown", name + ": there is no territory " + value.text);
+    if (input_.territory.empty()) return invalid("territory.unknown", name + ": there is no territory " + shortened(value.text));
     return {};
   }
 
@@ -199,11 +209,16 @@ class BodyReader {
     if (child->virtual_set) return invalid("property.append", "`" + collection.name + "`: POST notes to annotations");
     RecordInput::Child c;
     c.lookup = collection.field;
-    for (const auto& item : value.items) {
+    for (size_t i = 0; i < value.items.size(); ++i) {
       BodyReader reader(context_, {child, nullptr}, true);
-      BL_ASSIGN(RecordInput r, reader.read(item));
-      if (!r.children.empty()) return invalid("write.deep", "records can be nested one level deep");
-      c.records.push_back(std::move(r));
+      auto r = reader.read(value.items[i]);
+      if (!r) {  // which of them
+        Error e = r.error();
+        e.message = collection.name + "[" + std::to_string(i) + "]: " + e.message;
+        return std::unexpected(std::move(e));
+      }
+      if (!r->children.empty()) return invalid("write.deep", "records can be nested one level deep");
+      c.records.push_back(std::move(*r));
     }
     input_.children.push_back(std::move(c));
     return {};
@@ -230,8 +245,15 @@ Result<FieldInput> parse_property(const BodyContext& context, const Entity& enti
     if (!c) return std::unexpected(c.error());
     return invalid("property.read_only", "`" + property + "` is set by Branchline");
   }
-  if (field->type == ValueType::lookup) return reader.bound(property, value);
+  if (field->type == ValueType::lookup) return parse_reference(context, entity, property, value);
   return reader.plain(*field, value);
+}
+
+Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity, const std::string& property,
+                                   const Json& target) {
+  BL_ASSIGN(FieldInput f, BodyReader(context, {&entity, nullptr}, false).bound(property, target));
+  if (f.field->read_only) return invalid("property.read_only", "`" + f.field->name + "` is computed and cannot be written");
+  return f;
 }
 
 Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment& segment) {
@@ -239,7 +261,7 @@ Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment&
   if (segment.keys.empty()) {
     auto id = parse_record_id(segment.id);
     if (!id || id->is_nil()) {
-      return invalid("key.malformed", "`" + segment.id.substr(0, 60) + "` is no record id (36 characters: 8-4-4-4-12 hex digits)");
+      return invalid("key.malformed", "`" + shortened(segment.id) + "` is no record id (36 characters: 8-4-4-4-12 hex digits)");
     }
     out.id = *id;
     return out;

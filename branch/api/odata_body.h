@@ -26,6 +26,10 @@ Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::
 Result<FieldInput> parse_property(const BodyContext& context, const Entity& entity, const std::string& property,
                                   const Json& value);
 
+// What PUT accounts(id)/primarycontactid/$ref binds; null: clears it. `property.unknown` for what is no lookup.
+Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity, const std::string& property,
+                                   const Json& target);
+
 // The address in `accounts(..)`: an id, or a unique key by name.
 struct ResourceSegment;
 Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment& segment);

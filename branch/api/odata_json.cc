@@ -160,8 +160,17 @@ Result<void> append_expansion(std::string& out, const ReadContext& read, const R
   for (size_t i = 0; i < rows.records.size(); ++i) {
     if (i) out.push_back(',');
     BL_TRY(append_record(out, read, child, rows.records[i], e.select, {}, options, {}));
+    if (out.size() > limits::kMaxAnswerBytes) return {};  // the caller refuses it
   }
   out.push_back(']');
+  if (!rows.continue_at.empty() && !e.top) {
+    out.push_back(',');
+    append_key(out, e.name + "@odata.nextLink");
+    const Entity& parent = *read.schema->entity(record.key().entity);
+    std::string link = options.root + parent.set_name + "(" + to_string(record.key().id) + ")/" + e.name + "?";
+    for (const auto& [name, value] : e.parameters) link += percent_encode(name) + "=" + percent_encode(value) + "&";
+    append_json_string(out, link + "$skiptoken=" + hex(rows.continue_at));
+  }
   return {};
 }
 

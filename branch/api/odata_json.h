@@ -13,6 +13,7 @@ namespace branchline {
 struct JsonOptions {
   bool annotations = false;  // formatted values and the lookups' entities (Prefer: odata.include-annotations)
   std::function<RecordId(TerritoryId)> territory_id;
+  std::string root;  // of the service, for links to what an expansion leaves out
 };
 
 // Appends {"@odata.etag":..., ...} with the chosen columns (all where `select` is empty) and expansions.

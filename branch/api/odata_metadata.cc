@@ -54,8 +54,8 @@ void entity_type(std::string& out, const Schema& schema, const Entity& e) {
     if (f.type == ValueType::decimal || f.type == ValueType::money) more += " Scale=\"variable\"";
     property(out, property_of(f), edm_type(f.type), more);
   }
-  for (const char* name : {"createdon", "modifiedon"}) property(out, name, "Edm.DateTimeOffset");
-  for (const char* name : {"_createdby_value", "_modifiedby_value", "_territoryid_value"}) property(out, name, "Edm.Guid");
+  for (const char* name : {"createdon", "modifiedon", "branchline_revivedon"}) property(out, name, "Edm.DateTimeOffset");
+  for (const char* name : {"_createdby_value", "_modifiedby_value", "_territoryid_value", "_branchline_duplicateof_value"}) property(out, name, "Edm.Guid");
   for (const auto& f : e.fields) {
     if (f.type != ValueType::lookup) continue;
     for (EntityId t : f.targets) {

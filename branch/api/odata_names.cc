@@ -11,10 +11,6 @@ std::unexpected<Error> invalid(const char* code, std::string message) {
   return fail(ErrorKind::invalid, code, std::move(message));
 }
 
-size_t code_points(std::string_view utf8) {
-  return static_cast<size_t>(std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
 // Levenshtein, for "did you mean".
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -43,7 +39,7 @@ Result<OwnedValue> text_value(const Field& field, const std::string& text) {
   if (field.type == ValueType::email && !text.empty()) {
     size_t at = text.find('@');
     if (at == 0 || at == std::string::npos || at + 1 == text.size() || text.find('@', at + 1) != std::string::npos) {
-      return invalid("value.email", field.name + ": `" + text + "` is no e-mail address");
+      return invalid("value.email", field.name + ": `" + shortened(text) + "` is no e-mail address");
     }
   }
   return OwnedValue{field.type, text};
@@ -56,6 +52,32 @@ std::optional<int64_t> parse_int(std::string_view text) {
 }
 
 }  // namespace
+
+size_t code_points(std::string_view utf8) {
+  return static_cast<size_t>(std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+std::string shortened(std::string_view text) {
+  constexpr size_t kShown = 60;
+  if (text.size() <= kShown) return std::string(text);
+  size_t end = kShown;
+  while (end > 0 && (text[end] & 0xc0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
+}
+
+std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
+  std::string near;
+  if (name.size() > 100) return near;
+  size_t best = std::min<size_t>(4, name.size());  // no word is near that shares nothing with it
+  for (const auto& k : known) {
+    size_t d = distance(name, k);
+    if (d < best) {
+      best = d;
+      near = k;
+    }
+  }
+  return near;
+}
 
 std::string property_of(const Field& field) {
   return field.type == ValueType::lookup ? "_" + field.name + "_value" : field.name;
@@ -92,19 +114,13 @@ Result<Column> column_named(const Entity& entity, std::string_view property) {
     c.type = field->type;
     return c;
   }
-  std::string message = "`" + std::string(property) + "` is no property of " + entity.set_name;
+  std::string message = "`" + shortened(property) + "` is no property of " + entity.set_name;
   if (field) {
     message += "; write " + property_of(*field);
   } else {
-    std::string near;
-    size_t best = 4;
-    for (const auto& f : entity.fields) {
-      size_t d = distance(property, property_of(f));
-      if (d < best) {
-        best = d;
-        near = property_of(f);
-      }
-    }
+    std::vector<std::string> known{entity.primary_key, "createdon", "modifiedon", "_createdby_value", "_modifiedby_value", "_territoryid_value"};
+    for (const auto& f : entity.fields) known.push_back(property_of(f));
+    std::string near = nearest_name(property, known);
     if (!near.empty()) message += "; did you mean " + near + "?";
   }
   return invalid("property.unknown", message);
@@ -112,7 +128,7 @@ Result<Column> column_named(const Entity& entity, std::string_view property) {
 
 Result<OwnedValue> value_from_text(const Field& field, const std::string& text) {
   auto expected = [&](const char* what) {
-    return invalid("value.type", field.name + ": `" + text.substr(0, 60) + "` is no " + what);
+    return invalid("value.type", field.name + ": `" + shortened(text) + "` is no " + what);
   };
   switch (field.type) {
     case ValueType::integer:
@@ -128,7 +144,7 @@ Result<OwnedValue> value_from_text(const Field& field, const std::string& text) 
       }
       std::string known;
       for (const auto& o : field.options) known += (known.empty() ? "" : ", ") + std::to_string(o.value) + " (" + o.label + ")";
-      return invalid("value.option", field.name + ": `" + text.substr(0, 60) + "` is none of its options: " + known);
+      return invalid("value.option", field.name + ": `" + shortened(text) + "` is none of its options: " + known);
     }
     case ValueType::decimal: {
       auto v = Decimal::parse(text);

@@ -22,6 +22,12 @@ Result<OwnedValue> value_from_json(const Field& field, const Json& json);
 // A text as that of a URL key or a CSV cell.
 Result<OwnedValue> value_from_text(const Field& field, const std::string& text);
 
+// The name among `known` that is most like `name`, if any is near: for "did you mean".
+std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
+// At most 60 characters of what a client sent, cut between characters: for messages.
+std::string shortened(std::string_view text);
+size_t code_points(std::string_view utf8);
+
 // Appends a value as JSON.
 void append_json_value(std::string& out, const Value& value);
 

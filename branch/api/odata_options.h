@@ -23,6 +23,7 @@ struct ExpandOption {
   std::optional<Expression> filter;
   std::vector<OrderBy> order;
   std::optional<uint64_t> top;
+  std::vector<std::pair<std::string, std::string>> parameters;  // as written, for the link to further rows
 };
 
 struct QueryOptions {
@@ -32,9 +33,15 @@ struct QueryOptions {
   std::optional<ApplyPlan> apply;
 };
 
+// Which options make sense where.
+enum class OptionScope {
+  set,     // all
+  record,  // $select, $expand
+};
+
 // `set`: narrows the filter where the set shows a part of the entity. Unknown options are refused by name;
 // custom ones (without $) are ignored, as OData says.
 Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set, const UrlParts& url,
-                                   const TerritoryNumber& territory_number);
+                                   const TerritoryNumber& territory_number, OptionScope scope = OptionScope::set);
 
 }  // namespace branchline

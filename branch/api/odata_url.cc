@@ -32,6 +32,17 @@ std::optional<std::string> decode(std::string_view text, bool plus_is_space) {
   return out;
 }
 
+// Where the segment that begins at `at` ends: keys may hold a slash ('CG-12520/South'), and clients send it as it is,
+// so a slash between quotes, which may be percent-encoded themselves, separates nothing.
+size_t segment_end(std::string_view path, size_t at) {
+  bool quoted = false;
+  for (; at < path.size(); ++at) {
+    if (path[at] == '\'' || path.substr(at, 3) == "%27") quoted = !quoted;
+    if (path[at] == '/' && !quoted) break;
+  }
+  return at;
+}
+
 std::string trimmed(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
   while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
@@ -49,6 +60,13 @@ const std::string* UrlParts::parameter(std::string_view name) const {
 
 Result<UrlParts> parse_target(std::string_view target) {
   UrlParts out;
+  // A proxy's clients name the whole URL (RFC 9112 3.2.2): what stands before the path is Host's business.
+  for (std::string_view scheme : {"http://", "https://"}) {
+    if (!target.starts_with(scheme)) continue;
+    size_t path = target.find_first_of("/?", scheme.size());
+    target = path == std::string_view::npos ? std::string_view() : target.substr(path);
+    if (target.empty() || target[0] != '/') return invalid("the request target must name a path");
+  }
   if (target.empty() || target[0] != '/') return invalid("the request target must begin with /");
   std::string_view query;
   if (size_t mark = target.find('?'); mark != std::string_view::npos) {
@@ -59,7 +77,7 @@ Result<UrlParts> parse_target(std::string_view target) {
   if (!path) return invalid("the path is not valid percent-encoded UTF-8");
   out.path = std::move(*path);
   for (size_t at = 1; at <= target.size();) {
-    size_t slash = std::min(target.find('/', at), target.size());
+    size_t slash = segment_end(target, at);
     if (slash > at) out.segments.push_back(decode(target.substr(at, slash - at), false).value_or(""));
     at = slash + 1;
   }
@@ -72,10 +90,22 @@ Result<UrlParts> parse_target(std::string_view target) {
     auto name = decode(one.substr(0, eq), true);
     auto value = decode(eq < one.size() ? one.substr(eq + 1) : std::string_view(), true);
     if (!name || !value) return invalid("a query option is not valid percent-encoded UTF-8");
-    if (out.parameter(*name)) return invalid("the query option " + *name + " stands twice");
+    if (out.parameter(*name)) return invalid("the query option " + name->substr(0, 60) + " stands twice");
     out.parameters.emplace_back(std::move(*name), std::move(*value));
   }
   return out;
+}
+
+Result<std::string> last_segment(std::string_view url) {
+  std::string_view last;
+  for (size_t at = 0; at <= url.size();) {
+    size_t end = segment_end(url, at);
+    last = url.substr(at, end - at);
+    at = end + 1;
+  }
+  auto text = decode(last, false);
+  if (!text) return invalid("the URL is not valid percent-encoded UTF-8");
+  return std::move(*text);
 }
 
 std::string percent_encode(std::string_view text) {
@@ -100,7 +130,7 @@ Result<ResourceSegment> parse_resource(std::string_view segment) {
   size_t open = segment.find('(');
   out.name = std::string(segment.substr(0, open));
   if (open == std::string_view::npos) return out;
-  if (segment.back() != ')') return invalid("`" + std::string(segment) + "` lacks its closing parenthesis");
+  if (segment.back() != ')') return invalid("`" + std::string(segment.substr(0, 60)) + "` lacks its closing parenthesis");
   out.parentheses = true;
   std::string_view inner = segment.substr(open + 1, segment.size() - open - 2);
   if (inner.empty()) return out;
@@ -111,7 +141,7 @@ Result<ResourceSegment> parse_resource(std::string_view segment) {
   }
   while (!inner.empty()) {
     size_t eq = inner.find('=');
-    if (eq == std::string_view::npos) return invalid("`" + std::string(inner) + "` is no key: write name='value'");
+    if (eq == std::string_view::npos) return invalid("`" + std::string(inner.substr(0, 60)) + "` is no key: write name='value'");
     std::string name = trimmed(inner.substr(0, eq));
     inner.remove_prefix(eq + 1);
     std::string value;

@@ -19,8 +19,11 @@ struct UrlParts {
 
   const std::string* parameter(std::string_view name) const;
 };
-// `invalid` for what is no origin-form target, bad percent-encoding or non-UTF-8.
+// `invalid` for what is no target, bad percent-encoding or non-UTF-8.
+// Origin form ("/path?query") or absolute form, whose authority is dropped.
 Result<UrlParts> parse_target(std::string_view target);
+// The last segment of an absolute or relative URL without a query, decoded: "accounts(accountnumber='A/1')".
+Result<std::string> last_segment(std::string_view url);
 std::string percent_encode(std::string_view text);
 
 // "accounts(3f...)", "accounts(accountnumber='X1')", "WhoAmI()", "accounts".

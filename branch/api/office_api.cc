@@ -1,6 +1,9 @@
 #include "branch/api/office_api.h"
 
+#include <algorithm>
+
 #include "branch/api/odata_metadata.h"
+#include "branch/api/odata_names.h"
 #include "branch/api/office_call.h"
 #include "branch/crm/virtual_sets.h"
 #include "common/access/token_auth.h"
@@ -14,9 +17,38 @@ constexpr size_t kMaxPrincipals = 10'000;
 
 constexpr const char* kPaths = "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, /healthz, /readyz, /metrics";
 
+Error unknown_set(const Schema& schema, const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& e : schema.entities()) {
+    if (e->credential) continue;
+    known.push_back(e->set_name);
+    for (const auto& s : e->subtypes) known.push_back(s.set_name);
+  }
+  std::string near = nearest_name(name, known);
+  std::string message = "there is no entity set `" + shortened(name) + "`";
+  if (name == "$batch") message = "$batch is not served here: send its requests one by one";
+  if (!near.empty()) message += "; did you mean " + near + "?";
+  return {ErrorKind::not_found, "set.unknown", message + " (GET " + std::string(kDataPath) + " lists the entity sets)"};
+}
+
 RecordId territory_record(std::string_view name) { return keyed_record_id({}, "territory:" + std::string(name), 0); }
 
 }  // namespace
+
+bool names_etag(std::string_view header, std::string_view etag) {
+  auto opaque = [](std::string_view one) {
+    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
+    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
+    return one.starts_with("W/") ? one.substr(2) : one;
+  };
+  while (!header.empty()) {
+    size_t comma = std::min(header.find(','), header.size());
+    std::string_view one = opaque(header.substr(0, comma));
+    if (one == "*" || one == opaque(etag)) return true;
+    header.remove_prefix(std::min(comma + 1, header.size()));
+  }
+  return false;
+}
 
 HttpResponse method_not_allowed(std::string_view allowed) {
   HttpResponse r = error_response({ErrorKind::invalid, "method.unknown", "this resource takes " + std::string(allowed)});
@@ -36,6 +68,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& reques
 boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request, UrlParts url) {
   const std::string& path = url.path;
   bool get = request.method == "GET" || request.method == "HEAD";
+  bool plain = path == "/healthz" || path == "/readyz" || path == "/metrics" || !path.starts_with("/api/");
+  if (plain && !get) co_return method_not_allowed("GET, HEAD");
   if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
   if (path == "/readyz") {
     bool ready = parts_.committer->joined();
@@ -47,29 +81,28 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
     r.body = parts_.metrics();
     co_return r;
   }
-  if (!path.starts_with("/api/")) {
-    if (!get) co_return method_not_allowed("GET, HEAD");
-    co_return parts_.files->answer(path, request.header("If-None-Match"));
-  }
-  auto principal = authenticate(request);
+  if (plain) co_return parts_.files->answer(path, request.header("If-None-Match"), request.header("Accept-Encoding"));
+  auto token = bearer_token(request.header("Authorization"));
+  if (!token) co_return error_response(token.error());
+  auto principal = authenticate(*token);
   if (!principal) co_return error_response(principal.error());
   Call call{request, std::move(url), std::move(*principal), parse_prefer(request.header("Prefer")), {}};
   if (call.url.path == "/api/data/v9.2" || call.url.path.starts_with(kDataPath)) {
     call.resource.assign(call.url.segments.begin() + 3, call.url.segments.end());
     co_return co_await odata(call);
   }
-  if (call.url.path == "/api/sync/status" && get) co_return co_await sync_status(call);
-  if (call.url.segments.size() == 4 && call.url.path.starts_with("/api/sync/mutations/") && get) {
-    co_return co_await mutation_status(call, call.url.segments[3]);
-  }
-  if (call.url.path == "/api/changes" && get) co_return change_stream(call);
-  co_return not_found_response(kPaths);
+  bool status = call.url.path == "/api/sync/status", changes = call.url.path == "/api/changes";
+  bool mutation = call.url.segments.size() == 4 && call.url.path.starts_with("/api/sync/mutations/");
+  if (!status && !changes && !mutation) co_return not_found_response(kPaths);
+  if (!get) co_return method_not_allowed("GET, HEAD");
+  if (status) co_return co_await sync_status(call);
+  if (mutation) co_return co_await mutation_status(call, call.url.segments[3]);
+  co_return change_stream(call);
 }
 
 // --- Who asks -------------------------------------------------------------------------------------------
 
-Result<Principal> OfficeApi::authenticate(const HttpRequest& request) {
-  BL_ASSIGN(std::string_view token, bearer_token(request.header("Authorization")));
+Result<Principal> OfficeApi::authenticate(std::string_view token) {
   if (!parts_.committer->joined()) {
     return fail(ErrorKind::unavailable, "branch.joining", "this branch has not received its data yet; try again in a moment");
   }
@@ -88,7 +121,10 @@ void OfficeApi::on_changes(const Changes& changes) {
     access = access || r.entity == entity_id::kApiToken || r.entity == entity_id::kUser;
     if (r.entity == entity_id::kTerritory || r.entity == entity_id::kServer) directory_known_ = false;
   }
-  if (access || changes.records.empty()) principals_.clear();
+  if (access || changes.records.empty()) {
+    principals_.clear();
+    ++access_epoch_;
+  }
   if (changes.records.empty()) directory_known_ = false;  // a new snapshot: everything may have changed
 }
 
@@ -153,6 +189,7 @@ TerritoryNumber OfficeApi::territory_number() const {
 
 JsonOptions OfficeApi::json_options(const Call& call) const {
   JsonOptions o;
+  o.root = call.root();
   o.annotations = call.prefer.count("odata.include-annotations") > 0;
   o.territory_id = [this](TerritoryId t) {
     auto at = territory_ids_.find(t);
@@ -167,35 +204,39 @@ boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
   refresh_directory();
   const auto& path = call.resource;
   if (path.empty()) {
-    if (!call.is("GET")) co_return method_not_allowed("GET");
+    if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");
     co_return odata_json(service_document(*parts_.schema, call.root()));
   }
-  if (path[0] == "$metadata") {
+  if (path[0] == "$metadata" && path.size() == 1) {
+    if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");
     HttpResponse r;
     r.content_type = "application/xml";
     r.body = csdl(*parts_.schema);
+    r.headers.emplace_back("OData-Version", "4.0");
     co_return r;
   }
   auto segment = parse_resource(path[0]);
   if (!segment) co_return error_response(segment.error());
-  if (segment->name == "WhoAmI" && path.size() == 1) co_return who_am_i(call);
-  auto set = parts_.schema->set(segment->name);
-  if (!set || set->entity->credential) {
-    co_return error_response({ErrorKind::not_found, "set.unknown", "there is no entity set `" + segment->name + "`; GET " +
-                                                                       std::string(kDataPath) + " lists them"});
+  if (segment->name == "WhoAmI" && path.size() == 1) {
+    if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");
+    co_return who_am_i(call);
   }
+  auto set = parts_.schema->set(segment->name);
+  if (!set || set->entity->credential) co_return error_response(unknown_set(*parts_.schema, segment->name));
   bool addressed = segment->parentheses;
+  if (path.size() > 1 && !addressed && !(path.size() == 2 && path[1] == "$count")) {
+    co_return not_found_response("entityset, entityset(id), entityset/$count, entityset(id)/property");
+  }
   if (call.is("GET")) {
     if (path.size() == 1 && addressed) co_return co_await read_one(call, *set, *segment);
     if (path.size() > 1 && addressed) co_return co_await read_below(call, *set, *segment);
-    bool count = path.size() == 2 && path[1] == "$count";
-    if (path.size() > 1 && !count) co_return not_found_response("entityset, entityset(id), entityset/$count");
     auto options = parse_options(*parts_.schema, *set, call.url, territory_number());
     if (!options) co_return error_response(options.error());
     co_return co_await read_set(call, *set, std::move(*options));
   }
   if (set->entity->id == entity_id::kAnnotation) co_return co_await write_note(call, *segment);
-  if (set->entity->virtual_set) co_return method_not_allowed("GET");
+  if (set->entity->virtual_set) co_return method_not_allowed("GET, HEAD");
+  if (path.size() == 3 && path[2] == "$ref") co_return co_await write_reference(call, *set, *segment);
   co_return co_await write(call, *set, *segment);
 }
 

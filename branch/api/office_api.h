@@ -19,6 +19,11 @@
 
 namespace branchline {
 
+struct OfficeLink {
+  bool connected = false;
+  bool caught_up = false;
+};
+
 // What the interface needs of the rest of the server; all outlive it.
 struct OfficeParts {
   std::string server;
@@ -30,6 +35,7 @@ struct OfficeParts {
   Clock* clock = nullptr;
   const StaticFiles* files = nullptr;
   std::function<std::string()> metrics;
+  std::function<OfficeLink()> link_state;
   std::function<std::string()> link_status;  // JSON members: "state":"following","roundTripMs":..
 };
 
@@ -56,9 +62,15 @@ class OfficeApi {
   boost::asio::awaitable<HttpResponse> sync_status(Call& call);
   boost::asio::awaitable<HttpResponse> mutation_status(Call& call, const std::string& text);
   HttpResponse change_stream(Call& call);
+  std::string sync_event() const;
   HttpResponse who_am_i(const Call& call) const;
 
-  Result<Principal> authenticate(const HttpRequest& request);
+  Result<Principal> authenticate(std::string_view token);
+  boost::asio::awaitable<void> follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal);
+  Result<bool> append_change(std::string& out, const ReadContext& read, const ChangeEvent& event) const;
+  boost::asio::awaitable<HttpResponse> write_reference(Call& call, Schema::Set set, const ResourceSegment& segment);
+  // As find_record, off the I/O thread where it takes a walk.
+  boost::asio::awaitable<Result<std::optional<Record>>> look_up(const Call& call, Schema::Set set, const ResourceSegment& segment);
   Result<std::optional<Record>> find_record(const Call& call, const Schema::Set& set, const ResourceSegment& segment) const;
   ReadContext reader(const Principal& principal, bool snapshot) const;
   BodyContext body_context(const Call& call) const;
@@ -74,6 +86,7 @@ class OfficeApi {
   std::map<OriginId, std::string> servers_;
   std::map<TerritoryId, RecordId> territory_ids_;
   bool directory_known_ = false;
+  uint64_t access_epoch_ = 0;  // counts changes of tokens and users
   size_t streams_ = 0;
 };
 

@@ -13,6 +13,7 @@ struct OfficeApi::Call {
   Principal principal;
   std::map<std::string, std::string> prefer;
   std::vector<std::string> resource;  // segments behind the service root
+  std::string page_url;               // what the next page's link begins with; empty: the entity set's
 
   bool is(std::string_view method) const { return request.method == method || (method == "GET" && request.method == "HEAD"); }
   // Absolute, as the client addressed us.
@@ -36,5 +37,12 @@ inline HttpResponse odata_json(std::string body, int status = 200) {
 }
 
 HttpResponse method_not_allowed(std::string_view allowed);
+// An unknown property in a path is a thing that does not exist, not a malformed request.
+inline HttpResponse path_error(Error error) {
+  if (error.code == "property.unknown") error.kind = ErrorKind::not_found;
+  return error_response(error);
+}
+// Whether an If-None-Match of a read names this ETag (weakly, as all of ours are).
+bool names_etag(std::string_view header, std::string_view etag);
 
 }  // namespace branchline

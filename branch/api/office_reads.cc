@@ -84,14 +84,16 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
   }
   uint64_t page_size = 0;
   if (auto page = call.prefer.find("odata.maxpagesize"); page != call.prefer.end()) {
-    page_size = std::strtoull(page->second.c_str(), nullptr, 10);
+    const std::string& text = page->second;
+    bool digits = !text.empty() && text.size() <= 9 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    page_size = digits ? std::min<uint64_t>(std::stoull(text), limits::kMaxPageSize) : 0;
     if (page_size == 0) {
       co_return error_response({ErrorKind::invalid, "option.malformed", "Prefer: odata.maxpagesize needs a number of at least 1"});
     }
   }
   options.query.page_size = page_size;
   JsonOptions json = json_options(call);
-  std::string set_url = call.root() + set_name;
+  std::string set_url = call.page_url.empty() ? call.root() + set_name : call.page_url;
   auto job = [read, options = std::move(options), json, context, set_url, url = call.url]() -> Result<std::string> {
     const Query& q = options.query;
     BL_ASSIGN(QueryResult rows, run_query(read, q));
@@ -103,6 +105,11 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
     for (size_t i = 0; i < rows.records.size(); ++i) {
       if (i) body.push_back(',');
       BL_TRY(append_record(body, read, *q.entity, rows.records[i], options.select, options.expand, json, {}));
+      if (body.size() > limits::kMaxAnswerBytes) {
+        return fail(ErrorKind::invalid, "answer.too_large",
+                    "this answer would be larger than " + std::to_string(limits::kMaxAnswerBytes) +
+                        " bytes: $select fewer properties, or ask for smaller pages (Prefer: odata.maxpagesize=N)");
+      }
     }
     body.push_back(']');
     if (!rows.continue_at.empty()) {
@@ -123,15 +130,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
 Result<std::optional<Record>> OfficeApi::find_record(const Call& call, const Schema::Set& set,
                                                      const ResourceSegment& segment) const {
   BL_ASSIGN(RecordAddress address, parse_address(*set.entity, segment));
-  ReadContext read = reader(call.principal, set.entity->virtual_set);
+  ReadContext read = reader(call.principal, false);
   std::optional<Record> record;
-  if (set.entity->virtual_set) {
-    if (!address.id) return fail(ErrorKind::invalid, "key.unknown", set.entity->set_name + " are addressed by id");
-    BL_TRY(for_each_virtual(read, *set.entity, {}, [&](Record&& r) {
-      if (r.key().id == *address.id) record = std::move(r);
-      return !record;
-    }));
-  } else if (address.id) {
+  if (address.id) {
     BL_ASSIGN(record, read_record(read, {set.entity->id, *address.id}));
     // A replica that was switched between the two reads of side and row looks empty for a moment.
     if (!record && read.side != parts_.committer->side()) {
@@ -148,20 +149,37 @@ Result<std::optional<Record>> OfficeApi::find_record(const Call& call, const Sch
   return record;
 }
 
+boost::asio::awaitable<Result<std::optional<Record>>> OfficeApi::look_up(const Call& call, Schema::Set set,
+                                                                         const ResourceSegment& segment) {
+  if (!set.entity->virtual_set) co_return find_record(call, set, segment);
+  auto address = parse_address(*set.entity, segment);
+  if (!address) co_return std::unexpected(address.error());
+  if (!address->id) co_return fail(ErrorKind::invalid, "key.unknown", set.entity->set_name + " are addressed by id");
+  auto job = [read = reader(call.principal, true), entity = set.entity, id = *address->id]() -> Result<std::optional<Record>> {
+    std::optional<Record> record;
+    BL_TRY(for_each_virtual(read, *entity, {}, [&](Record&& r) {
+      if (r.key().id == id) record = std::move(r);
+      return !record;
+    }));
+    return record;
+  };
+  co_return co_await parts_.pool->run(std::move(job));
+}
+
 boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set set, const ResourceSegment& segment) {
   QueryOptions options;
   if (!call.url.parameters.empty()) {
-    auto parsed = parse_options(*parts_.schema, set, call.url, territory_number());
+    auto parsed = parse_options(*parts_.schema, set, call.url, territory_number(), OptionScope::record);
     if (!parsed) co_return error_response(parsed.error());
     options = std::move(*parsed);
   }
-  auto record = find_record(call, set, segment);
+  auto record = co_await look_up(call, set, segment);
   if (!record) co_return error_response(record.error());
   if (!*record) {
     co_return error_response({ErrorKind::not_found, "record.not_found", "there is no " + set.entity->label + " with this id here"});
   }
   std::string etag = etag_text(etag_of(**record, *set.entity));
-  if (call.request.header("If-None-Match") == etag) {
+  if (names_etag(call.request.header("If-None-Match"), etag)) {
     HttpResponse r;
     r.status = 304;
     r.headers.emplace_back("ETag", etag);
@@ -198,7 +216,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
 
 // accounts(id)/name, /name/$value, /primarycontactid, /contact_customer_accounts
 boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::Set set, const ResourceSegment& segment) {
-  auto record = find_record(call, set, segment);
+  auto record = co_await look_up(call, set, segment);
   if (!record) co_return error_response(record.error());
   const Entity& entity = *set.entity;
   if (!*record) {
@@ -225,6 +243,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
     both.operands = {of_parent, options->query.filter};
     both.finish();
     options->query.filter = std::move(both);
+    std::string set_name = set.subtype ? set.subtype->set_name : entity.set_name;
+    call.page_url = call.root() + set_name + "(" + to_string((*record)->key().id) + ")/" + below;
     call.resource = {children.entity->set_name};
     if (count) call.resource.push_back("$count");
     co_return co_await read_set(call, children, std::move(*options));
@@ -244,7 +264,34 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
     co_return co_await read_one(call, {parts_.schema->entity(l.entity), nullptr}, target);
   }
   auto column = column_named(entity, below);
-  if (!column || count) co_return error_response(column ? Error{ErrorKind::invalid, "property.unknown", below + " is no collection"} : column.error());
+  if (!column) co_return path_error(column.error());
+  if (count) co_return error_response({ErrorKind::not_found, "property.unknown", below + " is no collection of records"});
+  const Field* field = column->field;
+  if (field && field->is_collection()) {
+    if (field->policy == Policy::append || raw) {
+      co_return error_response({ErrorKind::not_found, "property.unknown",
+                                raw ? below + " is a list of texts and has no single value" : below + " is a timeline: read annotations"});
+    }
+    auto values = branchline::read_set(reader(call.principal, false), **record, field->id);
+    if (!values) co_return error_response(values.error());
+    std::string body = "{\"@odata.context\":";
+    append_json_string(body, call.root() + "$metadata#Collection(Edm.String)");
+    body += ",\"value\":[";
+    for (size_t i = 0; i < values->size(); ++i) {
+      if (i) body.push_back(',');
+      append_json_string(body, (*values)[i]);
+    }
+    co_return odata_json(body + "]}");
+  }
+  if (column->kind == Column::Kind::system && column->id == system_field::kTerritory) {
+    std::string id = to_string(json_options(call).territory_id((*record)->territory()));
+    HttpResponse r = raw ? HttpResponse{} : odata_json("{\"value\":\"" + id + "\"}");
+    if (raw) {
+      r.content_type = "text/plain; charset=utf-8";
+      r.body = id;
+    }
+    co_return r;
+  }
   std::string scratch;
   Value v = column_value(**record, *column, scratch);
   HttpResponse r;

@@ -103,7 +103,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
     if (!parsed) co_return error_response(parsed.error());
     co_return co_await save(call, SaveCommand::Mode::create, std::move(*parsed), *precondition);
   }
-  if (!segment.parentheses) co_return method_not_allowed("GET, POST");
+  if (!segment.parentheses) co_return method_not_allowed("GET, HEAD, POST");
   auto address = parse_address(*set.entity, segment);
   if (!address) co_return error_response(address.error());
 
@@ -133,22 +133,65 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
       value = *member;
     }
     auto field = parse_property(context, *set.entity, path[1], value);
-    if (!field) co_return error_response(field.error());
+    if (!field) co_return path_error(field.error());
     input.fields.push_back(std::move(*field));
     co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
   }
-  co_return method_not_allowed(path.size() == 1 ? "GET, PATCH, DELETE" : "GET, PUT, DELETE");
+  co_return method_not_allowed(path.size() == 1 ? "GET, HEAD, PATCH, DELETE" : "GET, HEAD, PUT, DELETE");
+}
+
+// accounts(id)/primarycontactid/$ref: PUT binds {"@odata.id": "contacts(id)"}, DELETE clears.
+boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Schema::Set set, const ResourceSegment& segment) {
+  bool put = call.request.method == "PUT";
+  if (!put && call.request.method != "DELETE") co_return method_not_allowed("PUT, DELETE");
+  auto precondition = parse_precondition(call.request);
+  if (!precondition) co_return error_response(precondition.error());
+  auto address = parse_address(*set.entity, segment);
+  if (!address) co_return error_response(address.error());
+  Json value;  // null: DELETE clears
+  if (put) {
+    auto body = parse_body(call.request);
+    if (!body) co_return error_response(body.error());
+    const Json* member = body->member("@odata.id");
+    if (!member || member->kind != Json::Kind::string) {
+      co_return error_response({ErrorKind::invalid, "body.value", "the body must be {\"@odata.id\": \"entityset(id)\"}"});
+    }
+    value = *member;
+  }
+  auto field = parse_reference(body_context(call), *set.entity, call.resource[1], value);
+  if (!field) co_return path_error(field.error());
+  RecordInput input;
+  input.entity = set.entity;
+  input.subtype = set.subtype;
+  input.address = *address;
+  input.fields.push_back(std::move(*field));
+  co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
 }
 
 boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mode mode, RecordInput input,
                                                      Precondition precondition) {
   const Entity& entity = *input.entity;
+  std::vector<Column> select;
+  if (!call.url.parameters.empty()) {  // before anything is written
+    auto options = parse_options(*parts_.schema, {input.entity, input.subtype}, call.url, territory_number(), OptionScope::record);
+    if (!options) co_return error_response(options.error());
+    if (!options->expand.empty()) {
+      co_return error_response({ErrorKind::invalid, "option.malformed", "$expand: not with a write; read the record again"});
+    }
+    select = std::move(options->select);
+  }
+  RecordAddress address = input.address;
   std::string set_name = input.subtype ? input.subtype->set_name : entity.set_name;
   auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, mode, std::move(input), precondition);
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
   RecordKey key = command->record();
+  if (accepted->replayed && address.key) {
+    // The first answer named the record that had the key then; whoever has it now is the best that is known.
+    auto holder = read_by_key(reader(call.principal, false), entity, *address.key, address.key_value.view());
+    if (holder && *holder) key = (*holder)->key();
+  }
   std::string url = call.root() + set_name + "(" + to_string(key.id) + ")";
   bool created = command->created() || (accepted->replayed && mode == SaveCommand::Mode::create);
   HttpResponse r;
@@ -159,7 +202,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
     if (!record) co_return error_response(record.error());
     if (*record) {
       std::string body;
-      auto ok = append_record(body, read, entity, **record, {}, {}, json_options(call),
+      auto ok = append_record(body, read, entity, **record, select, {}, json_options(call),
                               call.root() + "$metadata#" + set_name + "/$entity");
       if (!ok) co_return error_response(ok.error());
       r = odata_json(std::move(body), created ? 201 : 200);
@@ -180,7 +223,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
   const Entity& notes = *parts_.schema->entity(entity_id::kAnnotation);
   if (call.request.method == "DELETE" && segment.parentheses && call.resource.size() == 1) {
     auto id = parse_record_id(segment.id);
-    if (!id) co_return error_response({ErrorKind::invalid, "key.malformed", "`" + segment.id + "` is no record id"});
+    if (!id) co_return error_response({ErrorKind::invalid, "key.malformed", "`" + shortened(segment.id) + "` is no record id"});
     ReadContext read = reader(call.principal, true);
     auto job = [read, id = *id] { return find_note(read, id); };
     auto place = co_await parts_.pool->run(std::move(job));
@@ -195,7 +238,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
     if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
     co_return r;
   }
-  if (call.request.method != "POST" || segment.parentheses) co_return method_not_allowed("GET, POST, and DELETE of one note");
+  if (call.request.method != "POST" || segment.parentheses) co_return method_not_allowed(segment.parentheses ? "GET, HEAD, DELETE" : "GET, HEAD, POST");
   auto body = parse_body(call.request);
   if (!body) co_return error_response(body.error());
   auto note = parse_record_body(body_context(call), {&notes, nullptr}, *body, true);

@@ -44,13 +44,19 @@ StaticFiles StaticFiles::load(const std::string& directory) {
     f.hashed_name = name.starts_with("/assets/");
     out.files_[name] = std::move(f);
   }
+  for (auto& [name, file] : out.files_) {
+    auto zipped = out.files_.find(name + ".gz");
+    if (zipped != out.files_.end()) file.gzip = std::move(zipped->second.body);
+  }
+  std::erase_if(out.files_, [](const auto& f) { return f.first.ends_with(".gz"); });
   if (!out.files_.count("/index.html")) {
-    out.files_["/index.html"] = {"text/html; charset=utf-8", kNotBuilt, "\"not-built\"", false};
+    out.files_["/index.html"] = {"text/html; charset=utf-8", kNotBuilt, "", "\"not-built\"", false};
   }
   return out;
 }
 
-HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_none_match) const {
+HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_none_match,
+                                 std::string_view accept_encoding) const {
   auto at = files_.find(path);
   if (at == files_.end()) {
     bool looks_like_file = path.rfind('.') != std::string::npos && path.rfind('.') > path.rfind('/');
@@ -58,9 +64,13 @@ HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_no
     at = files_.find("/index.html");
   }
   const File& f = at->second;
+  bool zip = !f.gzip.empty() && accept_encoding.find("gzip") != std::string_view::npos;
+  // Two forms of one file are two representations: each has its own ETag.
+  std::string etag = zip ? f.etag.substr(0, f.etag.size() - 1) + "-gzip\"" : f.etag;
   HttpResponse r;
   r.content_type = f.content_type;
-  r.headers.emplace_back("ETag", f.etag);
+  r.headers.emplace_back("ETag", etag);
+  if (!f.gzip.empty()) r.headers.emplace_back("Vary", "Accept-Encoding");
   r.headers.emplace_back("Cache-Control", f.hashed_name ? "public, max-age=31536000, immutable" : "no-cache");
   r.headers.emplace_back("X-Content-Type-Options", "nosniff");
   if (f.content_type.starts_with("text/html")) {
@@ -69,11 +79,12 @@ HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_no
                            "frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
     r.headers.emplace_back("Referrer-Policy", "no-referrer");
   }
-  if (if_none_match == f.etag) {
+  if (if_none_match == etag) {
     r.status = 304;
     return r;
   }
-  r.body = f.body;
+  if (zip) r.headers.emplace_back("Content-Encoding", "gzip");
+  r.body = zip ? f.gzip : f.body;
   return r;
 }
 

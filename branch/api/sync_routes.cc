@@ -1,10 +1,8 @@
 // What became of a write, how the link is, and the change stream.
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
-
 #include "branch/api/odata_names.h"
 #include "branch/api/office_call.h"
 #include "branch/crm/virtual_sets.h"
+#include "common/access/token_auth.h"
 #include "replication/line/commit.h"
 
 namespace branchline {
@@ -12,6 +10,8 @@ namespace {
 
 constexpr size_t kMaxStreams = 200;
 constexpr size_t kEventsPerWrite = 256;
+constexpr int64_t kSyncEventUs = 1'000'000;   // at most one `sync` event in this time
+constexpr int64_t kHeartbeatUs = 15'000'000;  // a stream is never silent for longer: clients and we notice a dead peer
 
 std::string ledger_json(const Ledger& l) {
   return "{\"accepted\":" + std::to_string(l.accepted) + ",\"pending\":" + std::to_string(l.pending) +
@@ -40,12 +40,18 @@ Result<std::optional<FateRow>> fate_of(const StoreView& view, const MutationId& 
 boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   ReplicaStatus s = parts_.committer->status();
   refresh_directory();
+  std::string pending_since;
+  if (s.ledger.pending > 0) {
+    int64_t ms = co_await parts_.committer->run<int64_t>(
+        [](Replica& replica, const Committer::Write&) { return replica.oldest_pending_ms().value_or(0); });
+    if (ms > 0) pending_since = ",\"pendingSince\":\"" + format_instant(ms) + "\"";
+  }
   std::string body = "{\"server\":";
   append_json_string(body, parts_.server);
   body += ",\"joined\":";
   body += s.joined ? "true" : "false";
   body += ",\"line\":\"" + to_hex(s.cursor.line.value) + "\",\"csn\":" + std::to_string(s.cursor.csn.value) +
-          ",\"pending\":" + std::to_string(s.ledger.pending) + ",\"ledger\":" + ledger_json(s.ledger) +
+          ",\"pending\":" + std::to_string(s.ledger.pending) + pending_since + ",\"ledger\":" + ledger_json(s.ledger) +
           ",\"lastEvent\":";
   append_json_string(body, parts_.changes->event_id(parts_.changes->last()));
   body += ",\"territories\":[";
@@ -139,6 +145,13 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
   co_return json_response(body + "]}");
 }
 
+// What of the state towards head office people see at once; details are at /api/sync/status.
+std::string OfficeApi::sync_event() const {
+  OfficeLink link = parts_.link_state();
+  return "{\"pending\":" + std::to_string(parts_.committer->status().ledger.pending) +
+         ",\"connected\":" + (link.connected ? "true" : "false") + ",\"caughtUp\":" + (link.caught_up ? "true" : "false") + "}";
+}
+
 // Events name records, never values: a client reads what it is shown, with its own rights. A record that it may not
 // read (any more), or that was deleted, is told as such.
 HttpResponse OfficeApi::change_stream(Call& call) {
@@ -158,42 +171,84 @@ HttpResponse OfficeApi::change_stream(Call& call) {
     after = *resumed;
   }
   if (streams_ >= kMaxStreams) {
-    return error_response({ErrorKind::exhausted, "changes.too_many", "too many change streams are open at this server"});
+    return error_response({ErrorKind::unavailable, "changes.too_many", "too many change streams are open at this server"});
   }
   HttpResponse r;
   r.content_type = "text/event-stream";
   r.headers.emplace_back("Cache-Control", "no-store");
-  r.stream = [this, after, principal = call.principal](HttpStream& out) mutable -> boost::asio::awaitable<void> {
-    struct Counted {
-      size_t& n;
-      explicit Counted(size_t& count) : n(count) { ++n; }
-      ~Counted() { --n; }
-    } counted(streams_);
-    ChangeHub& hub = *parts_.changes;
-    std::string hello = "id: " + hub.event_id(after) + "\nevent: hello\ndata: {}\n\n";
-    if (!co_await out.write(std::move(hello))) co_return;
-    while (!hub.stopped()) {
-      auto events = hub.since(after, kEventsPerWrite);
-      if (!events) co_return;  // it fell too far behind: the client comes again and gets 410
-      if (events->empty()) {
-        co_await hub.more().wait();
-        continue;
-      }
-      ReadContext read = reader(principal, false);
-      std::string text;
-      for (const auto& e : *events) {
-        after = e.number;
-        const Entity* entity = parts_.schema->entity(e.record.entity);
-        if (!entity || entity->credential) continue;
-        auto record = read_record(read, e.record);
-        if (!record) co_return;
-        text += "id: " + hub.event_id(e.number) + "\nevent: change\ndata: {\"entity\":\"" + entity->name + "\",\"set\":\"" +
-                entity->set_name + "\",\"id\":\"" + to_string(e.record.id) + "\",\"kind\":\"" + (*record ? "changed" : "gone") + "\"}\n\n";
-      }
-      if (!text.empty() && !co_await out.write(std::move(text))) co_return;
-    }
+  std::string token(*bearer_token(call.request.header("Authorization")));
+  r.stream = [this, after, token = std::move(token), principal = call.principal](HttpStream& out) -> boost::asio::awaitable<void> {
+    return follow_changes(out, after, token, principal);
   };
   return r;
+}
+
+boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal) {
+  struct Counted {
+    size_t& n;
+    explicit Counted(size_t& count) : n(count) { ++n; }
+    ~Counted() { --n; }
+  } counted(streams_);
+  ChangeHub& hub = *parts_.changes;
+  uint64_t epoch = access_epoch_;
+  std::string hello = "id: " + hub.event_id(after) + "\nevent: hello\ndata: {}\n\n";
+  if (!co_await out.write(std::move(hello))) co_return;
+  std::string told;
+  int64_t told_us = 0, written_us = parts_.clock->steady_us();
+  while (!hub.stopped()) {
+    if (epoch != access_epoch_) {  // a token that ends ends its streams
+      epoch = access_epoch_;
+      auto still = authenticate(token);
+      if (!still) co_return;
+      principal = std::move(*still);
+    }
+    auto events = hub.since(after, kEventsPerWrite);
+    if (!events) co_return;  // it fell too far behind: the client comes again and gets 410
+    std::string text;
+    int64_t now = parts_.clock->steady_us();
+    if (told.empty() || now - told_us >= kSyncEventUs) {
+      if (std::string sync = sync_event(); sync != told) {
+        text += "event: sync\ndata: " + sync + "\n\n";
+        told = std::move(sync);
+        told_us = now;
+      }
+    }
+    if (text.empty() && events->empty()) {
+      if (now - written_us >= kHeartbeatUs) {
+        if (!authenticate(token)) co_return;  // it may have expired
+        if (!co_await out.write(": still here\n\n")) co_return;
+        written_us = parts_.clock->steady_us();
+      }
+      co_await hub.more().wait();
+      continue;
+    }
+    ReadContext read = reader(principal, false);
+    for (const auto& e : *events) {
+      after = e.number;
+      auto shown = append_change(text, read, e);
+      if (!shown) co_return;
+    }
+    if (text.empty()) continue;
+    if (!co_await out.write(std::move(text))) co_return;
+    written_us = parts_.clock->steady_us();
+  }
+}
+
+// False where the event is none of the reader's business: credentials, records of territories that it may not read.
+Result<bool> OfficeApi::append_change(std::string& out, const ReadContext& read, const ChangeEvent& event) const {
+  const Entity* entity = parts_.schema->entity(event.record.entity);
+  if (!entity || entity->credential) return false;
+  BL_ASSIGN(auto flat, read.view->get(Table::records, keys::record(read.side, event.record)));
+  bool live = false;
+  if (flat) {
+    BL_ASSIGN(auto record, Record::decode(event.record, std::move(*flat)));
+    // A tombstone still says where its record was.
+    if (!may_read(read.principal, *entity, record)) return false;
+    live = record.live();
+  }
+  out += "id: " + parts_.changes->event_id(event.number) + "\nevent: change\ndata: {\"entity\":\"" + entity->name + "\",\"set\":\"" +
+         entity->set_name + "\",\"id\":\"" + to_string(event.record.id) + "\",\"kind\":\"" + (live ? "changed" : "gone") + "\"}\n\n";
+  return true;
 }
 
 }  // namespace branchline

@@ -35,15 +35,33 @@ struct Part {
   bool used = false;
 };
 
-Part part_of(const std::vector<const Expression*>& conditions, FieldId field, const std::string& prefix) {
+// The values that a condition names, as an index holds them: an id alone may be in any of its lookup's entities.
+// Nothing where the index cannot answer: a null that it leaves out, an id with no entity.
+std::optional<std::vector<std::string>> keys_of(const Expression& c, bool nulls) {
+  std::vector<std::string> out;
+  for (const auto& v : c.values) {
+    if (v.type == ValueType::null && !nulls) return std::nullopt;
+    if (v.type != ValueType::lookup || decode_lookup(v.payload).entity.value != 0) {
+      out.push_back(value_bytes(v.view()));
+      continue;
+    }
+    if (!c.column.field || c.column.field->targets.empty()) return std::nullopt;
+    for (EntityId target : c.column.field->targets) {
+      std::string lookup = encode_lookup({target, decode_lookup(v.payload).id});
+      out.push_back(value_bytes({ValueType::lookup, lookup}));
+    }
+  }
+  return out;
+}
+
+Part part_of(const std::vector<const Expression*>& conditions, FieldId field, const std::string& prefix, bool nulls) {
   Part part;
   for (const auto* c : conditions) {
     if (c->kind != Kind::equal || !on_column(*c, field) || c->values.size() > 64) continue;
-    bool lookup_id = !c->values.empty() && c->values[0].type == ValueType::lookup &&
-                     decode_lookup(c->values[0].payload).entity.value == 0;
-    if (lookup_id) continue;  // an id without its entity: no place in the index
-    for (const auto& v : c->values) {
-      std::string key = prefix + value_bytes(v.view());
+    auto values = keys_of(*c, nulls);
+    if (!values) continue;
+    for (const auto& v : *values) {
+      std::string key = prefix + v;
       part.ranges.push_back({key, prefix_end(key)});
     }
     part.equalities = part.used = true;
@@ -109,7 +127,9 @@ Plan make_plan(const ReadContext& context, const Query& q) {
   int best_score = 0;
   for (const auto& index : q.entity->indexes) {
     std::string prefix = keys::index_prefix(context.side, q.entity->id, index.id);
-    Part first = part_of(conditions, index.fields[0], prefix);
+    // Nulls of unique and parent keys are not in their indexes.
+    bool complete = !index.unique && !index.parent;
+    Part first = part_of(conditions, index.fields[0], prefix, complete);
     Plan plan;
     plan.kind = Plan::Kind::index;
     plan.index = &index;
@@ -119,7 +139,7 @@ Plan make_plan(const ReadContext& context, const Query& q) {
     if (first.equalities && first.ranges.size() == 1) {
       fixed = 1;
       if (index.fields.size() > 1) {
-        Part second = part_of(conditions, index.fields[1], first.ranges[0].begin);
+        Part second = part_of(conditions, index.fields[1], first.ranges[0].begin, complete);
         if (second.used) {
           plan.ranges = second.ranges;
           score += 10;
@@ -127,8 +147,6 @@ Plan make_plan(const ReadContext& context, const Query& q) {
         }
       }
     }
-    // Nulls of unique and parent keys are not in their indexes.
-    bool complete = !index.unique && !index.parent;
     bool ordered = !q.order.empty() && (first.used || complete) && plan.ranges.size() == 1 &&
                    order_matches(q, index, fixed);
     if (ordered) score += 30;

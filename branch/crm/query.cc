@@ -11,7 +11,11 @@ namespace branchline {
 namespace {
 
 // A continuation says what kind of place it is, so that one of another query is told apart.
-enum class Place : char { key = 'k', sorted = 's', offset = 'o' };
+enum class Place : char { index = 'x', record = 'r', id = 'i', sorted = 's' };
+
+Place place_kind(const Plan& plan) {
+  return plan.kind == Plan::Kind::index ? Place::index : plan.kind == Plan::Kind::records ? Place::record : Place::id;
+}
 
 std::unexpected<Error> bad_continuation() {
   return fail(ErrorKind::invalid, "query.continuation", "this $skiptoken does not belong to this query");
@@ -95,38 +99,67 @@ struct Sorted {
   Record record;
 };
 
+// About what a record takes in memory.
+size_t bytes_of(const Record& record) {
+  size_t bytes = sizeof(Record);
+  for (const auto& cell : record.cells()) bytes += sizeof(Cell) + cell.size;
+  return bytes;
+}
+
 uint64_t page_of(const Query& q) {
   uint64_t page = q.page_size == 0 ? limits::kMaxPageSize : std::min<uint64_t>(q.page_size, limits::kMaxPageSize);
   return q.top ? std::min(page, *q.top) : page;
 }
 
+// Keys of the replica start with its side, which may have been switched since the page before.
+bool sided(const Plan& plan) { return plan.kind == Plan::Kind::index || plan.kind == Plan::Kind::records; }
+
+// The key to go on behind; it must be one that this query could have stopped at.
+Result<std::string> place_of(const ReadContext& c, const Query& q, const Plan& plan) {
+  if (q.continue_at.empty()) return std::string();
+  if (q.continue_at[0] != char(place_kind(plan))) return bad_continuation();
+  std::string after = q.continue_at.substr(1);
+  if (!sided(plan)) return after;
+  after.insert(after.begin(), static_cast<char>(c.side));
+  bool within = plan.kind == Plan::Kind::records
+                    ? after.starts_with(keys::record_prefix(c.side, q.entity->id))
+                    : std::any_of(plan.ranges.begin(), plan.ranges.end(),
+                                  [&](const KeyRange& r) { return after >= r.begin && after < r.end; });
+  if (!within) return bad_continuation();
+  return after;
+}
+
 Result<QueryResult> run_ordered(const ReadContext& c, const Query& q, const Plan& plan) {
   QueryResult out;
-  std::string after;
-  if (!q.continue_at.empty()) {
-    if (q.continue_at[0] != char(Place::key)) return bad_continuation();
-    after = q.continue_at.substr(1);
-  }
+  BL_ASSIGN(std::string after, place_of(c, q, plan));
   uint64_t page = page_of(q), skipped = 0;
+  size_t bytes = 0;
   std::string last;
   bool more = false;
+  if (page == 0) return out;
   BL_TRY(walk(c, q, plan, after, [&](Record&& record, std::string_view key) {
     if (!holds(q.filter, record)) return true;
     if (skipped < q.skip) {
       ++skipped;
       return true;
     }
-    if (out.records.size() == page) {
+    if (out.records.size() == page || bytes >= limits::kMaxPageBytes) {
       more = true;
       return false;
     }
     last = std::string(key);
+    bytes += bytes_of(record);
     out.records.push_back(std::move(record));
     return true;
   }));
   bool top_reached = q.top && out.records.size() >= *q.top;
-  if (more && !top_reached && page > 0) out.continue_at = std::string(1, char(Place::key)) + last;
+  if (more && !top_reached) out.continue_at = std::string(1, char(place_kind(plan))) + last.substr(sided(plan) ? 1 : 0);
   return out;
+}
+
+std::unexpected<Error> too_much_to_sort(const std::string& what) {
+  return fail(ErrorKind::invalid, "query.sort",
+              "sorting this would hold more than " + what + "; narrow the $filter, or order by an indexed field");
 }
 
 // Everything that must be sorted, or has no key to continue at: the best page in a heap of bounded size.
@@ -139,14 +172,12 @@ Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan&
   }
   uint64_t page = page_of(q);
   uint64_t wanted = q.skip + page + 1;
-  if (wanted > limits::kMaxSortedRows) {
-    return fail(ErrorKind::exhausted, "query.sort",
-                "sorting this would hold more than " + std::to_string(limits::kMaxSortedRows) +
-                    " rows; narrow the $filter, or order by an indexed field");
-  }
+  if (wanted > limits::kMaxSortedRows) return too_much_to_sort(std::to_string(limits::kMaxSortedRows) + " rows");
   auto less = [](const Sorted& a, const Sorted& b) { return a.key < b.key; };
   std::vector<Sorted> heap;
   uint64_t total = 0;
+  size_t held = 0;
+  auto size_of = [](const Sorted& s) { return s.key.size() + bytes_of(s.record); };
   BL_TRY(walk(c, q, plan, {}, [&](Record&& record, std::string_view) {
     if (!holds(q.filter, record)) return true;
     ++total;
@@ -154,21 +185,28 @@ Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan&
     if (!after.empty() && key <= after) return true;
     if (heap.size() == wanted && heap.front().key <= key) return true;
     heap.push_back({std::move(key), std::move(record)});
+    held += size_of(heap.back());
     std::push_heap(heap.begin(), heap.end(), less);
     if (heap.size() > wanted) {
       std::pop_heap(heap.begin(), heap.end(), less);
+      held -= size_of(heap.back());
       heap.pop_back();
     }
-    return true;
+    return held <= limits::kMaxSortedBytes;
   }));
+  if (held > limits::kMaxSortedBytes) return too_much_to_sort(std::to_string(limits::kMaxSortedBytes) + " bytes");
   std::sort_heap(heap.begin(), heap.end(), less);
   if (q.count) out.count = total;
-  for (uint64_t i = q.skip; i < heap.size() && out.records.size() < page; ++i) {
+  if (page == 0) return out;
+  size_t bytes = 0;
+  uint64_t i = q.skip;
+  for (; i < heap.size() && out.records.size() < page && bytes < limits::kMaxPageBytes; ++i) {
     after = heap[i].key;
+    bytes += bytes_of(heap[i].record);
     out.records.push_back(std::move(heap[i].record));
   }
   bool top_reached = q.top && out.records.size() >= *q.top;
-  if (heap.size() == wanted && !top_reached && page > 0) out.continue_at = std::string(1, char(Place::sorted)) + after;
+  if (i < heap.size() && !top_reached) out.continue_at = std::string(1, char(Place::sorted)) + after;
   return out;
 }
 

@@ -36,7 +36,7 @@ struct QueryResult {
   std::string plan;               // what was done, for people and tests: "index name", "scan", ...
 };
 
-// `exhausted` where sorting would take more than limits::kMaxSortedRows rows; `invalid` for a continuation that is
+// `invalid` where sorting would take more than limits::kMaxSortedRows rows, and for a continuation that is
 // not one.
 Result<QueryResult> run_query(const ReadContext& context, const Query& query);
 

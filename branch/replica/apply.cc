@@ -137,11 +137,23 @@ struct Replica::Apply {
     return {};
   }
 
+  // Children that the deleter had not seen are decided again: they may bring their parent back.
+  Result<void> pending_below(const RecordKey& parent, std::set<PendingRef>& found) {
+    for (const auto& link : r.schema_->entity(parent.entity)->children) {
+      BL_ASSIGN(auto children, r.workspace_->children(link.child, link.field, parent));
+      for (const auto& child : children) BL_TRY(pending_on(child, {}, found));
+    }
+    return {};
+  }
+
   Result<void> find_affected() {
     std::set<PendingRef> open;
     for (const auto& [csn, event] : events) {
       for (const Commit* c : event.commits) {
-        for (const auto& op : c->effects) BL_TRY(pending_on(op.record, {}, open));
+        for (const auto& op : c->effects) {
+          BL_TRY(pending_on(op.record, {}, open));
+          if (op.kind == RecordOpKind::tombstone) BL_TRY(pending_below(op.record, open));
+        }
       }
       if (!event.fate) continue;
       BL_ASSIGN(auto refs, refs_of(*event.fate));

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "common/store/identity.h"
 #include "replication/merge/record_audit.h"
 
 namespace branchline {
@@ -16,7 +17,7 @@ struct Auditor {
   Ledger counted;
   std::map<TerritoryId, Sum128> pending_sums;
   std::map<Stream, Seq> first_pending;
-  uint64_t keyed_pending = 0;
+  std::map<Stream, Seq> known;  // through which seq there are fates or pending work
 
   Result<void> read_incarnations() {
     auto rows = scan_prefix(view, Table::meta, keys::meta_incarnation_prefix());
@@ -71,6 +72,7 @@ struct Auditor {
         if (ref.order != due) report.problem("a pending mutation is missing before order " + std::to_string(ref.order.value));
         last[ref.generation] = ref.order;
         first_pending.try_emplace(stream_of(e.mutation.id), e.mutation.id.seq);
+        known[stream_of(e.mutation.id)] = e.mutation.id.seq;
         for (const auto& [t, sum] : e.sums.sums) pending_sums[t] += sum;
         if (!e.mutation.operation_key.empty()) {
           BL_ASSIGN(auto row, view.get(Table::keys, keys::operation_key(e.mutation.author, e.mutation.operation_key)));
@@ -78,6 +80,13 @@ struct Auditor {
         }
       }
       if (digest != block.chain_after) report.problem("the outbox's hash chain does not verify");
+    }
+    // One lane so far: seq and order count alike.
+    const auto& end_of_lane = state.ends[0];
+    auto own = chains.find(state.generation);
+    if (end_of_lane.seq.value != state.order.value ||
+        (own != chains.end() && own->second.digest != end_of_lane.chain)) {
+      report.problem("the state row names another end of this start's mutations than the outbox");
     }
     // Whatever is neither decided nor in the outbox is missing.
     for (const auto& [generation, retired] : state.retired) {
@@ -105,6 +114,10 @@ struct Auditor {
         continue;
       }
       counted.count(row->entry.fate, row->entry.count);
+      if (row->entry.csn.value + row->entry.count - 1 > state.cursor.csn.value) {
+        report.problem("a fate of seq " + std::to_string(id->seq.value) + " at csn " +
+                       std::to_string(row->entry.csn.value) + ", behind what is applied here");
+      }
       coverage.add(row->entry, own.count(id->incarnation) > 0, report);
     }
     for (const auto& [stream, first] : first_pending) {
@@ -112,13 +125,21 @@ struct Auditor {
       Seq due = end == coverage.ends().end() ? Seq(1) : end->second.next();
       if (first != due) report.problem("between fates and outbox, seq " + std::to_string(due.value) + " is missing");
     }
+    for (const auto& [stream, end] : coverage.ends()) known[stream] = std::max(known[stream], end);
     return rows->error() ? Result<void>(std::unexpected(*rows->error())) : Result<void>{};
   }
 
   Result<void> count_keys() {
     uint64_t rows = 0;
     auto cursor = view.scan(Table::keys, {}, {});
-    for (; cursor->valid(); cursor->next()) ++rows;
+    for (; cursor->valid(); cursor->next()) {
+      ++rows;
+      auto key = decode_branch_key_row(cursor->value());
+      auto end = key ? known.find(stream_of(key->mutation)) : known.end();
+      if (end == known.end() || key->mutation.seq > end->second || key->mutation.is_none()) {
+        report.problem("an operation key of a mutation that is neither pending nor decided");
+      }
+    }
     if (rows != state.key_rows) {
       report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
                      std::to_string(rows));
@@ -162,13 +183,18 @@ struct Auditor {
 Result<AuditReport> audit_replica(const StoreView& view, const Schema& schema) {
   BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
   BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
-  if (!row || !identity) {
+  if (!row || identity != store_identity(StoreRole::branch)) {
     AuditReport report;
-    report.problem("the store's identity or state row is missing");
+    report.problem("the store's identity or state row is missing or another's");
     return report;
   }
-  BL_ASSIGN(auto state, decode_replica_state(*row));
-  Auditor auditor{view, schema, std::move(state), {}, {}, {}, {}, {}, 0};
+  auto state = decode_replica_state(*row);
+  if (!state) {
+    AuditReport report;
+    report.problem(state.error().message);
+    return report;
+  }
+  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}, {}, {}};
   return auditor.run();
 }
 

@@ -162,6 +162,7 @@ void Committer::commit_group(std::vector<Waiting> group) {
     std::fprintf(stderr, "the store is damaged, this process ends: %s\n", result.error().message.c_str());
     std::_Exit(3);
   }
+  if (result->results.size() < group.size()) give_back(group, result->results.size());
   bool wrote = !result->batch.empty();
   write_or_die(result->batch, Sync::yes);
   {
@@ -178,6 +179,16 @@ void Committer::commit_group(std::vector<Waiting> group) {
     if (events_.outbox) events_.outbox();
     if (events_.changed) events_.changed(changes);
   });
+}
+
+// What the group had no room for comes first in the next one.
+void Committer::give_back(std::vector<Waiting>& group, size_t taken) {
+  std::lock_guard lock(mutex_);
+  queued_.fetch_add(group.size() - taken);
+  while (group.size() > taken) {
+    commands_.push_front(std::move(group.back()));
+    group.pop_back();
+  }
 }
 
 void Committer::run_task(Task task) {

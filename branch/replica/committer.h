@@ -74,6 +74,7 @@ class Committer {
   };
   void work();
   void commit_group(std::vector<Waiting> group);
+  void give_back(std::vector<Waiting>& group, size_t taken);
   void run_task(Task task);
   void publish();
   void write_or_die(const Batch& batch, Sync sync);

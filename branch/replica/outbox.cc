@@ -93,6 +93,7 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
   }
   for (auto& e : block.entries) {
     uint8_t flags = r.u8();
+    if (flags & ~kRebased) r.fail();
     e.forecast = r.fixed64();
     e.current = e.forecast;
     if (flags & kRebased) {

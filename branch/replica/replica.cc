@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
@@ -22,11 +23,12 @@ Result<std::unique_ptr<Replica>> Replica::open(Store& store, std::shared_ptr<con
 }
 
 Result<void> Replica::load(Batch& start) {
+  BL_TRY(check_store_identity(store_, StoreRole::branch, "the store"));
   BL_ASSIGN(auto row, store_.get(Table::meta, keys::meta_state()));
   if (row) {
     BL_ASSIGN(state_, decode_replica_state(*row));
   } else {
-    start.put(Table::meta, keys::meta_identity(), "branchline branch 1");
+    start.put(Table::meta, keys::meta_identity(), store_identity(StoreRole::branch));
   }
   auto rows = scan_prefix(store_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {
@@ -154,7 +156,10 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
   group.drafts.reserve(commands.size());
   group.block.generation = state_.generation;
   group.block.chain_before = state_.ends[0].chain;
+  size_t bytes = 0;
   for (Command* command : commands) {
+    if (bytes >= limits::kTargetGroupBytes) break;
+    size_t had = group.canonical.size();
     auto before = replayed(*command, group);
     if (!before) {
       if (is_store_fault(before.error())) return std::unexpected(before.error());
@@ -165,6 +170,7 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     if (!out.results.back() && is_store_fault(out.results.back().error())) {
       return std::unexpected(out.results.back().error());
     }
+    if (group.canonical.size() > had) bytes += group.canonical.back().size();
   }
   if (group.block.entries.empty()) return out;
   group.block.chain_after = state_.ends[0].chain;

@@ -52,7 +52,7 @@ struct Changes {
 
 struct GroupResult {
   Batch batch;                            // to be written synced before anyone is told; may be empty
-  std::vector<Result<Accepted>> results;  // one per command
+  std::vector<Result<Accepted>> results;  // one per command taken, in order
   Changes changes;
 };
 
@@ -70,7 +70,8 @@ class Replica {
   static Result<std::unique_ptr<Replica>> open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
                                                Random& random, Batch& start);
 
-  // At most limits::kMaxGroupMutations commands.
+  // At most limits::kMaxGroupMutations commands. Takes the first of them, and further ones as long as the group stays
+  // small enough to be shipped (limits::kTargetGroupBytes); the others are to be given again.
   Result<GroupResult> accept(const std::vector<Command*>& commands);
 
   // --- The link ---------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   s.cursor.chain = Digest::from(r.bytes(32)).value_or(Digest{});
   s.term = Term(r.fixed32());
   s.side = r.u8();
-  s.holds_everything = r.u8() != 0;
+  s.holds_everything = r.flag();
   s.territories.resize(r.varint_max(r.remaining()));
   for (auto& t : s.territories) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
   s.generation = r.fixed32();

@@ -56,7 +56,7 @@ struct Folder {
     Group& g = at->second;
     if (fresh) {
       if (groups.size() > limits::kMaxGroups) {
-        problem = Error{ErrorKind::exhausted, "apply.groups",
+        problem = Error{ErrorKind::invalid, "apply.groups",
                         "$apply: more than " + std::to_string(limits::kMaxGroups) + " groups; filter, or group by less"};
         return false;
       }
@@ -91,7 +91,7 @@ struct Folder {
       }
       case Aggregate::Method::count_distinct:
         if (cell.distinct.insert(comparison_key(v)).second && ++distinct > kMaxDistinct) {
-          problem = Error{ErrorKind::exhausted, "apply.distinct", "$apply: countdistinct over more than a million values"};
+          problem = Error{ErrorKind::invalid, "apply.distinct", "$apply: countdistinct over more than a million values"};
           return false;
         }
         break;
@@ -110,13 +110,13 @@ struct Folder {
       case Aggregate::Method::sum: {
         if (cell.count == 0) return OwnedValue{};
         auto sum = Decimal::from_wide(cell.sum, Decimal::kMaxScale);
-        if (!sum) return fail(ErrorKind::exhausted, "apply.range", "$apply: the sum " + a.alias + " leaves the range of numbers");
+        if (!sum) return fail(ErrorKind::invalid, "apply.range", "$apply: the sum " + a.alias + " leaves the range of numbers");
         return OwnedValue{ValueType::decimal, encode_decimal(*sum)};
       }
       case Aggregate::Method::average: {
         if (cell.count == 0) return OwnedValue{};
         auto average = Decimal::from_wide(cell.sum / static_cast<__int128>(cell.count), Decimal::kMaxScale);
-        if (!average) return fail(ErrorKind::exhausted, "apply.range", "$apply: the average " + a.alias + " leaves the range of numbers");
+        if (!average) return fail(ErrorKind::invalid, "apply.range", "$apply: the average " + a.alias + " leaves the range of numbers");
         return OwnedValue{ValueType::decimal, encode_decimal(*average)};
       }
     }

@@ -26,7 +26,7 @@ struct ApplyRow {
   std::vector<OwnedValue> values;
 };
 
-// Rows in order of their groups. `exhausted` beyond limits::kMaxGroups groups or a sum out of range.
+// Rows in order of their groups. `invalid` beyond limits::kMaxGroups groups or a sum out of range.
 Result<std::vector<ApplyRow>> run_apply(const ReadContext& context, const ApplyPlan& plan);
 
 }  // namespace branchline

@@ -2,7 +2,6 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
-#include <sys/statvfs.h>
 
 #include <filesystem>
 
@@ -14,6 +13,8 @@
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
 #include "common/store/anchor.h"
+#include "common/store/disk_room.h"
+#include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "common/tls/link_context.h"
 #include "replication/line/report_json.h"
@@ -22,7 +23,6 @@ namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
-constexpr uint64_t kDiskReserve = 2ull << 30;  // writes are refused below this, or a tenth of a small disk
 
 // What was acknowledged must still be in the log (DESIGN 2.1).
 Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
@@ -76,6 +76,11 @@ class BranchServer {
     Batch start;
     BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start));
     BL_TRY(store_->write(start, Sync::yes));
+    if (lost_accepted_) {
+      // The loss was accepted once, now: the old anchor would have the next start refused again.
+      const ReplicaState& s = replica_->state();
+      BL_TRY(write_anchor(config_.data_directory + "/anchor", {s.incarnation, s.ends[0].seq.value, s.ends[0].chain}));
+    }
     changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
     changes_->set_incarnation(replica_->state().incarnation);
     Committer::Events events;
@@ -85,7 +90,11 @@ class BranchServer {
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link), config_.topology.digest()};
-    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); });
+    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); },
+                                       [this] {
+                                         api_->on_changes(Changes{});
+                                         changes_->start_anew();
+                                       });
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
@@ -98,13 +107,19 @@ class BranchServer {
     parts.clock = &clock_;
     parts.files = &files;
     parts.metrics = [this] { return render(); };
+    parts.link_state = [this] {
+      UplinkStatus s = uplink_->status();
+      return OfficeLink{is_up(s), s.caught_up};
+    };
     parts.link_status = [this] { return link_status(); };
     api_ = std::make_unique<OfficeApi>(std::move(parts));
     BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
       BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, committer_->side(), *schema_, token, clock_.wall_ms()));
       return answer.principal;
     }));
-    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, [this](const HttpRequest& r) { return api_->handle(r); }));
+    HttpServer::Handler office = [this](const HttpRequest& r) { return api_->handle(r); };
+    if (config_.wrap_office) office = config_.wrap_office(std::move(office));
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, std::move(office)));
     BL_ASSIGN(auto admin, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
                                              [this, &access](const HttpRequest& r) { return handle_admin(r, access); }));
     http_ = http.get();
@@ -136,14 +151,12 @@ class BranchServer {
       options.slow_fsync_us = config_.slow_fsync_us;
       BL_ASSIGN(store_, RocksStore::open(directory, options));
     }
-    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
-    if (identity && !identity->starts_with("branchline branch")) {
-      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
-    }
+    BL_TRY(check_store_identity(*store_, StoreRole::branch, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
       spdlog::warn("accepted by the operator: {}", reaches.error().message);
+      lost_accepted_ = true;
       return {};
     }
     return reaches;
@@ -161,6 +174,7 @@ class BranchServer {
       timer_.expires_after(std::chrono::seconds(1));
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       if (runtime_.tasks().stopping()) co_return;
+      changes_->pulse();
       Anchor now = co_await committer_->run<Anchor>([](Replica& replica, const Committer::Write&) {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
@@ -174,28 +188,31 @@ class BranchServer {
           written = now;
         }
       }
-      struct statvfs disk;
-      if (statvfs(config_.data_directory.c_str(), &disk) == 0) {
-        uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize, size = uint64_t{disk.f_blocks} * disk.f_frsize;
-        bool full = free < std::min<uint64_t>(size / 10, kDiskReserve);
+      auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
+      if (room) {
+        bool full = nearly_full(*room);
         if (full != disk_full_) {
           disk_full_ = full;
           committer_->set_disk_full(full);
-          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, free >> 20);
+          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, room->free >> 20);
           if (!full) spdlog::info("the disk has room again, writes go on");
         }
       }
     }
   }
 
+  static bool is_up(const UplinkStatus& s) { return s.state == "following" || s.state == "joining"; }
+
   std::string link_status() {
     UplinkStatus s = uplink_->status();
     std::string out;
     JsonWriter w(out);
     w.member("state", s.state).member("upstream", config_.topology.server(config_.server)->upstream);
-    w.member("connected", s.state == "following" || s.state == "joining").member("caughtUp", s.caught_up);
+    w.member("connected", is_up(s)).member("caughtUp", s.caught_up);
+    if (s.down_since_ms > 0) w.member("downSince", format_instant(s.down_since_ms));
     w.member("roundTripMs", s.round_trip_us / 1000).member("clockOffsetMs", s.clock_offset_ms);
     w.member("masterCsn", s.master_head.value).member("bytesIn", s.bytes_in).member("bytesOut", s.bytes_out);
+    w.member("unacknowledgedBytes", s.unacknowledged_bytes);
     if (!s.problem.empty()) w.member("problem", s.problem).member("problemCode", s.problem_code);
     return out;
   }
@@ -205,17 +222,23 @@ class BranchServer {
     CommitterCounters c = committer_->counters();
     UplinkStatus l = uplink_->status();
     auto set = [this](const char* name, const char* help, double v) { metrics_.gauge(name, help).Set(v); };
+    auto total = [this](const char* name, const char* help, double v) {
+      auto& counter = metrics_.counter(name, help);
+      counter.Increment(v - counter.Value());
+    };
     set("branchline_replica_csn", "Commit that the base stands at", static_cast<double>(r.cursor.csn.value));
     set("branchline_replica_pending", "Own mutations without a fate", static_cast<double>(r.ledger.pending));
-    set("branchline_replica_accepted", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
-    set("branchline_commit_groups", "Synced groups of client writes since start", static_cast<double>(c.groups));
-    set("branchline_commit_mutations", "Client writes since start", static_cast<double>(c.mutations));
-    set("branchline_commit_sync_seconds", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
+    total("branchline_replica_accepted_total", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
+    total("branchline_commit_groups_total", "Synced groups of client writes since start", static_cast<double>(c.groups));
+    total("branchline_commit_mutations_total", "Client writes since start", static_cast<double>(c.mutations));
+    total("branchline_commit_sync_seconds_total", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
     set("branchline_link_up", "1 while following the master", l.state == "following" ? 1 : 0);
     set("branchline_link_round_trip_seconds", "Round trip of the link", static_cast<double>(l.round_trip_us) / 1e6);
-    set("branchline_link_in_bytes", "Received over the link since start", static_cast<double>(l.bytes_in));
-    set("branchline_link_out_bytes", "Sent over the link since start", static_cast<double>(l.bytes_out));
-    set("branchline_http_requests", "Requests since start", static_cast<double>(http_->counters().requests));
+    total("branchline_link_received_bytes_total", "Received over the link since start", static_cast<double>(l.bytes_in));
+    total("branchline_link_sent_bytes_total", "Sent over the link since start", static_cast<double>(l.bytes_out));
+    total("branchline_http_requests_total", "Requests since start", static_cast<double>(http_->counters().requests));
+    total("branchline_http_refused_connections_total", "Connections over the limit", static_cast<double>(http_->counters().refused_connections));
+    total("branchline_http_malformed_requests_total", "Requests that were no HTTP, too large or too slow", static_cast<double>(http_->counters().malformed));
     set("branchline_http_connections", "Open connections", static_cast<double>(http_->counters().open));
     return metrics_.render_metrics();
   }
@@ -281,6 +304,9 @@ class BranchServer {
     w.member("server", config_.server).member("role", "branch").member("joined", committer_->joined());
     w.member("line", to_hex(s.cursor.line.value)).member("csn", s.cursor.csn.value);
     w.member("pending", s.ledger.pending);
+    if (!s.joined || s.seed_expected > 0) {
+      w.key("joining").begin_object().member("records", s.seeded).member("expected", s.seed_expected).end_object();
+    }
     w.key("ledger");
     put_ledger_json(w, s.ledger);
     w.member("diskFull", disk_full_);
@@ -310,6 +336,7 @@ class BranchServer {
   HttpServer* http_ = nullptr;
   asio::steady_timer timer_{runtime_.io()};
   bool disk_full_ = false;
+  bool lost_accepted_ = false;
   Metrics metrics_;
 };
 

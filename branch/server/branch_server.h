@@ -3,9 +3,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/config/topology.h"
+#include "common/http/http.h"
+#include "common/store/disk_room.h"
 #include "common/store/store.h"
 
 namespace branchline {
@@ -20,6 +23,10 @@ struct BranchConfig {
   int64_t slow_fsync_us = 0;      // benchmarks: see RocksOptions
   // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+  // Tests say how full a disk is; empty: the disk itself is asked.
+  std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
+  // Tests put handlers that fail or lie between the office's HTTP address and its API; empty: none.
+  std::function<HttpServer::Handler(HttpServer::Handler)> wrap_office;
 };
 
 // Returns the process's exit code: 0 after an orderly stop.

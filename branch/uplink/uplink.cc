@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/base/random.h"
+#include "replication/session/backoff.h"
 #include "replication/transport/tls_transport.h"
 
 namespace branchline {
@@ -14,15 +15,13 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr int64_t kFirstBackoffMs = 100;
-constexpr int64_t kLastBackoffMs = 10'000;
-constexpr int64_t kRefusedBackoffMs = 30'000;  // until an operator acts, there is no hurry
 constexpr milliseconds kTick{10};
+constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a join is
 
 }  // namespace
 
 Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store,
-               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes)
+               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed)
     : runtime_(runtime),
       config_(std::move(config)),
       tls_(std::move(tls)),
@@ -30,6 +29,7 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       committer_(committer),
       clock_(clock),
       on_changes_(std::move(on_changes)),
+      on_installed_(std::move(on_installed)),
       backoff_(runtime.io()) {}
 
 void Uplink::stop() {
@@ -41,11 +41,13 @@ void Uplink::stop() {
 
 asio::awaitable<void> Uplink::run() {
   SystemRandom random;
-  int64_t wait = kFirstBackoffMs;
+  Backoff backoff;
+  status_.down_since_ms = clock_.wall_ms();
   while (!stopping_) {
     int64_t begin = clock_.steady_us();
     Error why = co_await connect_once();
     if (stopping_) co_return;
+    if (status_.down_since_ms == 0) status_.down_since_ms = clock_.wall_ms();
     bool refused = why.kind == ErrorKind::conflict || why.kind == ErrorKind::denied;
     if (why.message != status_.problem) {
       if (refused) {
@@ -57,12 +59,7 @@ asio::awaitable<void> Uplink::run() {
     status_.state = refused ? "refused" : "connecting";
     status_.problem = why.message;
     status_.problem_code = why.code;
-    // A connection that held for a while starts the waiting anew; jitter keeps offices from coming all at once.
-    if (clock_.steady_us() - begin > 5'000'000) wait = kFirstBackoffMs;
-    int64_t pause = refused ? kRefusedBackoffMs : wait;
-    pause = pause / 2 + static_cast<int64_t>(random.below(static_cast<uint64_t>(pause / 2 + 1)));
-    wait = std::min(wait * 2, kLastBackoffMs);
-    backoff_.expires_after(milliseconds(pause));
+    backoff_.expires_after(milliseconds(backoff.pause_ms(clock_.steady_us() - begin, refused, random)));
     co_await backoff_.async_wait(kTuple);
   }
 }
@@ -199,6 +196,7 @@ void Uplink::perform(BranchEffects effects) {
   }
   if (session_) {
     status_.state = std::string(to_string(session_->state()));
+    if (session_->state() == LinkState::joining || session_->state() == LinkState::following) status_.down_since_ms = 0;
     status_.round_trip_us = session_->round_trip_us();
     status_.clock_offset_ms = session_->clock_offset_ms();
     status_.master_head = session_->master_head();
@@ -221,6 +219,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
   };
   if (effects.begin_join) {
     spdlog::info("receiving a snapshot at csn {} (about {} records)", effects.begin_join->at.csn.value, effects.begin_join->records);
+    join_told_at_ = clock_.steady_us();
     committer_.post([head = *effects.begin_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
       auto ok = replica.begin_seed(head, write);
       return ok ? std::move_only_function<void()>() : failed(ok.error());
@@ -230,8 +229,12 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
     committer_.post([this, connection, chunk, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
       auto ok = replica.seed_chunk(chunk, write);
       if (!ok) return failed(ok.error());
-      return [this, connection] {
+      return [this, connection, records = replica.seeded_records(), expected = replica.seed_expected()] {
         if (connection != connection_ || !session_) return;
+        if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
+          join_told_at_ = clock_.steady_us();
+          spdlog::info("joining: {} of about {} records", records, expected);
+        }
         perform(session_->on_chunk_installed(++chunks_installed_));
       };
     });
@@ -247,7 +250,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
         spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided", records, retired);
         reseed_ = false;
         // Everything may be another: caches start anew, open browsers read anew.
-        on_changes_(Changes{});
+        on_installed_();
         if (connection != connection_ || !session_) return;
         *outbox_ = ReplicaOutbox(store_, committer_.side());
         perform(session_->on_outbox());
@@ -280,6 +283,7 @@ UplinkStatus Uplink::status() const {
     s.bytes_in += link_->counters().bytes_in;
     s.bytes_out += link_->counters().bytes_out;
   }
+  if (session_) s.unacknowledged_bytes = session_->in_flight_bytes();
   return s;
 }
 

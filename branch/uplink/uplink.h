@@ -21,11 +21,13 @@ struct UplinkStatus {
   std::string state = "connecting";  // connecting, greeting, joining, following, refused
   std::string problem;               // why there is no link, for people
   std::string problem_code;
+  int64_t down_since_ms = 0;             // wall time; 0 while there is a link
   int64_t round_trip_us = 0;
   int64_t clock_offset_ms = 0;
   Csn master_head;
   bool caught_up = false;
   uint64_t bytes_in = 0, bytes_out = 0;  // on the wire, over all connections
+  uint64_t unacknowledged_bytes = 0;     // shipped over this connection, not yet acknowledged
   uint64_t connects = 0;
 };
 
@@ -38,7 +40,7 @@ class Uplink {
     std::string topology_digest;
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store, Committer& committer,
-         Clock& clock, std::function<void(const Changes&)> on_changes);
+         Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
@@ -63,6 +65,7 @@ class Uplink {
   Committer& committer_;
   Clock& clock_;
   std::function<void(const Changes&)> on_changes_;
+  std::function<void()> on_installed_;
 
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
@@ -72,6 +75,7 @@ class Uplink {
   bool stopping_ = false;
   std::optional<Error> close_reason_;
   uint64_t chunks_installed_ = 0;
+  int64_t join_told_at_ = 0;
   int64_t oldest_pending_ms_ = 0;
   Csn durable_;
   UplinkStatus status_;

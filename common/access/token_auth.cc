@@ -40,7 +40,9 @@ Result<std::string_view> bearer_token(std::string_view header) {
   if (header.empty()) {
     return fail(ErrorKind::denied, "token.missing", "this needs a token: send \"Authorization: Bearer <token>\"");
   }
-  if (header.size() < 8 || !(header.starts_with("Bearer ") || header.starts_with("bearer "))) {
+  std::string scheme(header.substr(0, 7));
+  for (char& c : scheme) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (header.size() < 8 || scheme != "bearer ") {
     return fail(ErrorKind::denied, "token.missing", "the Authorization header must be \"Bearer <token>\"");
   }
   return header.substr(7);

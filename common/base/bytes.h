@@ -63,6 +63,11 @@ class Reader {
     in_.remove_prefix(1);
     return v;
   }
+  // A byte that is 0 or 1; others would be a second way to say the same.
+  bool flag() {
+    uint8_t v = u8();
+    return v <= 1 ? v == 1 : fail() != 0;
+  }
   uint16_t fixed16() { return static_cast<uint16_t>(big_endian(2)); }
   uint32_t fixed32() { return static_cast<uint32_t>(big_endian(4)); }
   uint64_t fixed64() { return big_endian(8); }

@@ -19,6 +19,7 @@ inline constexpr size_t kMaxHierarchyDepth = 32;
 // Blocks and frames.
 inline constexpr size_t kMaxBlockMutations = 512;           // per shipped or stored block
 inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;   // decompressed
+inline constexpr size_t kMaxBlockCells = kMaxBlockBytes / 4;  // each has 4 canonical bytes
 inline constexpr size_t kTargetBlockBytes = 256 * 1024;     // a shipper closes a block beyond this
 inline constexpr size_t kMaxFrameBytes = 4 * 1024 * 1024;   // on the wire
 inline constexpr size_t kTargetFeedFrameBytes = 256 * 1024;
@@ -38,7 +39,7 @@ inline constexpr size_t kMaxHandshakes = 64;                   // at a time
 
 // Local commit groups.
 inline constexpr size_t kMaxGroupMutations = 256;
-inline constexpr size_t kMaxGroupBytes = 4 * 1024 * 1024;
+inline constexpr size_t kTargetGroupBytes = 1024 * 1024;       // a group takes nothing more beyond this
 
 // HTTP.
 inline constexpr size_t kMaxHttpHeaderBytes = 32 * 1024;
@@ -50,6 +51,9 @@ inline constexpr size_t kMaxFilterTerms = 512;
 inline constexpr size_t kMaxExpandedRows = 5000;
 inline constexpr size_t kMaxGroups = 50'000;                // rows that one $apply may return
 inline constexpr size_t kMaxSortedRows = 200'000;           // rows that one $orderby may hold in memory
+inline constexpr size_t kMaxSortedBytes = 128 * 1024 * 1024;  // and their bytes
+inline constexpr size_t kMaxPageBytes = 8 * 1024 * 1024;    // records of one page: it ends early beyond this
+inline constexpr size_t kMaxAnswerBytes = 64 * 1024 * 1024;  // with everything expanded
 
 // The topology file. The last two are the lengths of the fields that carry it (common/schema/crm.yaml; a test
 // compares them): a file that passes the check can be committed.
@@ -68,8 +72,14 @@ static_assert(kMaxBlockBytes >= kMaxMutationBytes + kTargetBlockBytes);
 static_assert(kMaxFrameBytes >= kMaxBlockBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
 static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
-static_assert(kMaxGroupBytes >= kMaxMutationBytes);
+// A block is shipped of whole groups: the last one may be as large as a group with one more mutation. An eighth of the
+// room is for what columns cost beside the canonical bytes.
+static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <= kMaxBlockBytes - kMaxBlockBytes / 8);
+static_assert(kMaxBlockCells * 4 >= kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
+// A page holds at least one record, whatever its size.
+static_assert(kMaxAnswerBytes >= 4 * kMaxPageBytes);
+static_assert(kMaxPageBytes >= 4 * kMaxMutationBytes);
 static_assert(kMaxTopologyText <= kMaxValueBytes);
 // `territories: all` names every territory at every server: what that expands to has a bound as well.
 static_assert(kMaxTopologyEntries * kMaxSubscriptionText <= 16 * 1024 * 1024);

@@ -5,6 +5,7 @@ namespace branchline {
 int http_status(const Error& error) {
   if (error.code == "key.reused") return 422;
   if (error.code == "disk.full") return 507;
+  if (error.code == "body.type") return 415;
   switch (error.kind) {
     case ErrorKind::invalid: return 400;
     case ErrorKind::not_found: return 404;

@@ -22,6 +22,8 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr int64_t kLeavingMs = 3'000;       // for a refused client to read why
+constexpr size_t kMaxTurnedAway = 100;      // clients over the limit that are told so; others are just cut
 
 bool same_name(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
@@ -50,12 +52,14 @@ const char* reason(int status) {
     case 413: return "Content Too Large";
     case 414: return "URI Too Long";
     case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
     case 422: return "Unprocessable Content";
     case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
     case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
     case 507: return "Insufficient Storage";
     default: return "Status";
   }
@@ -87,20 +91,40 @@ void append_head(std::string& out, const HttpResponse& r, bool keep_alive, bool 
   out += "\r\n";
 }
 
-Error refusal(const boost::beast::error_code& ec) {
-  if (ec == http::error::header_limit) {
-    return {ErrorKind::invalid, "http.header_too_large", "the request's header is larger than this server allows"};
-  }
-  if (ec == http::error::body_limit || ec == http::error::buffer_overflow) {
-    return {ErrorKind::invalid, "http.body_too_large", "the request's body is larger than this server allows"};
-  }
-  return {ErrorKind::invalid, "http.malformed", "malformed HTTP request: " + ec.message()};
+struct Refusal {
+  int status = 400;
+  Error error;
+};
+
+Refusal malformed(const std::string& what) { return {400, {ErrorKind::invalid, "http.malformed", "malformed HTTP request: " + what}}; }
+
+Refusal header_too_large(const HttpOptions& o) {
+  return {431, {ErrorKind::invalid, "http.header_too_large",
+                "the request's line and header fields take more than " + std::to_string(o.max_header_bytes) +
+                    " bytes; shorten the URL or send fewer header fields"}};
 }
 
-int status_of_refusal(const boost::beast::error_code& ec) {
-  if (ec == http::error::header_limit) return 431;
-  if (ec == http::error::body_limit || ec == http::error::buffer_overflow) return 413;
-  return 400;
+Refusal refusal(const boost::beast::error_code& ec, const HttpOptions& o) {
+  if (ec == http::error::header_limit) return header_too_large(o);
+  if (ec == http::error::body_limit || ec == http::error::buffer_overflow) {
+    return {413, {ErrorKind::invalid, "http.body_too_large",
+                  "the request's body is larger than " + std::to_string(o.max_body_bytes) + " bytes; send less at a time"}};
+  }
+  if (ec == http::error::bad_version) {
+    return {505, {ErrorKind::invalid, "http.version", "this port speaks HTTP/1.1 without TLS"}};
+  }
+  if (ec == http::error::bad_method) return malformed("it does not begin with a method (this port speaks HTTP/1.1 without TLS)");
+  return malformed(ec.message());
+}
+
+// What may stand in a Host field (RFC 9112 3.2): it comes back in links, so nothing else may.
+bool is_host(std::string_view host) {
+  if (host.empty() || host.size() > 255) return false;
+  for (char c : host) {
+    bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == ':' || c == '_' || c == '[' || c == ']';
+    if (!plain) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -126,6 +150,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   asio::steady_timer ticker;
   asio::steady_timer idle;  // cancelled when the last connection is gone
   std::list<Connection*> connections;
+  size_t serving = 0;  // of them: not being turned away
   bool stopping = false;
   int64_t now_ms = 0;
 
@@ -142,6 +167,7 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     ++server->counters.open;
   }
   ~Connection() override {
+    if (serves) --server->serving;
     server->connections.erase(at);
     --server->counters.open;
     if (server->connections.empty()) server->idle.cancel();
@@ -151,8 +177,10 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
   tcp::socket socket;
   std::string remote;
   std::list<Connection*>::iterator at;
-  enum class Phase { idle, reading, working, writing } phase = Phase::idle;
+  enum class Phase { idle, reading, working, writing, leaving } phase = Phase::idle;
   int64_t since_ms = 0;
+  bool timed_out = false;
+  bool serves = false;
   boost::beast::flat_buffer buffer;
 
   void enter(Phase p) {
@@ -163,7 +191,14 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     const auto& o = server->options;
     int64_t spent = now - since_ms;
     return (phase == Phase::idle && spent > o.idle_ms) || (phase == Phase::reading && spent > o.request_ms) ||
-           (phase == Phase::writing && spent > o.write_ms);
+           (phase == Phase::writing && spent > o.write_ms) || (phase == Phase::leaving && spent > kLeavingMs);
+  }
+  // A request that does not arrive is told so; everything else that takes too long is just cut.
+  void expire() {
+    if (phase != Phase::reading || timed_out) return cut();
+    timed_out = true;
+    boost::system::error_code ignored;
+    socket.cancel(ignored);
   }
   void cut() {
     boost::system::error_code ignored;
@@ -195,23 +230,42 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     bool continue_sent = false;
     boost::beast::error_code ec;
     while (!parser.is_done()) {
+      // An empty line before a request is a habit of old clients (RFC 9112 2.2).
+      for (; !parser.got_some() && buffer.size() > 0; buffer.consume(1)) {
+        char c = *static_cast<const char*>(buffer.cdata().data());
+        if (c != '\r' && c != '\n') break;
+      }
       if (buffer.size() > 0) {
         size_t used = parser.put(buffer.data(), ec);
         buffer.consume(used);
         if (ec == http::error::need_more) ec = {};
-        if (ec) co_return co_await refuse(status_of_refusal(ec), refusal(ec));
+        if (ec) co_return co_await refuse(refusal(ec, server->options));
         if (parser.is_done()) break;
-        if (parser.is_header_done() && !continue_sent && same_name(parser.get()[http::field::expect], "100-continue")) {
+        if (parser.is_header_done() && !continue_sent && !parser.get()[http::field::expect].empty()) {
+          if (!same_name(parser.get()[http::field::expect], "100-continue")) {
+            co_return co_await refuse({417, {ErrorKind::invalid, "http.expect", "the only expectation known here is 100-continue"}});
+          }
           continue_sent = true;
+          int64_t begun = since_ms;
           if (!co_await write("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
-          enter(Phase::reading);
+          phase = Phase::reading;
+          since_ms = begun;
         }
         if (buffer.size() > server->options.max_header_bytes + 65536) {
-          co_return co_await refuse(431, {ErrorKind::invalid, "http.header_too_large", "the request's header is too large"});
+          co_return co_await refuse(header_too_large(server->options));
         }
       }
       auto [read_error, n] = co_await socket.async_read_some(buffer.prepare(16 * 1024), kTuple);
-      if (read_error) co_return false;
+      if (timed_out) {
+        co_return co_await refuse({408, {ErrorKind::invalid, "http.timeout",
+                                         "the request did not arrive within " + std::to_string(server->options.request_ms / 1000) + " s"}});
+      }
+      if (read_error) {
+        if (phase == Phase::reading && read_error == asio::error::eof) {
+          co_return co_await refuse(malformed("it ends in the middle"));
+        }
+        co_return false;
+      }
       if (phase == Phase::idle) enter(Phase::reading);
       buffer.commit(n);
     }
@@ -220,7 +274,12 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     // Two lengths that disagree, or a length beside chunks, are how requests are smuggled past proxies.
     if (message.count(http::field::content_length) > 1 ||
         (message.count(http::field::content_length) > 0 && message.count(http::field::transfer_encoding) > 0)) {
-      co_return co_await refuse(400, {ErrorKind::invalid, "http.malformed", "contradictory lengths of the request's body"});
+      co_return co_await refuse(malformed("contradictory lengths of the body"));
+    }
+    auto host = message[http::field::host];
+    bool named = message.count(http::field::host) == 1 && is_host({host.data(), host.size()});
+    if (!named && (message.version() >= 11 || message.count(http::field::host) > 0)) {
+      co_return co_await refuse(malformed("it needs one Host field that names this server"));
     }
     HttpRequest request;
     request.method = {message.method_string().data(), message.method_string().size()};
@@ -248,7 +307,7 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     if (body_allowed && !head_only && !response.stream) parts[1] = asio::buffer(response.body);
     auto [ec, n] = co_await asio::async_write(socket, parts, kTuple);
     if (ec) co_return false;
-    if (response.stream) {
+    if (response.stream && !head_only) {
       enter(Phase::working);
       co_await response.stream(*this);
       co_return false;
@@ -256,22 +315,28 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     co_return keep_alive;
   }
 
-  asio::awaitable<bool> refuse(int status, Error error) {
-    ++server->counters.malformed;
-    HttpResponse response = error_response(error);
-    response.status = status;
+  asio::awaitable<bool> refuse(Refusal why) {
+    if (why.status != 503) ++server->counters.malformed;
+    HttpResponse response = error_response(why.error);
+    response.status = why.status;
     co_await answer(response, false, false);
     // What the client still sends must be read, or the kernel's reset would overtake the answer.
     boost::system::error_code ignored;
     socket.shutdown(tcp::socket::shutdown_send, ignored);
-    enter(Phase::reading);
-    for (size_t drained = 0; drained < 1024 * 1024;) {
+    enter(Phase::leaving);
+    for (size_t drained = 0; drained < 4 * 1024 * 1024;) {
       buffer.clear();
       auto [ec, n] = co_await socket.async_read_some(buffer.prepare(16 * 1024), kTuple);
       if (ec) break;
       drained += n;
     }
     co_return false;
+  }
+
+  asio::awaitable<void> turn_away() {
+    co_await refuse({503, {ErrorKind::unavailable, "http.too_many_connections",
+                           "this server has as many connections open as it allows; try again in a moment"}});
+    cut();
   }
 };
 
@@ -286,16 +351,19 @@ asio::awaitable<void> HttpServer::State::accept() {
       continue;
     }
     ++counters.connections;
-    if (connections.size() >= options.max_connections) {
+    bool serves = serving < options.max_connections;
+    if (!serves) {
       ++counters.refused_connections;
-      continue;  // closes it
+      if (connections.size() >= options.max_connections + kMaxTurnedAway) continue;  // closes it
     }
     boost::system::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     auto endpoint = socket.remote_endpoint(ignored);
     auto connection = std::make_shared<Connection>(self, std::move(socket), endpoint.address().to_string());
+    connection->serves = serves;
+    serving += serves ? 1 : 0;
     asio::co_spawn(
-        io, [connection]() -> asio::awaitable<void> { co_await connection->run(); },
+        io, [connection, serves]() -> asio::awaitable<void> { co_await (serves ? connection->run() : connection->turn_away()); },
         [](std::exception_ptr e) {
           if (e) std::rethrow_exception(e);  // a bug: the I/O loop ends, and the process with it
         });
@@ -307,7 +375,7 @@ asio::awaitable<void> HttpServer::State::tick() {
   while (!stopping || !connections.empty()) {
     now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
     for (Connection* c : connections) {
-      if (c->overdue(now_ms)) c->cut();
+      if (c->overdue(now_ms)) c->expire();
     }
     ticker.expires_after(std::chrono::milliseconds(500));
     auto [ec] = co_await ticker.async_wait(kTuple);
@@ -358,11 +426,13 @@ void HttpServer::stop() {
 
 asio::awaitable<void> HttpServer::drained(int64_t ms) {
   auto state = state_;
-  if (!state->connections.empty()) {
+  // Twice: those that were cut must come to their end as well, or they would be destroyed with the loop, when the
+  // handler that they are in is gone already.
+  for (int round = 0; round < 2 && !state->connections.empty(); ++round) {
     state->idle.expires_after(std::chrono::milliseconds(ms));
     co_await state->idle.async_wait(kTuple);
+    for (Connection* c : state->connections) c->cut();
   }
-  for (Connection* c : state->connections) c->cut();
 }
 
 uint16_t HttpServer::port() const {

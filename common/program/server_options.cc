@@ -1,10 +1,22 @@
 #include "common/program/server_options.h"
 
 #include <CLI/CLI.hpp>
+#include <sys/resource.h>
 
 #include "common/logging/logging.h"
 
 namespace branchline {
+namespace {
+
+// The usual 1024 are fewer than limits::kMaxHttpConnections and the store's files take; a failure changes nothing.
+void raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
 
 void add_server_options(CLI::App& app, ServerOptions& options) {
   app.add_option("--topology", options.topology_file, "the topology file, the same at every server (topology/README.md)")->required();
@@ -17,6 +29,7 @@ void add_server_options(CLI::App& app, ServerOptions& options) {
 }
 
 Result<Topology> finish_server_options(ServerOptions& options) {
+  raise_file_limit();
   BL_TRY(setup_logging(options.log_format, options.log_level, options.server));
   if (options.tls_directory.empty()) options.tls_directory = options.data_directory + "/tls";
   return load_topology(options.topology_file);

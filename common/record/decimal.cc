@@ -11,20 +11,12 @@ namespace {
 
 using Wide = __int128;
 
-constexpr int64_t kPowers[] = {1,
-                               10,
-                               100,
-                               1000,
-                               10000,
-                               100000,
-                               1000000,
-                               10000000,
-                               100000000,
-                               1000000000,
-                               10000000000};
+constexpr int64_t kPowers[] = {1,       10,       100,       1000,       10000,      100000,
+                               1000000, 10000000, 100000000, 1000000000, 10000000000};
 
+// The least integer is left out: it has no negative.
 bool fits(Wide v) {
-  return v >= std::numeric_limits<int64_t>::min() && v <= std::numeric_limits<int64_t>::max();
+  return v >= -std::numeric_limits<int64_t>::max() && v <= std::numeric_limits<int64_t>::max();
 }
 
 Wide divide_half_even(Wide numerator, Wide denominator) {
@@ -113,7 +105,8 @@ std::optional<Decimal> Decimal::parse(std::string_view text) {
 
 std::string Decimal::to_string() const {
   bool negative = mantissa_ < 0;
-  uint64_t size = negative ? ~static_cast<uint64_t>(mantissa_) + 1 : static_cast<uint64_t>(mantissa_);
+  uint64_t size =
+      negative ? ~static_cast<uint64_t>(mantissa_) + 1 : static_cast<uint64_t>(mantissa_);
   std::string digits = std::to_string(size);
   if (scale_ > 0) {
     size_t scale = static_cast<size_t>(scale_);
@@ -129,16 +122,16 @@ double Decimal::to_double() const {
 
 std::optional<Decimal> Decimal::add(const Decimal& a, const Decimal& b) {
   int scale = std::max(a.scale_, b.scale_);
-  return from_wide(Wide(a.mantissa_) * kPowers[scale - a.scale_] +
-                       Wide(b.mantissa_) * kPowers[scale - b.scale_],
-                   scale);
+  return from_wide(
+      Wide(a.mantissa_) * kPowers[scale - a.scale_] + Wide(b.mantissa_) * kPowers[scale - b.scale_],
+      scale);
 }
 
 std::optional<Decimal> Decimal::subtract(const Decimal& a, const Decimal& b) {
   int scale = std::max(a.scale_, b.scale_);
-  return from_wide(Wide(a.mantissa_) * kPowers[scale - a.scale_] -
-                       Wide(b.mantissa_) * kPowers[scale - b.scale_],
-                   scale);
+  return from_wide(
+      Wide(a.mantissa_) * kPowers[scale - a.scale_] - Wide(b.mantissa_) * kPowers[scale - b.scale_],
+      scale);
 }
 
 std::optional<Decimal> Decimal::multiply(const Decimal& a, const Decimal& b) {
@@ -146,13 +139,26 @@ std::optional<Decimal> Decimal::multiply(const Decimal& a, const Decimal& b) {
 }
 
 std::optional<Decimal> Decimal::divide(const Decimal& a, const Decimal& b, int scale) {
+  BL_CHECK(scale >= 0 && scale <= kMaxScale);
   if (b.mantissa_ == 0) return std::nullopt;
-  // a / b = (ma / mb) * 10^(sb - sa); wanted at `scale` decimals.
-  Wide numerator = a.mantissa_, denominator = b.mantissa_;
+  // a / b = (ma / mb) * 10^(sb - sa); wanted at `scale` decimals. Digit by digit, since ma * 10^20
+  // leaves 128 bits.
+  Wide rest = a.mantissa_ < 0 ? -Wide(a.mantissa_) : Wide(a.mantissa_);
+  Wide divisor = b.mantissa_ < 0 ? -Wide(b.mantissa_) : Wide(b.mantissa_);
   int shift = scale + b.scale_ - a.scale_;
-  for (; shift > 0; --shift) numerator *= 10;
-  for (; shift < 0; ++shift) denominator *= 10;
-  return from_wide(divide_half_even(numerator, denominator), scale);
+  for (; shift < 0; ++shift) divisor *= 10;
+  Wide quotient = rest / divisor;
+  rest %= divisor;
+  // Beyond this no number of zeros at its end makes it fit.
+  constexpr Wide kBeyond = Wide(std::numeric_limits<int64_t>::max()) * kPowers[kMaxScale];
+  for (; shift > 0; --shift) {
+    rest *= 10;
+    quotient = quotient * 10 + rest / divisor;
+    rest %= divisor;
+    if (quotient > kBeyond) return std::nullopt;
+  }
+  if (rest * 2 > divisor || (rest * 2 == divisor && quotient % 2 != 0)) ++quotient;
+  return from_wide((a.mantissa_ < 0) != (b.mantissa_ < 0) ? -quotient : quotient, scale);
 }
 
 std::optional<Decimal> Decimal::rounded(int scale) const {
@@ -161,7 +167,7 @@ std::optional<Decimal> Decimal::rounded(int scale) const {
 }
 
 Decimal Decimal::negated() const {
-  // The one value without a negative cannot arise from parse(); adding and subtracting check for it.
+  // parse(), sums, products and decoders never make the one value without a negative.
   BL_CHECK(mantissa_ != std::numeric_limits<int64_t>::min());
   return Decimal(-mantissa_, scale_);
 }

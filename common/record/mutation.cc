@@ -77,7 +77,7 @@ Result<Mutation> get_mutation(Reader& r) {
   if (m.operation_key.size() > limits::kMaxOperationKeyBytes) {
     return std::unexpected(corrupt("operation key too long"));
   }
-  m.guards.resize(r.varint_max(r.remaining() / 20));
+  m.guards.resize(r.varint_max(r.remaining() / kMinGuardBytes));
   for (auto& g : m.guards) {
     g.record.entity = EntityId(static_cast<uint16_t>(r.varint_max(0xffff)));
     g.record.id = r.id();

@@ -19,6 +19,8 @@ struct Guard {
   Value expected;
 };
 
+inline constexpr size_t kMinGuardBytes = 1 + 16 + 1 + 1 + 1;
+
 struct Mutation {
   MutationId id;
   Order order;

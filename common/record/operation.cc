@@ -10,6 +10,7 @@ constexpr uint8_t kHasAlsoIn = 2;
 constexpr uint8_t kHasTarget = 4;
 constexpr uint8_t kHasSeen = 8;
 constexpr uint8_t kKnownFlags = 15;
+constexpr size_t kMinCellBytes = 4;  // field, kind, type, length
 
 }  // namespace
 
@@ -70,7 +71,7 @@ RecordOp get_record_op(Reader& r) {
   }
   if (flags & kHasTarget) op.target = r.id();
   if (flags & kHasSeen) op.seen = Csn(r.varint());
-  op.cells.resize(r.varint_max(r.remaining()));
+  op.cells.resize(r.varint_max(r.remaining() / kMinCellBytes));
   for (auto& c : op.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
     uint8_t kind = r.u8();

@@ -79,8 +79,10 @@ Result<Record> Record::decode(RecordKey key, std::string flat) {
   uint32_t field = 0;
   uint64_t offset = 0;
   for (auto& c : rec.cells_) {
-    field += static_cast<uint32_t>(r.varint_max(0xffff));
-    if (field > 0xffff) r.fail();
+    uint64_t step = r.varint_max(0xffff);
+    field += static_cast<uint32_t>(step);
+    // Fields rise: find() searches, and one value stands for one field.
+    if (step == 0 || field > 0xffff) r.fail();
     c.field = FieldId(static_cast<uint16_t>(field));
     c.writer = static_cast<uint16_t>(r.varint_max(0xffff));
     uint8_t type = r.u8();

@@ -1,19 +1,32 @@
 #include "common/record/value.h"
 
 #include <cstdio>
+#include <limits>
 
 namespace branchline {
 namespace {
 
 constexpr std::string_view kTypeNames[] = {
-    "null",     "text",   "integer", "decimal", "money", "boolean", "date",        "instant", "local_time",
-    "duration", "option", "lookup",  "phone",   "email", "url",     "external_id", "blob",    "row"};
+    "null",  "text",    "integer",    "decimal",     "money",  "boolean",
+    "date",  "instant", "local_time", "duration",    "option", "lookup",
+    "phone", "email",   "url",        "external_id", "blob",   "row"};
+
+// The shortest form is the only valid one: equal values must have equal bytes.
+uint64_t shortest_varint(Reader& r) {
+  size_t before = r.remaining();
+  uint64_t v = r.varint();
+  size_t used = before - r.remaining();
+  if (r.ok() && used > 1 && v >> (7 * (used - 1)) == 0) r.fail();
+  return v;
+}
 
 Decimal read_decimal(Reader& r, bool& canonical) {
-  int64_t mantissa = r.svarint();
+  int64_t mantissa = unzigzag(shortest_varint(r));
   int scale = r.u8();
-  if (scale > Decimal::kMaxScale) {
+  // The least integer has no negative (Decimal::negated).
+  if (scale > Decimal::kMaxScale || mantissa == std::numeric_limits<int64_t>::min()) {
     r.fail();
+    canonical = false;
     return {};
   }
   Decimal d(mantissa, scale);
@@ -26,15 +39,14 @@ void write_decimal(Writer& w, const Decimal& d) {
   w.u8(static_cast<uint8_t>(d.scale()));
 }
 
-// The shortest form is the only valid one: equal values must have equal bytes.
-bool canonical_varint_only(std::string_view payload) {
+bool is_integer(std::string_view payload, int64_t least, int64_t most) {
   Reader r(payload);
-  uint64_t v = r.varint();
-  if (!r.done()) return false;
-  std::string again;
-  Writer(again).varint(v);
-  return again.size() == payload.size();
+  int64_t v = unzigzag(shortest_varint(r));
+  return r.done() && v >= least && v <= most;
 }
+
+constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 bool two_digits(std::string_view text, size_t at, int& out) {
   if (at + 2 > text.size() || text[at] < '0' || text[at] > '9' || text[at + 1] < '0' ||
@@ -147,66 +159,73 @@ std::vector<RowField> decode_row(std::string_view payload) {
 bool valid(const Value& value) {
   std::string_view p = value.payload;
   switch (value.type) {
-    case ValueType::null: return p.empty();
+    case ValueType::null:
+      return p.empty();
     case ValueType::text:
     case ValueType::phone:
     case ValueType::email:
-    case ValueType::url: return is_utf8(p);
+    case ValueType::url:
+      return is_utf8(p);
     case ValueType::integer:
-    case ValueType::date:
-    case ValueType::instant:
     case ValueType::duration:
-    case ValueType::option: return canonical_varint_only(p);
-    case ValueType::boolean: return p.size() == 1 && static_cast<uint8_t>(p[0]) <= 1;
+    case ValueType::option:
+      return is_integer(p, kLeast, kMost);
+    case ValueType::date:
+      return is_integer(p, kMinDate, kMaxDate);
+    case ValueType::instant:
+      return is_integer(p, kMinInstant, kMaxInstant);
+    case ValueType::boolean:
+      return p.size() == 1 && static_cast<uint8_t>(p[0]) <= 1;
     case ValueType::decimal: {
       Reader r(p);
       bool canonical = false;
-      Decimal d = read_decimal(r, canonical);
-      return r.done() && canonical && encode_decimal(d).size() == p.size();
+      read_decimal(r, canonical);
+      return r.done() && canonical;
     }
     case ValueType::money: {
       Reader r(p);
       bool canonical = false;
       read_decimal(r, canonical);
       std::string_view currency = r.bytes(3);
-      r.svarint();
-      if (!r.done() || !canonical) return false;
+      int64_t rate_date = unzigzag(shortest_varint(r));
+      if (!r.done() || !canonical || rate_date < kMinDate || rate_date > kMaxDate) return false;
       for (char c : currency) {
         if (c < 'A' || c > 'Z') return false;
       }
-      return encode_money(decode_money(p)).size() == p.size();
+      return true;
     }
     case ValueType::lookup: {
       Reader r(p);
-      r.varint_max(0xffff);
+      uint64_t entity = shortest_varint(r);
       r.id();
-      return r.done() && encode_lookup(decode_lookup(p)).size() == p.size();
+      return r.done() && entity <= 0xffff;
     }
     case ValueType::local_time: {
       Reader r(p);
-      r.svarint();
-      return r.ok() && !r.rest().empty() && is_utf8(r.rest());
+      int64_t ms = unzigzag(shortest_varint(r));
+      return r.ok() && ms >= kMinInstant && ms <= kMaxInstant && !r.rest().empty() &&
+             is_utf8(r.rest());
     }
     case ValueType::external_id: {
       Reader r(p);
-      std::string_view system = r.blob();
+      std::string_view system = r.bytes(shortest_varint(r));
       return r.ok() && !r.rest().empty() && is_utf8(system) && is_utf8(r.rest());
     }
     case ValueType::blob: {
       Reader r(p);
       r.bytes(32);
-      r.varint();
+      shortest_varint(r);
       return r.ok() && is_utf8(r.rest());
     }
     case ValueType::row: {
       Reader r(p);
-      uint64_t count = r.varint_max(p.size());
+      uint64_t count = shortest_varint(r);
       for (uint64_t i = 0; i < count && r.ok(); ++i) {
-        r.varint_max(0xffff);
+        uint64_t field = shortest_varint(r);
         uint8_t type = r.u8();
-        std::string_view payload = r.blob();
+        std::string_view payload = r.bytes(shortest_varint(r));
         // Rows do not nest.
-        if (type >= static_cast<uint8_t>(ValueType::row)) return false;
+        if (!r.ok() || field > 0xffff || type >= static_cast<uint8_t>(ValueType::row)) return false;
         if (!valid({static_cast<ValueType>(type), payload})) return false;
       }
       return r.done();
@@ -291,7 +310,8 @@ std::optional<int64_t> parse_instant(std::string_view text) {
   }
   ms += ((hour * 60 + minute) * 60 + second) * 1000ll + fraction;
   if (at == text.size()) return std::nullopt;  // which zone?
-  if (text[at] == 'Z' || text[at] == 'z') return at + 1 == text.size() ? std::optional(ms) : std::nullopt;
+  if (text[at] == 'Z' || text[at] == 'z')
+    return at + 1 == text.size() ? std::optional(ms) : std::nullopt;
   int offset_hour, offset_minute;
   if ((text[at] != '+' && text[at] != '-') || text.size() != at + 6 || text[at + 3] != ':' ||
       !two_digits(text, at + 1, offset_hour) || !two_digits(text, at + 4, offset_minute) ||
@@ -299,7 +319,9 @@ std::optional<int64_t> parse_instant(std::string_view text) {
     return std::nullopt;
   }
   int64_t offset = (offset_hour * 60 + offset_minute) * 60'000ll;
-  return text[at] == '+' ? ms - offset : ms + offset;
+  ms = text[at] == '+' ? ms - offset : ms + offset;
+  if (ms < kMinInstant || ms > kMaxInstant) return std::nullopt;
+  return ms;
 }
 
 std::string format_date(int64_t days) {

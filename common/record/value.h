@@ -94,6 +94,11 @@ struct CivilDate {
 CivilDate civil_from_days(int64_t days);
 // "2026-11-22"; nothing unless it is exactly a valid date of the years 1 to 9999.
 std::optional<int64_t> parse_date(std::string_view text);
+// What a date (days) and an instant (milliseconds) may be: the years 1 to 9999. Nothing outside is valid().
+inline constexpr int64_t kMinDate = -719'162;
+inline constexpr int64_t kMaxDate = 2'932'896;
+inline constexpr int64_t kMinInstant = kMinDate * 86'400'000;
+inline constexpr int64_t kMaxInstant = (kMaxDate + 1) * 86'400'000 - 1;
 // "2026-11-22T10:00:00Z", with optional fraction and offset; a bare date is midnight UTC.
 std::optional<int64_t> parse_instant(std::string_view text);
 std::string format_date(int64_t days);

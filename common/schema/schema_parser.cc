@@ -63,6 +63,7 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     if (currency_.size() != 3) mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
     YAML::Node entities = root["entities"];
     if (!entities || !entities.IsSequence()) mistake(root, "`entities` must be a list");
+    list_ = entities;
     read_names(entities);
     for (size_t i = 0; i < entities.size(); ++i) read_entity(entities[i], *schema_->entities_[i]);
     link();
@@ -107,6 +108,7 @@ void SchemaParser::read_names(const YAML::Node& entities) {
     }
     if (schema_->by_id_.size() <= entity->id.value) schema_->by_id_.resize(entity->id.value + 1u);
     schema_->by_id_[entity->id.value] = entity.get();
+    entities_.emplace(entity->id, static_cast<const YAML::Node&>(node));
     schema_->by_name_[entity->name] = entity.get();
     schema_->by_set_[entity->set_name] = {entity.get(), nullptr};
     schema_->entities_.push_back(std::move(entity));
@@ -380,7 +382,7 @@ void SchemaParser::link() {
         return i.parent && i.fields[0] == parent;
       });
       if (field->type != ValueType::lookup || !indexed) {
-        mistake(YAML::Node(YAML::NodeType::Undefined),
+        mistake(entities_.at(child->id)["parents"],
                 child->name + "." + field->name + ": a parent is a lookup with an index marked `parent: true`");
       }
       for (EntityId target : field->targets) {
@@ -401,7 +403,7 @@ void SchemaParser::link() {
                           Fixed{entity_id::kAnnotation, "annotation"}, Fixed{entity_id::kFate, "fate"}}) {
     const Entity* e = schema_->entity(id);
     if (!e || e->name != name) {
-      mistake(YAML::Node(YAML::NodeType::Undefined),
+      mistake(e ? entities_.at(id)["name"] : list_,
               "entity " + std::to_string(id.value) + " must be `" + name + "`, which Branchline itself uses");
     }
   }

@@ -3,6 +3,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -44,6 +45,8 @@ class SchemaParser {
   std::string origin_;
   std::string currency_;
   std::shared_ptr<Schema> schema_;
+  YAML::Node list_;                        // of the entities
+  std::map<EntityId, YAML::Node> entities_;  // to name lines in mistakes found when all are read
 };
 
 }  // namespace branchline

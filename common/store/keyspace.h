@@ -68,7 +68,7 @@ std::string line_prefix(Csn last);
 std::string operation_key(const RecordId& author, std::string_view key);
 
 // Table::meta: one byte of kind, then per kind.
-std::string meta_identity();                 // which server, line and format this store is
+std::string meta_identity();                 // whose store in which format: common/store/identity.h
 std::string meta_state();                    // the group state: replica or master
 std::string meta_incarnation(uint32_t generation);  // branch: its own process starts
 std::string meta_incarnation_prefix();

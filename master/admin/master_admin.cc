@@ -15,6 +15,7 @@ namespace asio = boost::asio;
 
 constexpr const char* kPaths =
     "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST /admin/tokens, "
+    "POST /admin/tokens/revoke?id=ID, "
     "POST /admin/release?server=NAME";
 
 std::string parameter(std::string_view target, std::string_view name) {
@@ -91,6 +92,7 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
     co_return co_await log(std::strtoull(after.c_str(), nullptr, 10), limit.empty() ? 100 : std::strtoull(limit.c_str(), nullptr, 10));
   }
   if (path == "/admin/tokens" && request.method == "POST") co_return co_await create_token(request);
+  if (path == "/admin/tokens/revoke" && request.method == "POST") co_return co_await revoke_token(parameter(request.target, "id"));
   if (path == "/admin/release" && request.method == "POST") co_return co_await release(parameter(request.target, "server"));
   co_return not_found_response(kPaths);
 }
@@ -197,6 +199,21 @@ asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& reque
   JsonWriter w(body);
   w.begin_object().member("token", secret).member("id", to_string(made->token)).member("user", to_string(made->user)).member("csn", made->csn.value).end_object();
   co_return json_response(std::move(body), 201);
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::revoke_token(const std::string& text) {
+  auto id = parse_record_id(text);
+  if (!id) co_return error_response({ErrorKind::invalid, "token.id", "id: the token's record id, as `token create` told it"});
+  auto done = co_await on_ingest<Result<Csn>>(*parts_.ingest, [id = *id](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Csn> {
+    BL_ASSIGN(TokenPlan plan, plan_revocation(ingest.schema(), ingest.workspace(), id));
+    BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
+    tools.write(local.result.batch);
+    tools.publish(std::move(local.result));
+    if (local.fate == Fate::rejected) return fail(ErrorKind::invalid, "token.rejected", std::string(explain(local.outcomes.back().reason)));
+    return local.csn;
+  });
+  if (!done) co_return error_response(done.error());
+  co_return json_response("{\"revoked\":true,\"csn\":" + std::to_string(done->value) + "}");
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {

@@ -32,6 +32,7 @@ class MasterAdmin {
   boost::asio::awaitable<HttpResponse> status();
   boost::asio::awaitable<HttpResponse> audit();
   boost::asio::awaitable<HttpResponse> create_token(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> revoke_token(const std::string& id);
   boost::asio::awaitable<HttpResponse> log(uint64_t after, uint64_t limit);
   boost::asio::awaitable<HttpResponse> release(const std::string& server);
 

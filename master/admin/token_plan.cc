@@ -74,4 +74,21 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
   return plan;
 }
 
+Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace, const RecordId& token) {
+  TokenPlan plan;
+  plan.token = token;
+  RecordKey key{entity_id::kApiToken, token};
+  BL_ASSIGN(auto found, workspace.find(key));
+  if (!found.record || !found.record->live()) {
+    return fail(ErrorKind::not_found, "token.unknown", "there is no API token " + to_string(token));
+  }
+  RecordOp op;
+  op.kind = RecordOpKind::update;
+  op.record = key;
+  const Field& revoked = *schema.entity(entity_id::kApiToken)->field("isrevoked");
+  op.cells.push_back({revoked.id, CellOpKind::set, {revoked.type, plan.arena.copy(encode_boolean(true))}, {}});
+  plan.ops.push_back(std::move(op));
+  return plan;
+}
+
 }  // namespace branchline

@@ -26,4 +26,7 @@ struct TokenPlan {
 Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const Directory& directory,
                              const TokenRequest& request, const std::string& secret_hash, RecordIdMaker& ids, int64_t now_ms);
 
+// What revokes a token: it stays as a record, so that offices learn that it ended. `not_found` where there is none.
+Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace, const RecordId& token);
+
 }  // namespace branchline

@@ -1,14 +1,39 @@
 #include "master/ingest/audit.h"
 
 #include <set>
+#include <tuple>
 
 #include "common/base/limits.h"
+#include "common/store/identity.h"
 #include "common/store/keyspace.h"
 #include "replication/line/compress.h"
 #include "replication/merge/record_audit.h"
 
 namespace branchline {
 namespace {
+
+// Fates of one stream as few entries as can be, so that what is equal is written alike however it was cut.
+std::string joined(const std::vector<FateEntry>& entries) {
+  std::vector<FateEntry> out;
+  for (const auto& e : entries) {
+    FateEntry* last = out.empty() ? nullptr : &out.back();
+    bool plain = e.outcomes.empty() && e.clamped.value == 0;
+    if (last && plain && last->outcomes.empty() && last->clamped.value == 0 && last->fate == e.fate &&
+        last->as_forecast == e.as_forecast && last->id.seq.value + last->count == e.id.seq.value &&
+        last->csn.value + last->count == e.csn.value) {
+      last->count += e.count;
+    } else {
+      out.push_back(e);
+    }
+  }
+  std::string bytes;
+  Writer w(bytes);
+  for (const auto& e : out) {
+    w.blob(keys::fate(e.id));
+    w.blob(encode_fate_row(e, {}));
+  }
+  return bytes;
+}
 
 struct Auditor {
   const StoreView& view;
@@ -18,6 +43,9 @@ struct Auditor {
   std::map<Stream, std::vector<FateEntry>> line_fates;
   std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
   std::set<std::string> row_keys;
+  // Elements that the line put and did not remove: those of deleted records are in no checksum.
+  int64_t elements_due = 0;
+  std::set<std::tuple<Csn, RecordKey, FieldId, ElementKey>> elements_of_batch;  // a commit stands once per territory
 
   void problem_at(Csn csn, const std::string& what) {
     report.problem("main line, batch ending at csn " + std::to_string(csn.value) + ": " + what);
@@ -38,6 +66,17 @@ struct Auditor {
     return std::move(*raw);
   }
 
+  void count_elements(const Commit& c) {
+    for (const auto& op : c.effects) {
+      for (const auto& cell : op.cells) {
+        bool put = cell.kind == CellOpKind::put_element;
+        if (!put && cell.kind != CellOpKind::remove_element) continue;
+        bool first = elements_of_batch.emplace(c.csn, op.record, cell.field, cell.key).second;
+        if (first) elements_due += put ? 1 : -1;
+      }
+    }
+  }
+
   Result<Digest> digest_of(const BatchHeader& header, const BatchHeader::Row& row) {
     Sha256 sha, total;
     if (row.kind == uint8_t(keys::LineRow::effects)) {
@@ -50,7 +89,10 @@ struct Auditor {
         problem_at(header.to, block.error().message);
         return Digest{};
       }
-      for (const auto& c : block->commits) total.add(commit_digest(sha, key, c).view());
+      for (const auto& c : block->commits) {
+        total.add(commit_digest(sha, key, c).view());
+        count_elements(c);
+      }
       return total.finish();
     }
     if (row.kind == uint8_t(keys::LineRow::fates)) {
@@ -93,6 +135,7 @@ struct Auditor {
         continue;
       }
       row_keys.insert(std::string(key));
+      elements_of_batch.clear();
       if (header->from != at) problem_at(header->to, "begins at " + std::to_string(header->from.value) +
                                                          ", the one before ended at " + std::to_string(at.value));
       for (const auto& row : header->rows) {
@@ -130,6 +173,7 @@ struct Auditor {
     // The permanent rows say the same.
     std::map<Stream, Seq> ends;
     FateCoverage stored;
+    std::map<Stream, std::vector<FateEntry>> stored_fates;
     std::map<OriginId, Ledger> stored_counts;
     auto rows = view.scan(Table::fates, {}, {});
     for (; rows->valid(); rows->next()) {
@@ -141,9 +185,15 @@ struct Auditor {
       }
       stored.add(row->entry, true, report);
       stored_counts[id->origin].count(row->entry.fate, row->entry.count);
+      stored_fates[stream_of(*id)].push_back(std::move(row->entry));
     }
     if (auto e = rows->error()) return std::unexpected(*e);
     if (stored.ends() != coverage.ends()) report.problem("the fates kept and the main line differ");
+    for (const auto& [stream, entries] : line_fates) {
+      if (joined(entries) != joined(stored_fates[stream])) {
+        report.problem("the fates kept of stream " + to_hex(stream.incarnation.value) + " are not those of the main line");
+      }
+    }
     auto streams = scan_prefix(view, Table::meta, keys::meta_stream_prefix());
     std::map<Stream, Seq> high;
     for (; streams->valid(); streams->next()) {
@@ -158,6 +208,15 @@ struct Auditor {
         continue;
       }
       high[s] = row->seq;
+      if (!incarnations.count({s.origin, s.incarnation})) {
+        report.problem("the process start of stream " + to_hex(s.incarnation.value) + " is not recorded");
+      }
+      const auto& decided = line_fates[s];
+      Csn last = decided.empty() ? Csn(0) : Csn(decided.back().csn.value + decided.back().count - 1);
+      if (row->last_csn != last) {
+        report.problem("stream " + to_hex(s.incarnation.value) + " ends at csn " + std::to_string(last.value) +
+                       ", its high-water says " + std::to_string(row->last_csn.value));
+      }
     }
     if (high != coverage.ends()) report.problem("high-water marks and the main line differ");
     std::map<OriginId, Ledger> kept;
@@ -170,7 +229,14 @@ struct Auditor {
       }
       OriginId origin(Reader(origins->key().substr(1)).fixed16());
       kept[origin] = row->ledger;
+      if (!incarnations.count({origin, row->latest})) {
+        report.problem("the last process start of server " + std::to_string(origin.value) + " is not recorded");
+      }
     }
+    for (const auto& [key, info] : incarnations) {
+      if (!kept.count(key.first)) report.problem("server " + std::to_string(key.first.value) + " has no ledger");
+    }
+    BL_TRY(check_keys(coverage.ends()));
     for (auto& [origin, ledger] : kept) counted[origin];
     for (auto& [origin, ledger] : counted) {
       ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
@@ -182,6 +248,25 @@ struct Auditor {
       if (s != ledger) report.problem("the fates of server " + std::to_string(origin.value) + " differ from the line");
     }
     report.counted = counted;
+    return {};
+  }
+
+  Result<void> check_keys(const std::map<Stream, Seq>& ends) {
+    uint64_t rows = 0;
+    auto cursor = view.scan(Table::keys, {}, {});
+    for (; cursor->valid(); cursor->next()) {
+      ++rows;
+      auto id = decode_key_row(cursor->value());
+      auto end = id ? ends.find(stream_of(*id)) : ends.end();
+      if (end == ends.end() || id->seq > end->second || id->is_none()) {
+        report.problem("an operation key of a mutation that was not decided");
+      }
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    if (rows != state.key_rows) {
+      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
+                     std::to_string(rows));
+    }
     return {};
   }
 
@@ -207,10 +292,6 @@ struct Auditor {
     }
     BL_TRY(walk_line());
     BL_TRY(check_fates());
-    uint64_t key_rows = 0;
-    auto key_cursor = view.scan(Table::keys, {}, {});
-    for (; key_cursor->valid(); key_cursor->next()) ++key_rows;
-    if (key_rows != state.key_rows) report.problem("an operation key is missing");
     BL_ASSIGN(auto records, audit_records(view, schema, 0, IndexScope::authority));
     for (auto& p : records.problems) report.problem(std::move(p));
     report.at = {state.line, state.head, state.chain};
@@ -219,6 +300,10 @@ struct Auditor {
     for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
     for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
     compare_totals(state.totals, report);
+    if (elements_due != static_cast<int64_t>(records.elements)) {
+      report.problem("the main line put " + std::to_string(elements_due) + " elements, there are " +
+                     std::to_string(records.elements));
+    }
     return std::move(report);
   }
 };
@@ -228,13 +313,18 @@ struct Auditor {
 Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
   BL_ASSIGN(auto row, view.get(Table::meta, keys::meta_state()));
   BL_ASSIGN(auto identity, view.get(Table::meta, keys::meta_identity()));
-  if (!row || !identity) {
+  if (!row || identity != store_identity(StoreRole::master)) {
     AuditReport report;
-    report.problem("the store's identity or state row is missing");
+    report.problem("the store's identity or state row is missing or another's");
     return report;
   }
-  BL_ASSIGN(auto state, decode_master_state(*row));
-  Auditor auditor{view, schema, std::move(state), {}, {}, {}, {}};
+  auto state = decode_master_state(*row);
+  if (!state) {
+    AuditReport report;
+    report.problem(state.error().message);
+    return report;
+  }
+  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}, 0, {}};
   return auditor.run();
 }
 

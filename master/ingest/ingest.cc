@@ -1,5 +1,6 @@
 #include "master/ingest/ingest.h"
 
+#include "common/store/identity.h"
 #include "master/ingest/ingest_impl.h"
 
 namespace branchline {
@@ -26,6 +27,7 @@ Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const
   config.scope = IndexScope::authority;
   impl->workspace = std::make_unique<Workspace>(store, impl->schema, config);
   impl->merger = std::make_unique<Merger>(*impl->workspace, impl->lineage);
+  BL_TRY(check_store_identity(store, StoreRole::master, "the store"));
   BL_ASSIGN(auto row, store.get(Table::meta, keys::meta_state()));
   if (row) {
     BL_ASSIGN(impl->state, decode_master_state(*row));
@@ -81,7 +83,7 @@ void Ingest::Impl::start_line(Batch& rows) {
   state.chain = line_start(state.line);
   state.salt_key = SaltKey::from(random.bytes(16));
   state.self = kMasterOrigin;
-  rows.put(Table::meta, keys::meta_identity(), "branchline master 1");
+  rows.put(Table::meta, keys::meta_identity(), store_identity(StoreRole::master));
 }
 
 void Ingest::Impl::start_incarnation(Batch& rows) {

@@ -91,7 +91,7 @@ Result<OriginState> decode_origin_state(std::string_view bytes) {
   uint8_t format = r.u8();
   s.ledger = get_ledger(r);
   s.latest = Incarnation(r.fixed64());
-  s.quarantined = r.u8() != 0;
+  s.quarantined = r.flag();
   s.why = std::string(r.blob());
   if (!r.done() || format != kFormat) return std::unexpected(corrupt("an origin's ledger"));
   return s;

@@ -13,6 +13,10 @@ namespace asio = boost::asio;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
 
+Error full_disk() {
+  return {ErrorKind::exhausted, "disk.full", "the master's disk is nearly full; changes are kept here until there is room"};
+}
+
 }  // namespace
 
 struct LinkService::Connection {
@@ -76,7 +80,20 @@ asio::awaitable<void> LinkService::ticks(Handle c) {
   }
 }
 
+void LinkService::set_disk_full(bool full) {
+  disk_full_ = full;
+  if (!full) return;
+  auto all = connections_;
+  for (auto& c : all) {
+    if (!c->closed) perform(c, c->session.on_broken(full_disk()));
+  }
+}
+
 void LinkService::perform(const Handle& c, MasterEffects effects) {
+  if (effects.introduce && disk_full_) {
+    perform(c, c->session.on_broken(full_disk()));
+    return;
+  }
   int64_t before = c->session.next_tick_us();
   if (effects.introduce) {
     c->pending = effects.introduce->pending;

@@ -33,6 +33,9 @@ class LinkService {
   void set_ingest(IngestLoop* ingest) { ingest_ = ingest; }
   boost::asio::awaitable<void> run(TlsAcceptor& acceptor);
   void stop();
+  // While it is set, branches are refused, with the reason: what they send could not be kept.
+  void set_disk_full(bool full);
+  bool disk_full() const { return disk_full_; }
   // After a batch is synced.
   void published(IngestResult&& result);
 
@@ -57,6 +60,7 @@ class LinkService {
   std::vector<Handle> connections_;
   std::map<std::string, std::string> refusals_;
   bool stopping_ = false;
+  bool disk_full_ = false;
 };
 
 }  // namespace branchline

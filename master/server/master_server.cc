@@ -9,6 +9,7 @@
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/store/anchor.h"
+#include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
@@ -90,14 +91,12 @@ class MasterServer {
     } else {
       BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
-    BL_ASSIGN(auto identity, store_->get(Table::meta, keys::meta_identity()));
-    if (identity && !identity->starts_with("branchline master")) {
-      return fail(ErrorKind::invalid, "store.other_role", directory + " is another kind of server's data directory (" + *identity + ")");
-    }
+    BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
       spdlog::warn("accepted by the operator: {}", reaches.error().message);
+      lost_accepted_ = true;
       return {};
     }
     return reaches;
@@ -121,17 +120,32 @@ class MasterServer {
     feed_ = std::make_unique<LineFeed>(*store_, LineCursor{s.line, s.head, s.chain});
     links_ = std::make_unique<LinkService>(runtime_, *store_, *feed_, clock_);
     incarnation_ = ingest_->origins().at(s.self).latest;
+    // The loss was accepted once, now: the old anchor would have the next start refused again.
+    if (lost_accepted_) BL_TRY(write_anchor(config_.data_directory + "/anchor", {incarnation_, s.head.value, s.chain}));
     loop_ = std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_, [this](IngestResult&& r) { links_->published(std::move(r)); });
     links_->set_ingest(loop_.get());
     return {};
   }
 
-  // At most a second old, apart from the path of commits.
+  // Offices keep what a full master cannot take: links are closed with the reason until there is room.
+  void look_at_disk() {
+    auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
+    if (!room || nearly_full(*room) == links_->disk_full()) return;
+    links_->set_disk_full(!links_->disk_full());
+    if (links_->disk_full()) {
+      spdlog::error("the disk of {} is nearly full ({} MiB left): links are closed, branches keep their changes", config_.data_directory, room->free >> 20);
+    } else {
+      spdlog::info("the disk has room again, branches may connect");
+    }
+  }
+
+  // At most a second old, apart from the path of commits. The disk is looked at with it.
   asio::awaitable<void> keep_anchor() {
     Csn written;
     while (!runtime_.tasks().stopping()) {
       anchor_timer_.expires_after(std::chrono::seconds(1));
       co_await anchor_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      if (!runtime_.tasks().stopping()) look_at_disk();
       LineCursor head = feed_->head();
       if (head.csn == written) continue;
       Anchor anchor{incarnation_, head.csn.value, head.chain};
@@ -147,10 +161,14 @@ class MasterServer {
 
   std::string render() {
     IngestCounters c = loop_->counters();
+    auto total = [this](const char* name, const char* help, double v) {
+      auto& counter = metrics_.counter(name, help);
+      counter.Increment(v - counter.Value());
+    };
     metrics_.gauge("branchline_line_csn", "Head of the main line").Set(static_cast<double>(feed_->head().csn.value));
     metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread").Set(static_cast<double>(c.queued_bytes));
-    metrics_.gauge("branchline_ingest_batches", "Synced batches since start").Set(static_cast<double>(c.batches));
-    metrics_.gauge("branchline_ingest_mutations", "Mutations decided since start").Set(static_cast<double>(c.mutations));
+    total("branchline_ingest_batches_total", "Synced batches since start", static_cast<double>(c.batches));
+    total("branchline_ingest_mutations_total", "Mutations decided since start", static_cast<double>(c.mutations));
     for (const auto& s : links_->status()) {
       metrics_.gauge("branchline_link_applied_csn", "What a branch has applied", {{"server", s.server}}).Set(static_cast<double>(s.applied.value));
       metrics_.gauge("branchline_link_round_trip_seconds", "Round trip of a link", {{"server", s.server}}).Set(static_cast<double>(s.round_trip_us) / 1e6);
@@ -170,6 +188,7 @@ class MasterServer {
   std::unique_ptr<LinkService> links_;
   std::unique_ptr<IngestLoop> loop_;
   Incarnation incarnation_;
+  bool lost_accepted_ = false;
   asio::steady_timer anchor_timer_{runtime_.io()};
   Metrics metrics_;
 };

@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/config/topology.h"
+#include "common/store/disk_room.h"
 #include "common/store/store.h"
 
 namespace branchline {
@@ -18,6 +20,8 @@ struct MasterConfig {
   bool accept_lost_log = false;
   // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
+  // Tests say how full a disk is; empty: the disk itself is asked.
+  std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
 };
 
 // Returns the process's exit code: 0 after an orderly stop.

@@ -10,6 +10,7 @@ constexpr uint64_t kRawId = 0;
 constexpr uint64_t kDerivedId = 1;
 constexpr uint64_t kFirstNode = 2;
 constexpr size_t kMaxNodes = 4096;
+constexpr size_t kMinShapeCell = 3;  // bytes of a cell in a shape: field, kind, type
 
 constexpr uint8_t kHasTerritory = 1;
 constexpr uint8_t kHasAlsoIn = 2;
@@ -48,17 +49,23 @@ enum class Kind { none, integer, difference, self_delimiting, lookup, bytes };
 // How a type's payloads stand in a column.
 Kind kind_of(ValueType type) {
   switch (type) {
-    case ValueType::null: return Kind::none;
-    case ValueType::option: return Kind::integer;
+    case ValueType::null:
+      return Kind::none;
+    case ValueType::option:
+      return Kind::integer;
     case ValueType::integer:
     case ValueType::date:
     case ValueType::instant:
-    case ValueType::duration: return Kind::difference;
+    case ValueType::duration:
+      return Kind::difference;
     case ValueType::decimal:
     case ValueType::money:
-    case ValueType::boolean: return Kind::self_delimiting;
-    case ValueType::lookup: return Kind::lookup;
-    default: return Kind::bytes;
+    case ValueType::boolean:
+      return Kind::self_delimiting;
+    case ValueType::lookup:
+      return Kind::lookup;
+    default:
+      return Kind::bytes;
   }
 }
 
@@ -78,7 +85,11 @@ void ColumnSet::join(std::string& out) const {
 }
 
 IdColumnWriter::IdColumnWriter(ColumnSet& set)
-    : nodes_(set.add()), codes_(set.add()), times_(set.add()), counters_(set.add()), raw_(set.add()) {}
+    : nodes_(set.add()),
+      codes_(set.add()),
+      times_(set.add()),
+      counters_(set.add()),
+      raw_(set.add()) {}
 
 void IdColumnWriter::put(const RecordId& id, const RecordId& derived) {
   Writer codes(codes_);
@@ -129,6 +140,10 @@ RecordId IdColumnReader::get(const KeyedId& keyed) {
   s.ms = last_ms_;
   s.counter = counters_.varint_max(0xfff);
   return put_together(s);
+}
+
+bool IdColumnReader::done() const {
+  return nodes_.done() && codes_.done() && times_.done() && counters_.done() && raw_.done();
 }
 
 bool IdColumnReader::ok() const {
@@ -193,9 +208,12 @@ void OpColumnWriter::put(const RecordOp& op, const MutationId& mutation, const R
     if (counts_element(c.kind)) Writer(elements_).varint(c.key.index);
     Writer values(*s.values[i]);
     switch (kind_of(c.value.type)) {
-      case Kind::none: break;
+      case Kind::none:
+        break;
       case Kind::integer:
-      case Kind::self_delimiting: values.bytes(c.value.payload); break;
+      case Kind::self_delimiting:
+        values.bytes(c.value.payload);
+        break;
       case Kind::difference: {
         int64_t v = decode_integer(c.value.payload);
         values.svarint(difference(v, s.last[i]));
@@ -239,11 +257,12 @@ OpColumnReader::OpColumnReader(ColumnSplitter& split, Arena& arena)
     s.entity = EntityId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
     s.flags = shapes_.u8();
     if (s.flags > 15) shapes_.fail();
-    s.cells.resize(shapes_.varint_max(shapes_.remaining()));
+    s.cells.resize(shapes_.varint_max(shapes_.remaining() / kMinShapeCell));
     for (auto& c : s.cells) {
       c.field = FieldId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
       uint8_t kind = shapes_.u8(), type = shapes_.u8();
-      if (!((kind >= 1 && kind <= 6) || (kind >= 16 && kind <= 18)) || type > kLastValueType) shapes_.fail();
+      if (!((kind >= 1 && kind <= 6) || (kind >= 16 && kind <= 18)) || type > kLastValueType)
+        shapes_.fail();
       c.kind = static_cast<CellOpKind>(kind);
       c.value.type = static_cast<ValueType>(type);
     }
@@ -266,7 +285,8 @@ Value OpColumnReader::value(Shape& shape, size_t i) {
   v.type = shape.cells[i].value.type;
   Reader& r = shape.values[i];
   switch (kind_of(v.type)) {
-    case Kind::none: return v;
+    case Kind::none:
+      return v;
     case Kind::integer:
       v.payload = arena_.copy(encode_integer(r.svarint()));
       break;
@@ -296,7 +316,9 @@ Value OpColumnReader::value(Shape& shape, size_t i) {
       v.payload = arena_.copy(encode_lookup(l));
       break;
     }
-    case Kind::bytes: v.payload = r.bytes(shape.lengths[i].varint_max(limits::kMaxValueBytes)); break;
+    case Kind::bytes:
+      v.payload = r.bytes(shape.lengths[i].varint_max(limits::kMaxValueBytes));
+      break;
   }
   if (!r.ok() || !shape.lengths[i].ok() || !valid(v)) ok_ = false;
   return v;
@@ -310,6 +332,14 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
     return op;
   }
   Shape& s = table_[index];
+  // A shape is named again for a byte: without this, a small block would ask for any amount of
+  // memory. Operations without cells (a cascade's tombstones) are not counted: the id of each costs
+  // bytes.
+  cells_ += s.cells.size();
+  if (cells_ > limits::kMaxBlockCells) {
+    ok_ = false;
+    return op;
+  }
   op.kind = s.kind;
   op.record = {s.entity, ids_.get(keyed)};
   if (s.flags & kHasTerritory) op.territory = TerritoryId(uint32_t(extras_.varint_max(0xffffffff)));
@@ -322,12 +352,24 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
   op.cells = s.cells;
   for (size_t i = 0; i < op.cells.size() && ok_; ++i) {
     CellOp& c = op.cells[i];
-    if (names_element(c.kind)) c.key.mutation = elements_.u8() == 1 ? mutation : get_mutation_id(elements_);
-    if (counts_element(c.kind)) c.key.index = static_cast<uint32_t>(elements_.varint_max(0xffffffff));
+    if (names_element(c.kind))
+      c.key.mutation = elements_.flag() ? mutation : get_mutation_id(elements_);
+    if (counts_element(c.kind))
+      c.key.index = static_cast<uint32_t>(elements_.varint_max(0xffffffff));
     c.value = value(s, i);
   }
   ok_ = ok_ && ids_.ok() && extras_.ok() && elements_.ok();
   return op;
+}
+
+bool OpColumnReader::done() const {
+  bool all =
+      ok_ && shapes_.done() && indexes_.done() && extras_.done() && elements_.done() && ids_.done();
+  for (const auto& s : table_) {
+    for (size_t i = 0; i < s.values.size(); ++i)
+      all = all && s.values[i].done() && s.lengths[i].done();
+  }
+  return all;
 }
 
 void HlcColumnWriter::put(Hlc hlc) {

@@ -64,6 +64,7 @@ class IdColumnReader {
   explicit IdColumnReader(ColumnSplitter& split);
   RecordId get(const KeyedId& keyed);
   bool ok() const;
+  bool done() const;  // all read, without a fault
 
  private:
   Reader nodes_, codes_, times_, counters_, raw_;
@@ -104,6 +105,7 @@ class OpColumnReader {
   OpColumnReader(ColumnSplitter& split, Arena& arena);
   RecordOp get(const MutationId& mutation, const KeyedId& keyed);
   bool ok() const { return ok_; }
+  bool done() const;
 
  private:
   struct Shape {
@@ -121,6 +123,7 @@ class OpColumnReader {
   Reader shapes_, indexes_, extras_, elements_;
   IdColumnReader ids_;
   std::vector<Shape> table_;
+  size_t cells_ = 0;
   bool ok_ = true;
 };
 
@@ -140,6 +143,7 @@ class HlcColumnReader {
   explicit HlcColumnReader(ColumnSplitter& split) : ms_(split.next()), counters_(split.next()) {}
   Hlc get();
   bool ok() const { return ms_.ok() && counters_.ok(); }
+  bool done() const { return ms_.done() && counters_.done(); }
 
  private:
   Reader ms_, counters_;

@@ -8,6 +8,9 @@ namespace branchline {
 namespace {
 
 constexpr uint8_t kFormat = 1;
+constexpr uint8_t kFirstRowKind = 1;  // keys::LineRow: effects
+constexpr uint8_t kLastRowKind = 3;   //                 rejected
+constexpr size_t kMinHeaderRow = 4 + 32;  // bytes of a row in a batch header
 
 Error corrupt(const char* what) {
   return {ErrorKind::corrupt, "line.corrupt", std::string("main line: ") + what};
@@ -106,9 +109,12 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
   OpColumnReader ops(split, block.arena);
   if (head.u8() != kFormat) return std::unexpected(corrupt("unknown format of a commit block"));
   block.origin = OriginId(head.fixed16());
-  uint64_t csn = head.varint() - 1;
+  uint64_t first_csn = head.varint();
+  uint64_t csn = first_csn - 1;
   uint64_t count = head.varint_max(limits::kMaxBlockBytes);
-  if (!head.done()) return std::unexpected(corrupt("malformed head of a commit block"));
+  if (!head.done() || first_csn == 0 || count == 0) {
+    return std::unexpected(corrupt("malformed head of a commit block"));
+  }
   struct Context {
     Incarnation incarnation;
     Lane lane;
@@ -130,8 +136,10 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
     Commit& c = block.commits.emplace_back();
     uint64_t context = context_of.varint();
     if (!context_of.ok() || context >= table.size()) return std::unexpected(corrupt("unknown context"));
-    csn += csns.varint() + 1;
+    uint64_t skipped = csns.varint();
+    csn += skipped + 1;
     seq += static_cast<uint64_t>(seqs.svarint()) + 1;
+    if (csn <= skipped || seq == 0) return std::unexpected(corrupt("numbers that do not rise"));
     c.csn = Csn(csn);
     c.id = {block.origin, table[context].incarnation, table[context].lane, Seq(seq)};
     c.author = table[context].author;
@@ -146,6 +154,7 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
       l.value.type = static_cast<ValueType>(lost.u8());
       l.value.payload = lost.blob();
       if (!valid(l.value)) lost.fail();
+      if (!lost.ok()) break;
       c.lost.push_back(l);
     }
     c.hlc = hlcs.get();
@@ -156,6 +165,10 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
     if (!ops.ok() || !hlcs.ok() || !csns.ok() || !seqs.ok() || !orders.ok() || !op_counts.ok() || !lost.ok()) {
       return std::unexpected(corrupt("malformed or truncated commit block"));
     }
+  }
+  if (!split.done() || !context_of.done() || !csns.done() || !seqs.done() || !orders.done() || !op_counts.done() ||
+      !lost.done() || !hlcs.done() || !ops.done()) {
+    return std::unexpected(corrupt("bytes left over in a commit block"));
   }
   return block;
 }
@@ -256,7 +269,7 @@ Result<std::vector<FateEntry>> decode_fate_block(std::string_view bytes) {
   uint64_t count = r.varint_max(bytes.size());
   Stream stream;
   for (uint64_t i = 0; i < count && r.ok(); ++i) {
-    if (r.u8() != 0) {
+    if (r.flag()) {
       stream.origin = OriginId(r.fixed16());
       stream.incarnation = Incarnation(r.fixed64());
       uint8_t lane = r.u8();
@@ -264,6 +277,7 @@ Result<std::vector<FateEntry>> decode_fate_block(std::string_view bytes) {
       stream.lane = static_cast<Lane>(lane);
     }
     Seq seq(r.varint());
+    if (seq.value == 0) r.fail();
     FateEntry e = get_entry(r);
     e.id = {stream.origin, stream.incarnation, stream.lane, seq};
     out.push_back(std::move(e));
@@ -330,12 +344,13 @@ Result<BatchHeader> decode_batch_header(std::string_view bytes) {
   h.to = Csn(r.varint());
   h.term = Term(static_cast<uint32_t>(r.varint_max(0xffffffff)));
   h.wall_ms = r.svarint();
-  h.rows.resize(r.varint_max(r.remaining()));
+  h.rows.resize(r.varint_max(r.remaining() / kMinHeaderRow));
   for (auto& row : h.rows) {
     row.kind = r.u8();
+    if (row.kind < kFirstRowKind || row.kind > kLastRowKind) r.fail();
     row.tag.territory = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
     row.tag.origin = OriginId(static_cast<uint16_t>(r.varint_max(0xffff)));
-    row.tag.echo = r.u8() != 0;
+    row.tag.echo = r.flag();
     auto d = Digest::from(r.bytes(32));
     if (!d) return std::unexpected(corrupt("truncated batch header"));
     row.digest = *d;

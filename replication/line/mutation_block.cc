@@ -70,7 +70,8 @@ void MutationBlockWriter::add(const Mutation& m, uint64_t forecast) {
     b.last_base = m.base;
     b.last_order = Order(m.order.value - 1);
   }
-  BL_CHECK(stream_of(m.id) == stream_of(b.first.id) && m.id.seq.value == b.first.id.seq.value + b.count);
+  BL_CHECK(stream_of(m.id) == stream_of(b.first.id) &&
+           m.id.seq.value == b.first.id.seq.value + b.count);
   ++b.count;
   std::string context;
   Writer c(context);
@@ -134,9 +135,10 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   MutationBlock block;
   block.bytes = std::move(bytes);
   ColumnSplitter split(block.bytes);
-  Reader head = split.next(), contexts = split.next(), context_of = split.next(), bases = split.next(),
-         orders = split.next(), key_lengths = split.next(), keys = split.next(), guards = split.next(),
-         op_counts = split.next(), forecasts = split.next();
+  Reader head = split.next(), contexts = split.next(), context_of = split.next(),
+         bases = split.next(), orders = split.next(), key_lengths = split.next(),
+         keys = split.next(), guards = split.next(), op_counts = split.next(),
+         forecasts = split.next();
   HlcColumnReader hlcs(split);
   OpColumnReader ops(split, block.arena);
 
@@ -147,11 +149,15 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   if (lane >= kLaneCount) return std::unexpected(corrupt("unknown lane"));
   block.stream.lane = static_cast<Lane>(lane);
   uint64_t seq = head.varint();
-  uint64_t order = head.varint() - 1;
+  uint64_t first_order = head.varint();
+  uint64_t order = first_order - 1;
   uint64_t base = head.varint();
   uint64_t count = head.varint_max(limits::kMaxBlockMutations);
   block.chain_check = head.fixed32();
-  if (!head.done() || count == 0 || seq == 0) return std::unexpected(corrupt("malformed head"));
+  bool wraps = seq + count < seq;
+  if (!head.done() || count == 0 || seq == 0 || first_order == 0 || wraps) {
+    return std::unexpected(corrupt("malformed head"));
+  }
 
   struct Context {
     bool atomic;
@@ -179,7 +185,8 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
     Mutation& m = block.mutations.emplace_back();
     m.id = {block.stream.origin, block.stream.incarnation, block.stream.lane, Seq(seq + i)};
     uint64_t context = context_of.varint();
-    if (!context_of.ok() || context >= table.size()) return std::unexpected(corrupt("unknown context"));
+    if (!context_of.ok() || context >= table.size())
+      return std::unexpected(corrupt("unknown context"));
     const Context& c = table[context];
     m.atomic = c.atomic;
     m.line = c.line;
@@ -188,10 +195,12 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
     m.schema_version = c.schema_version;
     base += static_cast<uint64_t>(bases.svarint());
     m.base = Csn(base);
-    order += orders.varint() + 1;
+    uint64_t skipped = orders.varint();
+    order += skipped + 1;
+    if (order <= skipped) return std::unexpected(corrupt("orders that do not rise"));
     m.order = Order(order);
     m.operation_key = keys.bytes(key_lengths.varint_max(limits::kMaxOperationKeyBytes));
-    m.guards.resize(guards.varint_max(guards.remaining()));
+    m.guards.resize(guards.varint_max(guards.remaining() / kMinGuardBytes));
     for (auto& g : m.guards) {
       g.record.entity = EntityId(static_cast<uint16_t>(guards.varint_max(0xffff)));
       g.record.id = guards.id();
@@ -202,11 +211,13 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
     }
     uint64_t n = op_counts.varint_max(limits::kMaxOperationsPerMutation);
     operations += n;
-    if (n == 0 || operations > limits::kMaxBlockBytes / 4) return std::unexpected(corrupt("operations"));
+    if (n == 0 || operations > limits::kMaxBlockBytes / 4)
+      return std::unexpected(corrupt("operations"));
     m.hlc = hlcs.get();
     for (uint64_t k = 0; k < n && ops.ok(); ++k) {
       m.ops.push_back(ops.get(m.id, {m.author, m.operation_key, static_cast<uint32_t>(k)}));
-      if (!is_operation(m.ops.back().kind)) return std::unexpected(corrupt("an effect among operations"));
+      if (!is_operation(m.ops.back().kind))
+        return std::unexpected(corrupt("an effect among operations"));
     }
     if (!ops.ok() || !hlcs.ok() || !bases.ok() || !orders.ok() || !keys.ok() || !key_lengths.ok() ||
         !guards.ok() || !op_counts.ok()) {
@@ -216,6 +227,11 @@ Result<MutationBlock> decode_mutation_block(std::string bytes) {
   size_t runs = (count + kForecastRun - 1) / kForecastRun;
   for (size_t i = 0; i < runs; ++i) block.forecasts.push_back(forecasts.fixed64());
   if (!forecasts.done()) return std::unexpected(corrupt("forecasts"));
+  if (!split.done() || !context_of.done() || !bases.done() || !orders.done() ||
+      !key_lengths.done() || !keys.done() || !guards.done() || !op_counts.done() || !hlcs.done() ||
+      !ops.done()) {
+    return std::unexpected(corrupt("bytes left over"));
+  }
   return block;
 }
 

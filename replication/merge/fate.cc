@@ -3,6 +3,8 @@
 namespace branchline {
 namespace {
 
+constexpr size_t kMinOutcomeBytes = 5;
+
 struct Words {
   std::string_view name;
   std::string_view sentence;
@@ -71,7 +73,7 @@ void put_outcomes(Writer& w, const std::vector<Outcome>& outcomes) {
 }
 
 std::vector<Outcome> get_outcomes(Reader& r) {
-  std::vector<Outcome> outcomes(r.varint_max(r.remaining()));
+  std::vector<Outcome> outcomes(r.varint_max(r.remaining() / kMinOutcomeBytes));
   for (auto& o : outcomes) {
     o.op = static_cast<uint16_t>(r.varint_max(0xffff));
     o.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
@@ -80,7 +82,7 @@ std::vector<Outcome> get_outcomes(Reader& r) {
     o.fate = static_cast<Fate>(fate);
     // A reason we do not know comes from a newer master; it is kept as it is.
     o.reason = static_cast<Reason>(r.u8());
-    if (r.u8() != 0) o.other = get_mutation_id(r);
+    if (r.flag()) o.other = get_mutation_id(r);
     if (!r.ok()) break;
   }
   return outcomes;

@@ -1,6 +1,5 @@
 #include "replication/merge/merge.h"
 
-#include <deque>
 #include <set>
 
 #include "common/base/limits.h"
@@ -148,16 +147,14 @@ Result<Merger::Home> Merger::home_of(Context& c, const RecordOp& op, const Entit
         return home;
       }
       if (found.record->state() == RecordState::tombstone) {
-        const Entity* parent_entity = ws_.schema().entity(parent.entity);
         // A child that the deleter had not seen brings the whole deletion back (SEMANTICS 14).
-        if (parent_entity->on_delete == DeletePolicy::delete_wins ||
-            was_seen(found.record->state_version(), c.m, lineage_)) {
+        MutationId deletion = found.record->state_version().id;
+        BL_ASSIGN(bool back, bring_back(c, *found.record));
+        if (!back) {
           home.refused = Reason::parent_deleted;
           return home;
         }
-        MutationId deletion = found.record->state_version().id;
         BL_PROBE("merge.revived_by_child");
-        BL_TRY(revive(c, deletion));
         c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
       }
       home.territory = found.record->territory();
@@ -209,13 +206,12 @@ Result<void> Merger::update(Context& c, const RecordOp& op) {
   }
   if (record.state() == RecordState::tombstone) {
     MutationId deletion = record.state_version().id;
-    if (entity.on_delete == DeletePolicy::delete_wins ||
-        was_seen(record.state_version(), c.m, lineage_)) {
+    BL_ASSIGN(bool back, bring_back(c, record));
+    if (!back) {
       c.outcome(FieldId(0), Fate::overridden, Reason::deleted, deletion);
       return {};
     }
     BL_PROBE("merge.revived_by_edit");
-    BL_TRY(revive(c, deletion));
     c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
   }
   return cells(c, record, op, entity, false);
@@ -417,116 +413,6 @@ Result<void> Merger::mark_duplicate(Context& c, Record& record, const Entity& en
     std::string lookup = encode_lookup({holder->entity, holder->id});
     put(c, record, system_field::kDuplicateOf, {ValueType::lookup, lookup});
     c.outcome(field, Fate::merged, Reason::duplicate_key, other);
-  }
-  return {};
-}
-
-// --- Delete and its return ------------------------------------------------------------------------------
-
-Result<bool> Merger::collect_cascade(const RecordKey& root, std::vector<RecordKey>& out) {
-  std::deque<RecordKey> open{root};
-  std::set<RecordKey> known{root};
-  while (!open.empty()) {
-    RecordKey key = open.front();
-    open.pop_front();
-    out.push_back(key);
-    if (out.size() > limits::kMaxCascade) return false;
-    for (const auto& link : ws_.schema().entity(key.entity)->children) {
-      BL_ASSIGN(auto below, ws_.children(link.child, link.field, key));
-      for (const auto& k : below) {
-        if (known.insert(k).second) open.push_back(k);
-      }
-    }
-  }
-  return true;
-}
-
-Result<bool> Merger::all_seen(Context& c, const Record& record, MutationId& unseen) {
-  const Entity& entity = *ws_.schema().entity(record.key().entity);
-  auto check = [&](const Version& v) {
-    if (was_seen(v, c.m, lineage_)) return true;
-    unseen = v.id;
-    return false;
-  };
-  if (!check(record.state_version())) return false;
-  for (const auto& cell : record.cells()) {
-    const Field* field = entity.field(cell.field);
-    // A sum that a concurrent line changed is not an edit of the order; the line itself is tested.
-    if (field && field->derived.kind != Derived::Kind::none) continue;
-    if (!check(record.version(cell))) return false;
-  }
-  BL_ASSIGN(auto all, ws_.elements(record.key(), FieldId(0)));
-  for (const auto& [key, element] : all) {
-    if (!check(element.version)) return false;
-  }
-  return true;
-}
-
-Result<void> Merger::remove(Context& c, const RecordOp& op) {
-  BL_ASSIGN(auto found, ws_.find(op.record));
-  if (found.held == Held::not_held) return {};
-  if (!found.record) {
-    c.reject(FieldId(0), Reason::unknown_record);
-    return {};
-  }
-  if (!c.permitted(*ws_.schema().entity(op.record.entity), *found.record)) return {};
-  if (found.record->state() != RecordState::live) {
-    c.outcome(FieldId(0), Fate::merged, Reason::already_deleted, found.record->state_version().id);
-    return {};
-  }
-  std::vector<RecordKey> group;
-  BL_ASSIGN(bool fits, collect_cascade(op.record, group));
-  if (!fits) {
-    c.reject(FieldId(0), Reason::too_large);
-    return {};
-  }
-  for (const auto& key : group) {
-    BL_ASSIGN(auto member, ws_.find(key));
-    if (ws_.schema().entity(key.entity)->on_delete == DeletePolicy::delete_wins) continue;
-    MutationId unseen;
-    BL_ASSIGN(bool seen, all_seen(c, *member.record, unseen));
-    if (!seen) {
-      BL_PROBE("merge.delete_overridden");
-      c.outcome(FieldId(0), Fate::overridden, Reason::concurrent_edit, unseen);
-      return {};
-    }
-  }
-  // What feeds a sum of a record that stays is taken out of it; sums within the group rest as they are.
-  BL_TRY(feed_whole(c, *found.record, *ws_.schema().entity(op.record.entity), true));
-  for (const auto& key : group) {
-    BL_ASSIGN(auto member, ws_.find(key));
-    BL_TRY(ws_.set_state(*member.record, RecordState::tombstone, c.version));
-    c.effects.set_state(key, RecordOpKind::tombstone);
-  }
-  return {};
-}
-
-Result<void> Merger::revive(Context& c, const MutationId& deletion) {
-  BL_ASSIGN(auto group, ws_.with_index_prefix(EntityId(0), keys::group_prefix(ws_.config().side, deletion)));
-  std::set<RecordKey> members(group.begin(), group.end());
-  std::string now = encode_integer(c.m.hlc.ms());
-  for (const auto& key : group) {
-    BL_ASSIGN(auto found, ws_.find(key));
-    if (!found.record || found.record->state() != RecordState::tombstone) continue;
-    BL_TRY(ws_.set_state(*found.record, RecordState::live, c.version));
-    c.effects.set_state(key, RecordOpKind::revive);
-    put(c, *found.record, system_field::kRevivedOn, {ValueType::instant, now});
-  }
-  for (const auto& key : group) {
-    BL_ASSIGN(auto found, ws_.find(key));
-    if (!found.record) continue;
-    const Entity& entity = *ws_.schema().entity(key.entity);
-    bool fed_outside = false;
-    for (const auto& feed : entity.feeds) {
-      Value lookup = found.record->value(feed.lookup);
-      if (lookup.is_null()) continue;
-      Lookup l = decode_lookup(lookup.payload);
-      fed_outside = fed_outside || !members.count({l.entity, l.id});
-    }
-    if (fed_outside) BL_TRY(feed_whole(c, *found.record, entity, false));
-    for (const auto& index : entity.indexes) {
-      if (index.unique) BL_TRY(mark_duplicate(c, *found.record, entity, index.fields[0]));
-    }
   }
   return {};
 }

@@ -1,6 +1,7 @@
 // What a mutation does: the one function that the master runs for good and a branch as forecast.
 #pragma once
 
+#include <set>
 #include <vector>
 
 #include "common/record/mutation.h"
@@ -77,6 +78,11 @@ class Merger {
   Result<Reason> moves_territory(Record& record, const CellOp& op);
   Result<bool> closes_cycle(const Record& record, const CellOp& op);
   Result<void> mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field);
+  // Revives what was deleted with `deleted`, and deleted parents of any of it; false, and nothing is changed,
+  // where the author had seen one of these deletions or it wins by the schema.
+  Result<bool> bring_back(Context& c, const Record& deleted);
+  Result<bool> groups_to_revive(Context& c, const Record& deleted, std::set<MutationId>& known,
+                                std::vector<MutationId>& groups);
   Result<void> revive(Context& c, const MutationId& deletion);
   Result<bool> all_seen(Context& c, const Record& record, MutationId& unseen);
   Result<bool> collect_cascade(const RecordKey& root, std::vector<RecordKey>& out);

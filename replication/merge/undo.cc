@@ -34,6 +34,7 @@ RecordBefore get_record(Reader& r) {
   b.record.previous.generation = static_cast<uint32_t>(r.varint_max(0xffffffff));
   b.record.previous.order = Order(r.varint());
   b.flags = r.u8();
+  if (b.flags & ~(kCreated | kStateChanged)) r.fail();
   if (b.flags & kStateChanged) {
     uint8_t state = r.u8();
     if (state > 2) r.fail();
@@ -44,7 +45,7 @@ RecordBefore get_record(Reader& r) {
   b.cells.resize(r.varint_max(r.remaining()));
   for (auto& c : b.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
-    if (r.u8() != 0) {
+    if (r.flag()) {
       Version v = get_version(r);
       auto type = static_cast<ValueType>(r.u8());
       c.value.emplace(v, Value{type, r.blob()});

@@ -13,7 +13,8 @@ Error malformed(const char* what) {
 template <typename Message>
 Result<Message> parse(std::string_view bytes, const char* what) {
   Message m;
-  if (!m.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return std::unexpected(malformed(what));
+  if (!m.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+    return std::unexpected(malformed(what));
   return m;
 }
 
@@ -23,11 +24,18 @@ void put(proto::Cursor* out, const LineCursor& c) {
   out->set_chain(std::string(c.chain.view()));
 }
 
-LineCursor get(const proto::Cursor& c) {
+// Never taken for zeros: a hash that was cut off would look like another history.
+Result<Digest> get_digest(std::string_view bytes) {
+  auto digest = Digest::from(bytes);
+  if (!digest) return std::unexpected(malformed("a hash that is not of 32 bytes"));
+  return *digest;
+}
+
+Result<LineCursor> get(const proto::Cursor& c) {
   LineCursor out;
   out.line = LineId(c.line());
   out.csn = Csn(c.csn());
-  out.chain = Digest::from(c.chain()).value_or(Digest{});
+  BL_ASSIGN(out.chain, get_digest(c.chain()));
   return out;
 }
 
@@ -60,7 +68,8 @@ Result<std::vector<HighWater>> get_high_waters(const List& list, OriginId origin
   for (const auto& h : list) {
     BL_ASSIGN(Stream stream, get(h.stream()));
     stream.origin = origin;
-    out.push_back({stream, Seq(h.seq()), Digest::from(h.chain()).value_or(Digest{})});
+    BL_ASSIGN(Digest chain, get_digest(h.chain()));
+    out.push_back({stream, Seq(h.seq()), chain});
   }
   return out;
 }
@@ -99,8 +108,8 @@ Result<Introduction> decode_hello(std::string_view bytes) {
   intro.server = m.server();
   intro.topology_digest = m.topology_digest();
   intro.schema_version = m.schema_version();
-  intro.schema_digest = Digest::from(m.schema_digest()).value_or(Digest{});
-  intro.cursor = get(m.cursor());
+  BL_ASSIGN(intro.schema_digest, get_digest(m.schema_digest()));
+  BL_ASSIGN(intro.cursor, get(m.cursor()));
   intro.reseed = m.reseed();
   for (const auto& i : m.incarnations()) {
     BL_ASSIGN(auto info, decode_incarnation(i));
@@ -138,7 +147,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   Welcome w;
   Registration& r = w.registration;
   r.origin = OriginId(static_cast<uint16_t>(m.origin()));
-  r.head = get(m.head());
+  BL_ASSIGN(r.head, get(m.head()));
   r.term = Term(m.term());
   for (auto t : m.territories()) r.territories.push_back(TerritoryId(t));
   r.holds_everything = m.holds_everything();
@@ -172,7 +181,8 @@ std::string encode_snapshot_head(const SnapshotHead& head) {
 
 Result<SnapshotHead> decode_snapshot_head(std::string_view bytes) {
   BL_ASSIGN(auto m, parse<proto::SnapshotHead>(bytes, "snapshot head"));
-  return SnapshotHead{get(m.at()), m.records()};
+  BL_ASSIGN(LineCursor at, get(m.at()));
+  return SnapshotHead{at, m.records()};
 }
 
 std::string encode_snapshot_end(const SnapshotEnd& end) {
@@ -193,7 +203,7 @@ Result<SnapshotEnd> decode_snapshot_end(std::string_view bytes) {
   BL_ASSIGN(auto m, parse<proto::SnapshotEnd>(bytes, "snapshot end"));
   SnapshotEnd end;
   end.chunks = m.chunks();
-  end.digest = Digest::from(m.digest()).value_or(Digest{});
+  BL_ASSIGN(end.digest, get_digest(m.digest()));
   Reader r(m.totals());
   end.totals = get_totals(r);
   if (!r.done()) return std::unexpected(malformed("totals of a snapshot"));

@@ -26,5 +26,6 @@ void add_audit_command(CLI::App& app, CommandContext& context);
 void add_token_command(CLI::App& app, CommandContext& context);
 void add_log_command(CLI::App& app, CommandContext& context);
 void add_release_command(CLI::App& app, CommandContext& context);
+void add_import_command(CLI::App& app, CommandContext& context);
 
 }  // namespace branchline

@@ -103,6 +103,10 @@ int run_status(const CommandContext& context) {
       uint64_t oldest = seen == links.end() ? 0 : number_of(*seen->second, "oldestPendingMs");
       lag = std::to_string(behind) + " commits";
       if (number_of(s, "pending") > 0 && oldest > 0) lag += ", oldest change " + age(oldest);
+      if (const Json* joining = s.member("joining")) {
+        notes.push_back(a.server->name + " is receiving its data: " + std::to_string(number_of(*joining, "records")) + " of about " +
+                        std::to_string(number_of(*joining, "expected")) + " records");
+      }
       if (std::string problem = text_of(*link, "problem"); !problem.empty()) notes.push_back(a.server->name + ": " + problem);
     }
     if (auto seen = links.find(a.server->name); seen != links.end()) {
@@ -197,6 +201,8 @@ void add_audit_command(CLI::App& app, CommandContext& context) {
   audit->callback([&context] { context.run = [&context] { return run_audit(context); }; });
 }
 
+void add_token_revoke_command(CLI::App& token, CommandContext& context);
+
 void add_token_command(CLI::App& app, CommandContext& context) {
   auto* token = app.add_subcommand("token", "API tokens");
   token->require_subcommand(1);
@@ -236,6 +242,26 @@ void add_token_command(CLI::App& app, CommandContext& context) {
       } else {
         std::printf("%s\n", text_of(*made, "token").c_str());
       }
+      return 0;
+    };
+  });
+  add_token_revoke_command(*token, context);
+}
+
+void add_token_revoke_command(CLI::App& token, CommandContext& context) {
+  auto* revoke = token.add_subcommand("revoke", "end a token; offices refuse it as soon as they hear of it");
+  add_server_access(*revoke, context);
+  auto id = std::make_shared<std::string>();
+  revoke->add_option("ID", *id, "its record id, from `token create --output json`")->required();
+  revoke->callback([&context, id] {
+    context.run = [&context, id]() -> int {
+      auto topology = topology_of(context);
+      if (!topology) return complain(topology.error());
+      auto done = ask_master(*topology, context.token, "POST", "/admin/tokens/revoke?id=" + *id, "");
+      if (!done) return complain(done.error());
+      std::string out;
+      put_json(out, *done);
+      std::printf("%s\n", context.json ? out.c_str() : "revoked");
       return 0;
     };
   });

@@ -1,0 +1,108 @@
+// A company of real processes on loopback: a master, branches, and a branchline-wan before each
+// branch that has a line.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/crash/http.h"
+#include "tests/crash/process.h"
+
+namespace branchline::crash {
+
+struct BranchPlan {
+  std::string name;
+  std::vector<std::string> territories;  // empty: all
+  std::string rtt;                       // empty: no emulator, it dials the master itself
+  std::string rate;                      // empty: as fast as it goes
+};
+
+struct CompanyPlan {
+  std::vector<std::string> territories{"common"};
+  std::vector<BranchPlan> branches{{"left", {}, "20ms", ""}, {"right", {}, "20ms", ""}};
+  std::string folder;       // where everything is kept; it exists
+  std::string data_folder;  // of the servers; empty: `folder`
+  std::string log_level = "info";
+};
+
+class Company {
+ public:
+  // Writes topology and certificates; nothing runs yet.
+  explicit Company(CompanyPlan plan);
+  ~Company();
+
+  // The next starts of `server` run this program of the build (empty: the product's) with these
+  // options added.
+  void set_program(const std::string& server, const std::string& program_name,
+                   std::vector<std::string> options);
+
+  // Starts all lines and servers, makes an administrator's token that is good at every branch.
+  void start_all();
+  void start(const std::string& server);
+  void start_line(const std::string& branch);
+  // Waits until it answers: a branch that has its data, or the master.
+  void wait_ready(const std::string& server);
+  bool answers(const std::string& server);
+  void make_token();
+  const std::string& token() const { return token_; }
+
+  Process& process(const std::string& server);
+  bool has(const std::string& server) const { return processes_.count(server) > 0; }
+  void kill(const std::string& server);  // SIGKILL, and waits
+  // SIGTERM; throws Failure unless it ends with 0.
+  void stop(const std::string& server);
+  void stop_all();
+  std::vector<std::string> servers() const;
+
+  // A client of an office; `token` empty: the administrator's.
+  std::unique_ptr<Http> office(const std::string& branch,
+                               std::atomic<int>* in_flight = nullptr) const;
+  Json office_get(const std::string& branch, const std::string& target) const;
+  // With the server's own operator token, so also of a branch that has no data yet.
+  Json admin_get(const std::string& server, const std::string& target) const;
+  // POST to a line's control: "/down", "/up", "/set?stall=true".
+  void line(const std::string& branch, const std::string& order);
+  uint64_t pending(const std::string& branch) const;
+  // Bytes shipped to the master and not acknowledged by it.
+  uint64_t unacknowledged(const std::string& branch) const;
+
+  // Until nothing is pending anywhere and all stand at the master's commit.
+  void wait_drained(std::chrono::seconds patience = std::chrono::seconds(120));
+  // `branchline audit`: 0 if every ledger is true and all servers agree; what it printed.
+  Finished audit() const;
+
+  std::string host() const { return host_; }
+  uint16_t http_port(const std::string& branch) const { return seats_.at(branch).http; }
+  std::string data(const std::string& server) const { return plan_.data_folder + "/" + server; }
+  std::string log_file(const std::string& server) const {
+    return plan_.folder + "/" + server + ".log";
+  }
+  std::string log(const std::string& server) const { return read_file(log_file(server)); }
+  std::string topology() const { return plan_.folder + "/topology.yaml"; }
+
+ private:
+  struct Seat {
+    bool master = false;
+    uint16_t http = 0, admin = 0, link = 0, line = 0, control = 0;
+    std::string program;
+    std::vector<std::string> options;
+  };
+  void write_topology();
+  void make_certificates();
+
+  CompanyPlan plan_;
+  std::string host_;
+  std::map<std::string, Seat> seats_;
+  std::map<std::string, std::unique_ptr<Process>> processes_;
+  std::map<std::string, std::unique_ptr<Process>> lines_;
+  std::string operator_token(const std::string& server) const;
+  std::string token_;
+};
+
+// Value of a number in a JSON object; 0 where it is not there.
+uint64_t number_in(const Json& object, std::string_view name);
+std::string text_in(const Json& object, std::string_view name);
+
+}  // namespace branchline::crash

@@ -1,0 +1,63 @@
+// fuzz_corpus DIRECTORY: writes starting points for each target into DIRECTORY/TARGET.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "replication/wire/frame.h"
+#include "tests/support/samples.h"
+
+using namespace branchline;
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: fuzz_corpus DIRECTORY\n");
+    return 2;
+  }
+  int count = 0;
+  auto write = [&](const char* target, std::string_view bytes) {
+    auto folder = std::filesystem::path(argv[1]) / target;
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / std::to_string(count++), std::ios::binary) << bytes;
+  };
+  auto frame = [&](FrameType type, const std::string& payload) {
+    write("frames", encode_frame(type, payload));
+  };
+  frame(FrameType::hello, encode_hello(samples::introduction(), 1));
+  frame(FrameType::welcome, encode_welcome(samples::registration(), 1));
+  frame(FrameType::refused, encode_refused({ErrorKind::conflict, "code", "message"}));
+  frame(FrameType::heartbeat, encode_heartbeat({1, 2, 3, Csn(4), Csn(5), 6, 7}));
+  frame(FrameType::ack, encode_ack({{OriginId(0), Incarnation(1), Lane::bulk}, Seq(2)}));
+  frame(FrameType::progress, encode_progress({Csn(1), 2}));
+  FeedRange range = samples::feed_range();
+  range.blocks = {std::string(1, '\0') + samples::commit_block()};
+  frame(FrameType::feed, encode_feed(range).front());
+  frame(FrameType::snapshot_head, encode_snapshot_head(samples::snapshot_head()));
+  frame(FrameType::snapshot_end, encode_snapshot_end(samples::snapshot_end()));
+  std::string chunk("\0\0", 2), record = samples::record().encode();
+  Writer w(chunk);
+  w.u8(static_cast<uint8_t>(Table::records));
+  w.blob(keys::record(0, samples::record().key()).substr(1));
+  w.blob(record);
+  frame(FrameType::snapshot_chunk, chunk);
+  write("mutation_block", samples::mutation_block());
+  write("commit_block", samples::commit_block());
+  for (
+      const char* body :
+      {R"({"name":"Acme","creditlimit":12.50,"tags":["a"],"ownerid@odata.bind":"/systemusers(019aaae5-1234-8abc-b1b2-000000000001)"})
+    ",
+    R"({"loyaltypoints@Branchline.add":-5,"lastcontacted":"2026-11-22T10:00:00Z","statecode":1,"name":null})",
+        R"({"ordernumber":"1","order_details":[{"quantity":2,"priceperunit":1e2}],"Branchline.territory":"east"})",
+        R"({"subject":"Call","notetext":"x","scheduledend":"2026-11-22"})", R"({"value":"12"})"
+}) {
+    write("json_body", body);
+  }
+for (const char* filter :
+     {"name eq 'O''Neill'", "creditlimit gt 12.5 and not (contains(name,'ac') or name eq null)",
+      "name in ('a','b') or numberofemployees le 7", "lastcontacted ge 2026-11-22T10:00:00Z",
+      "statecode ne 1", "accountid eq 019aaae5-1234-8abc-b1b2-000000000001",
+      "_ownerid_value eq 019aaae5-1234-8abc-b1b2-000000000001", "createdon lt modifiedon",
+      "startswith(name,'') and endswith(address1_city,'x')"}) {
+  write("filter", filter);
+}
+return 0;
+}
