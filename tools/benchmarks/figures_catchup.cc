@@ -33,7 +33,8 @@ Caught catch_up(Bench& bench, const std::string& author, const std::vector<std::
   out.rate = static_cast<double>(count) / seconds_since(begin);
   for (const auto& [server, seconds] : before) {
     double spent = fleet.process(server).cpu_seconds() - seconds;
-    bench.say(server + " computed " + std::to_string(spent / static_cast<double>(count) * 1e6) + " us per change");
+    bench.say(server + " computed " + std::to_string(spent / static_cast<double>(count) * 1e6) +
+              " us per change");
   }
   return out;
 }

@@ -70,10 +70,11 @@ class Live {
     begin_ = Clock::now();
     auto total = static_cast<uint64_t>(seconds * kRate);
     while (answered_ < total || (!phone_ && !waiting_.empty())) {
-      if (seconds_since(begin_) > seconds + 30)
-        {
-        throw std::runtime_error("live changes did not arrive: " + std::to_string(answered_) + " of " + std::to_string(started_) + " accepted, " +
-                                 std::to_string(waiting_.size()) + " not shown; the last answer was " + std::string(reader_.body()));
+      if (seconds_since(begin_) > seconds + 30) {
+        throw std::runtime_error("live changes did not arrive: " + std::to_string(answered_) +
+                                 " of " + std::to_string(started_) + " accepted, " +
+                                 std::to_string(waiting_.size()) +
+                                 " not shown; the last answer was " + std::string(reader_.body()));
       }
       auto now = Clock::now();
       while (started_ < total && due(started_) <= now) send();
@@ -110,7 +111,8 @@ class Live {
       writers_.push_back({Connection(bench_.fleet().port("office")), false});
       watch(writers_.back().connection.fd(), static_cast<uint32_t>(free + 1));
     }
-    // Two changes of one record on two connections may be taken in either order: then the older would be waited for.
+    // Two changes of one record on two connections may be taken in either order: then the older
+    // would be waited for.
     std::string id;
     do {
       request_.clear();

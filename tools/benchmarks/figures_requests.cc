@@ -37,12 +37,16 @@ struct Commits {
   double groups = 0, mutations = 0, sync_seconds = 0;
 };
 Commits commits_of(Bench& bench) {
-  auto answer = HttpClient("127.0.0.1:" + std::to_string(bench.fleet().port("office"))).request("GET", "/metrics");
+  auto answer = HttpClient("127.0.0.1:" + std::to_string(bench.fleet().port("office")))
+                    .request("GET", "/metrics");
   auto value = [&](const std::string& name) {
     size_t at = answer ? answer->body.find("\n" + name + " ") : std::string::npos;
-    return at == std::string::npos ? 0.0 : std::strtod(answer->body.c_str() + at + name.size() + 2, nullptr);
+    return at == std::string::npos
+               ? 0.0
+               : std::strtod(answer->body.c_str() + at + name.size() + 2, nullptr);
   };
-  return {value("branchline_commit_groups"), value("branchline_commit_mutations"), value("branchline_commit_sync_seconds")};
+  return {value("branchline_commit_groups"), value("branchline_commit_mutations"),
+          value("branchline_commit_sync_seconds")};
 }
 
 void measure_latency(Bench& bench) {
@@ -82,10 +86,13 @@ void measure_rate(Bench& bench, const std::string& name, int clients, const std:
     double subject = edits.rate();
     Commits after = commits_of(bench);
     double groups = std::max(after.groups - before.groups, 1.0);
-    bench.say(std::to_string(clients) + " clients: office " + std::to_string(subject) + "/s in groups of " +
-              std::to_string((after.mutations - before.mutations) / groups) + ", " +
-              std::to_string((after.sync_seconds - before.sync_seconds) / groups * 1e6) + " us each to write, " + std::to_string(cpu / static_cast<double>(edits.requests) * 1e6) + " us of CPU per change; raw " +
-              std::to_string(raw) + "/s, " + std::to_string(number(floor, "cpu_us")) + " us of CPU");
+    bench.say(std::to_string(clients) + " clients: office " + std::to_string(subject) +
+              "/s in groups of " + std::to_string((after.mutations - before.mutations) / groups) +
+              ", " + std::to_string((after.sync_seconds - before.sync_seconds) / groups * 1e6) +
+              " us each to write, " +
+              std::to_string(cpu / static_cast<double>(edits.requests) * 1e6) +
+              " us of CPU per change; raw " + std::to_string(raw) + "/s, " +
+              std::to_string(number(floor, "cpu_us")) + " us of CPU");
     values.push_back(subject);
     floors.push_back(raw);
     ratios.push_back(subject / raw);

@@ -1,3 +1,4 @@
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -11,7 +12,6 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
-#include <array>
 #include <cstdio>
 
 #include "tools/benchmarks/floors.h"
@@ -39,7 +39,8 @@ asio::awaitable<void> serve(tcp::socket socket, std::string body) {
       answer.body() = body;
       answer.prepare_payload();
     } else {
-      answer.set("OData-EntityId", "http://127.0.0.1/api/data/v9.2/contacts(00000000-0000-8000-8000-000000000000)");
+      answer.set("OData-EntityId",
+                 "http://127.0.0.1/api/data/v9.2/contacts(00000000-0000-8000-8000-000000000000)");
       answer.set("Branchline-Mutation", "office.0123456789abcdef.interactive.123456");
     }
     auto [write_error, written] = co_await http::async_write(socket, answer, kTuple);
@@ -52,7 +53,8 @@ asio::awaitable<void> echo(tcp::socket socket) {
   for (;;) {
     auto [ec, n] = co_await socket.async_read_some(asio::buffer(bytes), kTuple);
     if (ec) co_return;
-    auto [write_error, written] = co_await asio::async_write(socket, asio::buffer(bytes, n), kTuple);
+    auto [write_error, written] =
+        co_await asio::async_write(socket, asio::buffer(bytes, n), kTuple);
     if (write_error) co_return;
   }
 }
@@ -77,7 +79,8 @@ int listen(uint16_t port, Serve serve_one) {
 }  // namespace
 
 int run_responder(uint16_t port, size_t body_bytes) {
-  std::string body = "{\"name\":\"" + std::string(body_bytes > 11 ? body_bytes - 11 : 0, 'x') + "\"}";
+  std::string body =
+      "{\"name\":\"" + std::string(body_bytes > 11 ? body_bytes - 11 : 0, 'x') + "\"}";
   return listen(port, [body](tcp::socket s) { return serve(std::move(s), body); });
 }
 

@@ -188,7 +188,8 @@ int run_store_floor(const StoreFloor& floor) {
   result.seconds = seconds_since(begin);
   result.latencies_ns = std::move(latencies);
   std::printf(
-      "{\"rate\":%.1f,\"cpu_us\":%.2f,\"p50_us\":%.2f,\"peak_bytes\":%llu,\"entry_bytes\":%zu,\"record_bytes\":%u}"
+      "{\"rate\":%.1f,\"cpu_us\":%.2f,\"p50_us\":%.2f,\"peak_bytes\":%llu,\"entry_bytes\":%zu,"
+      "\"record_bytes\":%u}"
       "\n",
       result.rate(), cpu / static_cast<double>(result.requests) * 1e6, result.percentile_us(0.5),
       static_cast<unsigned long long>(peak_bytes_of("self")), shapes.entry_bytes,

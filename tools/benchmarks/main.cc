@@ -91,7 +91,8 @@ int main(int argc, char** argv) {
                  "also write [{name, value, unit, floor, ratio}] here");
   app.add_option("--slow-fsync", slow,
                  "add this to every fsync of servers and floors (1ms), and measure writes only");
-  app.add_option("--rounds", options.alternations, "alternations of subject and floor (default 7; 3 with --quick)");
+  app.add_option("--rounds", options.alternations,
+                 "alternations of subject and floor (default 7; 3 with --quick)");
   app.add_option("--folder", options.folder,
                  "where the servers keep their data meanwhile (default: a temporary folder)");
   StoreFloor store;

@@ -97,7 +97,8 @@ double Process::cpu_seconds() const {
   // Of the threads that live: the exact times, which /proc/PID/stat only samples.
   double ns = 0;
   std::error_code ignored;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/task", ignored)) {
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/task", ignored)) {
     double one = 0;
     std::ifstream(task.path() / "schedstat") >> one;
     ns += one;
