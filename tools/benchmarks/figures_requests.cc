@@ -45,8 +45,8 @@ Commits commits_of(Bench& bench) {
                ? 0.0
                : std::strtod(answer->body.c_str() + at + name.size() + 2, nullptr);
   };
-  return {value("branchline_commit_groups"), value("branchline_commit_mutations"),
-          value("branchline_commit_sync_seconds")};
+  return {value("branchline_commit_groups_total"), value("branchline_commit_mutations_total"),
+          value("branchline_commit_sync_seconds_total")};
 }
 
 void measure_latency(Bench& bench) {

@@ -49,7 +49,7 @@ bool write_json(const std::vector<Figure>& figures, const std::string& path) {
 int run(const Options& options) {
   Bench bench(options);
   try {
-    measure_reads(bench);
+    if (options.slow_fsync_us == 0) measure_reads(bench);
     measure_writes(bench);
     if (options.slow_fsync_us == 0) {
       measure_live(bench);
