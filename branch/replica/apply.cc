@@ -26,10 +26,12 @@ Error diverged(const MutationId& id, const char* what) {
 }  // namespace
 
 struct Replica::Apply {
-  Apply(Replica& replica, const FeedRange& feed_range) : r(replica), range(feed_range) {}
+  Apply(Replica& replica, const FeedRange& feed_range)
+      : r(replica), range(feed_range), outbox(replica.store_, replica.state_.side) {}
 
   Replica& r;
   const FeedRange& range;
+  OutboxReader outbox;
   ApplyResult out;
   std::vector<CommitBlock> blocks;
   // What happens at one csn: effects of one or more territories, or a run of fates, or both.
@@ -98,7 +100,7 @@ struct Replica::Apply {
         at->second.entries.front().mutation.order <= ref.order) {
       return &at->second;
     }
-    BL_ASSIGN(auto block, OutboxReader(r.store_, r.state_.side).holding(ref));
+    BL_ASSIGN(auto block, outbox.holding(ref));
     if (!block) return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in the outbox");
     PendingRef last = block->last();
     return &cache.insert_or_assign(last, std::move(*block)).first->second;

@@ -117,20 +117,28 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
   return block;
 }
 
-Result<std::optional<OutboxBlock>> OutboxReader::next(PendingRef after, bool with_undo) const {
-  PendingRef from = after;
-  ++from.order;
-  std::string prefix(1, static_cast<char>(side_));
-  auto cursor = view_.scan(Table::outbox, keys::outbox(side_, from), prefix_end(prefix));
-  if (auto e = cursor->error()) return std::unexpected(*e);
-  if (!cursor->valid()) return std::optional<OutboxBlock>();
-  auto last = keys::parse_outbox(cursor->key());
+Result<std::optional<OutboxBlock>> OutboxReader::next(PendingRef after, bool with_undo) {
+  if (cursor_ && at_ == after) {
+    cursor_->next();
+  } else {
+    PendingRef from = after;
+    ++from.order;
+    std::string prefix(1, static_cast<char>(side_));
+    cursor_ = view_.scan(Table::outbox, keys::outbox(side_, from), prefix_end(prefix));
+  }
+  if (auto e = cursor_->error()) return std::unexpected(*e);
+  if (!cursor_->valid()) {
+    cursor_.reset();
+    return std::optional<OutboxBlock>();
+  }
+  auto last = keys::parse_outbox(cursor_->key());
   if (!last) return std::unexpected(corrupt("damaged key"));
-  BL_ASSIGN(auto block, decode_outbox_block(*last, std::string(cursor->value()), with_undo));
+  at_ = *last;
+  BL_ASSIGN(auto block, decode_outbox_block(*last, std::string(cursor_->value()), with_undo));
   return std::optional<OutboxBlock>(std::move(block));
 }
 
-Result<std::optional<OutboxBlock>> OutboxReader::holding(PendingRef ref) const {
+Result<std::optional<OutboxBlock>> OutboxReader::holding(PendingRef ref) {
   PendingRef before = ref;
   before.order = Order(ref.order.value - 1);
   BL_ASSIGN(auto block, next(before));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -49,17 +50,21 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
 using Retired = std::map<uint32_t, Order>;
 bool is_pending(const Retired& retired, PendingRef ref);
 
+// Blocks read in order cost one cursor, which sees the outbox as it was when it was opened: a reader is for one
+// walk, not to be kept.
 class OutboxReader {
  public:
   OutboxReader(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
   // The first block that ends behind `after`.
-  Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true) const;
+  Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true);
   // The block that holds `ref`.
-  Result<std::optional<OutboxBlock>> holding(PendingRef ref) const;
+  Result<std::optional<OutboxBlock>> holding(PendingRef ref);
 
  private:
   const StoreView& view_;
   keys::Side side_;
+  std::unique_ptr<Cursor> cursor_;
+  PendingRef at_;  // where the cursor stands: the last block returned
 };
 
 }  // namespace branchline

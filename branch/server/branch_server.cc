@@ -253,7 +253,7 @@ class BranchServer {
       co_return r;
     }
     if (auto refused = access.refuse(request)) co_return std::move(*refused);
-    if (path == "/admin/status") co_return admin_status();
+    if (path == "/admin/status") co_return co_await admin_status();
     if (path == "/admin/audit") {
       auto job = [view = store_->snapshot(), schema = schema_] { return audit_replica(*view, *schema); };
       auto report = co_await runtime_.pool().run(std::move(job));
@@ -287,12 +287,21 @@ class BranchServer {
     return n;
   }
 
-  HttpResponse admin_status() {
-    ReplicaStatus s = committer_->status();
+  asio::awaitable<HttpResponse> admin_status() {
+    // Read where it is written: checksums belong to the csn beside them.
+    struct Standing {
+      LineCursor cursor;
+      Ledger ledger;
+      std::map<TerritoryId, Sum128> sums;
+    };
+    Standing s = co_await committer_->run<Standing>([](Replica& replica, const Committer::Write&) {
+      const ReplicaState& state = replica.state();
+      return Standing{state.cursor, state.ledger, state.totals.sums};
+    });
     std::string body;
     JsonWriter w(body);
     w.begin_object();
-    w.member("server", config_.server).member("role", "branch").member("joined", s.joined);
+    w.member("server", config_.server).member("role", "branch").member("joined", committer_->joined());
     w.member("line", to_hex(s.cursor.line.value)).member("csn", s.cursor.csn.value);
     w.member("pending", s.ledger.pending);
     if (!s.joined || s.seed_expected > 0) {
@@ -301,9 +310,16 @@ class BranchServer {
     w.key("ledger");
     put_ledger_json(w, s.ledger);
     w.member("diskFull", disk_full_);
+    w.key("sums").begin_object();
+    ReportNames n = names();
+    for (const auto& [t, sum] : s.sums) {
+      std::string name = n.territory(t);
+      if (!name.empty()) w.member(name, to_hex(sum));
+    }
+    w.end_object();
     w.key("link").raw("{" + link_status() + "}");
     w.end_object();
-    return json_response(std::move(body));
+    co_return json_response(std::move(body));
   }
 
   BranchConfig config_;

@@ -137,7 +137,12 @@ rocksdb::ColumnFamilyOptions table_options(Table table, const RocksOptions& opti
   block.cache_index_and_filter_blocks = true;
   block.pin_l0_filter_and_index_blocks_in_cache = true;
   bool point_reads = table == Table::records || table == Table::keys;
-  if (point_reads) block.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+  if (point_reads) {
+    block.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+    // Most gets ask for what is not in the memtable (a record written long ago, an operation key that is new).
+    cf.memtable_prefix_bloom_size_ratio = 0.02;
+    cf.memtable_whole_key_filtering = true;
+  }
   cf.table_factory.reset(rocksdb::NewBlockBasedTableFactory(block));
   return cf;
 }

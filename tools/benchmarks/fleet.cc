@@ -1,0 +1,224 @@
+#include "tools/benchmarks/fleet.h"
+
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <thread>
+
+#include "tools/benchmarks/data.h"
+#include "tools/benchmarks/http_load.h"
+#include "tools/branchline/cluster.h"
+
+namespace branchline::bench {
+namespace {
+
+const std::vector<std::string> kBranches{"hq", "office", "second"};
+constexpr const char* kLine = "80ms";
+constexpr const char* kRate = "20Mbit";
+
+std::string address(uint16_t port) { return "\"127.0.0.1:" + std::to_string(port) + "\""; }
+
+}  // namespace
+
+Fleet::Fleet(FleetOptions options) : options_(std::move(options)) {
+  std::filesystem::create_directories(options_.folder);
+  write_topology();
+  make_certificates();
+  for (const auto& name : {"office", "second"}) {
+    const Ports& p = ports_.at(name);
+    std::string local = "127.0.0.1:";
+    lines_[name] = Process(
+        {program_folder() + "/branchline-wan", "--listen", local + std::to_string(p.wan),
+         "--connect", local + std::to_string(ports_.at("master").link), "--rtt", kLine, "--rate",
+         kRate, "--queue", "256KiB", "--control", local + std::to_string(p.control)},
+        options_.folder + "/wan-" + name + ".log");
+  }
+  launch("master");
+  wait_until(
+      [this] {
+        return HttpClient("127.0.0.1:" + std::to_string(ports_.at("master").admin))
+            .request("GET", "/healthz")
+            .has_value();
+      },
+      20, "the master to start");
+  Json made = ask(ports_.at("master").admin, token_of("master"), "POST", "/admin/tokens",
+                  R"({"user":"bench","name":"bench","territories":["main"],"access":"write"})");
+  auth_ = "Authorization: Bearer " + text_of(made, "token") + "\r\n";
+  start("hq");
+  load_contacts();
+}
+
+Fleet::~Fleet() {
+  for (const char* name : {"office", "second", "hq", "master"}) stop(name);
+}
+
+void Fleet::write_topology() {
+  ports_["master"].link = free_port();
+  ports_["master"].admin = free_port();
+  std::ofstream file(options_.folder + "/topology.yaml");
+  file << "version: 1\nname: bench\nsites:\n  - {name: here}\nterritories:\n  - main\nservers:\n";
+  file << "  - {name: master, site: here, kind: master, link: " << address(ports_["master"].link)
+       << ", admin: " << address(ports_["master"].admin) << "}\n";
+  for (const auto& name : kBranches) {
+    Ports& p = ports_[name];
+    p.http = free_port();
+    p.admin = free_port();
+    file << "  - {name: " << name
+         << ", site: here, kind: branch, upstream: master, territories: [main], http: "
+         << address(p.http) << ", admin: " << address(p.admin);
+    if (name != "hq") {
+      p.wan = free_port();
+      p.control = free_port();
+      file << ", dial: " << address(p.wan);
+    }
+    file << "}\n";
+  }
+}
+
+void Fleet::make_certificates() {
+  std::string tool = program_folder() + "/branchline", ca = options_.folder + "/ca",
+              log = options_.folder + "/ca.log";
+  Process({tool, "ca", "create", "--dir", ca}, log, true).finish();
+  for (const auto& [name, ports] : ports_) {
+    Process({tool, "ca", "issue", "--dir", ca, "--server", name, "--out",
+             options_.folder + "/" + name + "/tls"},
+            log, true)
+        .finish();
+  }
+}
+
+void Fleet::launch(const std::string& server) {
+  std::string program = server == "master" ? "/branchline-master" : "/branchline-branch";
+  processes_[server] =
+      Process({program_folder() + program, "--topology", options_.folder + "/topology.yaml",
+               "--server", server, "--data", options_.folder + "/" + server, "--log-level", "info"},
+              options_.folder + "/" + server + ".log", false, options_.environment);
+}
+
+void Fleet::start(const std::string& server) {
+  if (runs(server)) return;
+  launch(server);
+  if (server == "master") {
+    wait_until(
+        [&] {
+          return clients_.erase(ports_.at(server).admin),
+                 HttpClient("127.0.0.1:" + std::to_string(ports_.at(server).admin))
+                     .request("GET", "/healthz")
+                     .has_value();
+        },
+        60, "the master to start", 0.002);
+    return;
+  }
+  wait_until(
+      [&] {
+        auto answer =
+            HttpClient("127.0.0.1:" + std::to_string(port(server))).request("GET", "/readyz");
+        return answer && answer->status == 200;
+      },
+      300, server + " to join");
+}
+
+void Fleet::stop(const std::string& server) {
+  auto at = processes_.find(server);
+  if (at == processes_.end()) return;
+  at->second.terminate();
+  processes_.erase(at);
+  if (ports_.count(server)) clients_.erase(ports_.at(server).admin);
+}
+
+std::string Fleet::token_of(const std::string& server) {
+  std::string& token = tokens_[server];
+  if (token.empty()) {
+    std::ifstream file(options_.folder + "/" + server + "/operator.token");
+    std::getline(file, token);
+  }
+  return token;
+}
+
+Json Fleet::ask(uint16_t port, const std::string& token, const std::string& method,
+                const std::string& target, const std::string& body) {
+  auto [at, fresh] = clients_.try_emplace(port, "127.0.0.1:" + std::to_string(port));
+  at->second.set_token(token);
+  at->second.set_timeout_ms(120'000);
+  auto answer = at->second.request(method, target, body);
+  if (!answer) throw std::runtime_error(target + ": " + answer.error().message);
+  if (answer->status >= 300) throw std::runtime_error(target + ": " + error_text(*answer));
+  auto json = parse_json(answer->body, 32);
+  if (!json) throw std::runtime_error(target + ": " + json.error().message);
+  return std::move(*json);
+}
+
+Json Fleet::line(const std::string& server, const std::string& request) {
+  return ask(ports_.at(server).control, "", "POST", request);
+}
+Json Fleet::line_stats(const std::string& server) {
+  return ask(ports_.at(server).control, "", "GET", "/stats");
+}
+
+Json Fleet::status(const std::string& server) {
+  return ask(ports_.at(server).admin, token_of(server), "GET", "/admin/status");
+}
+uint64_t Fleet::pending(const std::string& server) { return number_of(status(server), "pending"); }
+
+bool Fleet::connected(const std::string& server) {
+  Json s = status(server);
+  const Json* link = s.member("link");
+  return link && text_of(*link, "state") == "following";
+}
+
+bool Fleet::agree(const std::vector<std::string>& branches) {
+  for (const auto& b : branches) {
+    if (pending(b) != 0) return false;
+  }
+  Json master = status("master");
+  for (const auto& b : branches) {
+    Json s = status(b);
+    if (number_of(s, "csn") != number_of(master, "csn") || number_of(s, "pending") != 0)
+      return false;
+    const Json* mine = s.member("sums");
+    const Json* theirs = master.member("sums");
+    if (!mine || !theirs) return false;
+    std::string a = text_of(*mine, "main"), m = text_of(*theirs, "main");
+    if (a.empty() || a != m)
+      throw std::runtime_error(b + " stands at the master's csn with another checksum");
+  }
+  return true;
+}
+
+void Fleet::wait_until(const std::function<bool()>& condition, double seconds,
+                       const std::string& what, double pause) {
+  auto begin = Clock::now();
+  while (!condition()) {
+    if (seconds_since(begin) > seconds) throw std::runtime_error("waited in vain for " + what);
+    std::this_thread::sleep_for(std::chrono::duration<double>(pause));
+  }
+}
+
+void Fleet::settle(const std::vector<std::string>& branches) {
+  wait_until([&] { return agree(branches); }, 900, "all servers to agree");
+}
+
+void Fleet::load_contacts() {
+  if (options_.progress)
+    options_.progress("loading " + std::to_string(options_.contacts) + " contacts");
+  Dice dice(1);
+  LoadPlan plan;
+  plan.port = port("hq");
+  plan.connections = 32;
+  plan.requests = options_.contacts;
+  std::string body;
+  plan.make = [&](std::string& out, int) {
+    body.clear();
+    append_contact(body, dice);
+    append_request(out, "POST", "/api/data/v9.2/contacts", auth_, body);
+  };
+  plan.answered = [&](const Connection& answer, int) {
+    std::string_view url = answer.header("OData-EntityId");
+    if (url.size() > 37) ids_.emplace_back(url.substr(url.size() - 37, 36));
+  };
+  LoadResult result = closed_loop(plan);
+  if (result.failed > 0) throw std::runtime_error("creating contacts: " + result.first_failure);
+  settle({"hq"});
+}
+
+}  // namespace branchline::bench
