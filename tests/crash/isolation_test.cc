@@ -25,13 +25,13 @@ void work(Http& http, const std::string& office, int round) {
   std::string id = must(http, "POST", kAccounts,
                         R"({"name":")" + mark + R"(-name","accountnumber":")" + mark +
                             R"(-key","Branchline.territory":")" + office + R"(","tags":[")" + mark + R"(-tag"]})");
-  std::string account = std::string(kAccounts) + "(" + id + ")";
+  std::string account = std::string(kAccounts) + "(" + id + ")", reference = "\"/accounts(" + id + ")\"";
   must(http, "PATCH", account, json("description", mark + "-description"));
   must(http, "PATCH", account, json("description", "later"));
   must(http, "POST", "/api/data/v9.2/contacts",
-       R"({"lastname":")" + mark + R"(-contact","parentcustomerid_account@odata.bind":"/accounts()" + id + R"()"})");
+       R"({"lastname":")" + mark + R"(-contact","parentcustomerid_account@odata.bind":)" + reference + "}");
   must(http, "POST", "/api/data/v9.2/annotations",
-       R"({"notetext":")" + mark + R"(-note","objectid_account@odata.bind":"/accounts()" + id + R"()"})");
+       R"({"notetext":")" + mark + R"(-note","objectid_account@odata.bind":)" + reference + "}");
   std::string gone = must(http, "POST", kAccounts,
                           R"({"name":")" + mark + R"(-gone","Branchline.territory":")" + office + R"("})");
   must(http, "DELETE", std::string(kAccounts) + "(" + gone + ")", "");
