@@ -304,8 +304,8 @@ class BranchServer {
     w.member("server", config_.server).member("role", "branch").member("joined", committer_->joined());
     w.member("line", to_hex(s.cursor.line.value)).member("csn", s.cursor.csn.value);
     w.member("pending", s.ledger.pending);
-    if (ReplicaStatus r = committer_->status(); !r.joined || r.seed_expected > 0) {
-      w.key("joining").begin_object().member("records", r.seeded).member("expected", r.seed_expected).end_object();
+    if (ReplicaStatus join = committer_->status(); !join.joined || join.seed_expected > 0) {
+      w.key("joining").begin_object().member("records", join.seeded).member("expected", join.seed_expected).end_object();
     }
     w.key("ledger");
     put_ledger_json(w, s.ledger);

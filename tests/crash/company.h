@@ -74,6 +74,8 @@ class Company {
   Finished audit() const;
 
   std::string host() const { return host_; }
+  std::string operator_token(const std::string& server) const;
+  uint16_t admin_port(const std::string& server) const { return seats_.at(server).admin; }
   uint16_t http_port(const std::string& branch) const { return seats_.at(branch).http; }
   std::string data(const std::string& server) const { return plan_.data_folder + "/" + server; }
   std::string log_file(const std::string& server) const {
@@ -97,7 +99,6 @@ class Company {
   std::map<std::string, Seat> seats_;
   std::map<std::string, std::unique_ptr<Process>> processes_;
   std::map<std::string, std::unique_ptr<Process>> lines_;
-  std::string operator_token(const std::string& server) const;
   std::string token_;
 };
 
