@@ -42,8 +42,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   refresh_directory();
   std::string pending_since;
   if (s.ledger.pending > 0) {
-    int64_t ms = co_await parts_.committer->run<int64_t>(
-        [](Replica& replica, const Committer::Write&) { return replica.oldest_pending_ms().value_or(0); });
+    int64_t ms = co_await parts_.committer->ask<int64_t>(
+        [](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
     if (ms > 0) pending_since = ",\"pendingSince\":\"" + format_instant(ms) + "\"";
   }
   std::string body = "{\"server\":";

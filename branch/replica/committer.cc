@@ -65,11 +65,13 @@ boost::asio::awaitable<Result<Accepted>> Committer::submit(std::shared_ptr<Comma
       std::move(start), boost::asio::use_awaitable);
 }
 
-void Committer::post(Task task) {
+void Committer::post(Task task) { put(std::move(task), false); }
+
+void Committer::put(Task task, bool first) {
   bool wake;
   {
     std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
+    tasks_.insert(first ? tasks_.begin() : tasks_.end(), std::move(task));
     wake = queued_.fetch_add(1) == 0;
   }
   if (wake) wake_.notify_one();

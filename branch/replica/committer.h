@@ -57,6 +57,9 @@ class Committer {
   // I/O thread: the same, awaited.
   template <typename T>
   boost::asio::awaitable<T> run(std::move_only_function<T(Replica&, const Write&)> task);
+  // The same for a question that changes nothing: answered before what waits already.
+  template <typename T>
+  boost::asio::awaitable<T> ask(std::move_only_function<T(const Replica&)> question);
 
   // Refuses new commands (503), finishes what is queued, ends the thread. Blocks.
   void stop();
@@ -72,6 +75,9 @@ class Committer {
     std::shared_ptr<Command> command;
     std::move_only_function<void(Result<Accepted>)> done;
   };
+  void put(Task task, bool first);
+  template <typename T>
+  boost::asio::awaitable<T> awaited(std::move_only_function<T(Replica&, const Write&)> task, bool first);
   void work();
   void commit_group(std::vector<Waiting> group);
   void give_back(std::vector<Waiting>& group, size_t taken);
@@ -107,16 +113,26 @@ class Committer {
 namespace branchline {
 
 template <typename T>
-boost::asio::awaitable<T> Committer::run(std::move_only_function<T(Replica&, const Write&)> task) {
-  auto start = [this, task = std::move(task)](auto handler) mutable {
+boost::asio::awaitable<T> Committer::awaited(std::move_only_function<T(Replica&, const Write&)> task, bool first) {
+  auto start = [this, first, task = std::move(task)](auto handler) mutable {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    post([task = std::move(task), shared](Replica& replica, const Write& write) mutable {
+    put([task = std::move(task), shared](Replica& replica, const Write& write) mutable {
       auto result = std::make_shared<T>(task(replica, write));
       return std::move_only_function<void()>([shared, result] { (std::move(*shared))(std::move(*result)); });
-    });
+    }, first);
   };
   co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(T)>(
       std::move(start), boost::asio::use_awaitable);
+}
+
+template <typename T>
+boost::asio::awaitable<T> Committer::run(std::move_only_function<T(Replica&, const Write&)> task) {
+  return awaited<T>(std::move(task), false);
+}
+
+template <typename T>
+boost::asio::awaitable<T> Committer::ask(std::move_only_function<T(const Replica&)> question) {
+  return awaited<T>([question = std::move(question)](Replica& replica, const Write&) mutable { return question(replica); }, true);
 }
 
 }  // namespace branchline

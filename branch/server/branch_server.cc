@@ -175,7 +175,7 @@ class BranchServer {
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       if (runtime_.tasks().stopping()) co_return;
       changes_->pulse();
-      Anchor now = co_await committer_->run<Anchor>([](Replica& replica, const Committer::Write&) {
+      Anchor now = co_await committer_->ask<Anchor>([](const Replica& replica) {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
       });
@@ -294,7 +294,7 @@ class BranchServer {
       Ledger ledger;
       std::map<TerritoryId, Sum128> sums;
     };
-    Standing s = co_await committer_->run<Standing>([](Replica& replica, const Committer::Write&) {
+    Standing s = co_await committer_->ask<Standing>([](const Replica& replica) {
       const ReplicaState& state = replica.state();
       return Standing{state.cursor, state.ledger, state.totals.sums};
     });

@@ -71,6 +71,8 @@ asio::awaitable<Error> Uplink::connect_once() {
   if (!link) co_return link.error();
   if (stopping_) co_return Error{ErrorKind::shutdown, "link.closed", "stopping"};
   // What is committed after this moment is announced by on_outbox().
+  // Before the cursor is asked for: what an earlier connection brought and is not applied will come again.
+  ranges_.clear();
   auto introduction = co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
     Introduction intro = replica.introduction(config_.server, config_.topology_digest);
     intro.reseed = reseed_;
@@ -119,8 +121,8 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
     int64_t now = clock_.steady_us();
     if (now - refreshed > 1'000'000) {  // once a second what was applied becomes durable, and is told
       refreshed = now;
-      co_await refresh_oldest();
-      if (connection != connection_ || !session_) co_return;
+      // Not awaited: it may queue behind much work, and a heartbeat that comes late is taken for a dead line.
+      if (!refreshing_) runtime_.tasks().spawn("uplink refresh", [this]() -> asio::awaitable<void> { co_await refresh_oldest(); });
     }
     ReplicaStatus replica = committer_.status();
     BranchSession::Facts facts;
@@ -137,6 +139,7 @@ asio::awaitable<void> Uplink::refresh_oldest() {
     int64_t oldest = 0;
     Csn durable;
   };
+  refreshing_ = true;
   Facts facts = co_await committer_.run<Facts>([known = durable_](Replica& replica, const Committer::Write& write) {
     Facts f;
     f.oldest = replica.oldest_pending_ms().value_or(0);
@@ -150,6 +153,7 @@ asio::awaitable<void> Uplink::refresh_oldest() {
   });
   oldest_pending_ms_ = facts.oldest;
   durable_ = facts.durable;
+  refreshing_ = false;
 }
 
 void Uplink::on_outbox() {
@@ -178,13 +182,7 @@ void Uplink::perform(BranchEffects effects) {
   }
   take_snapshot_parts(effects);
   for (auto& range : effects.ranges) {
-    Csn csn = range.to.csn;
-    committer_.post([this, connection, csn, range = std::move(range)](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-      if (range.from != replica.state().cursor.csn) return {};  // a range before it failed
-      auto result = replica.apply(range);
-      if (result) (void)write(result->batch, Sync::no);
-      return [this, connection, csn, result = std::move(result)]() mutable { after_apply(connection, std::move(result), csn); };
-    });
+    if (ranges_.add(std::move(range))) apply_waiting();
   }
   for (auto& frame : effects.frames) {
     if (!link_) break;
@@ -206,6 +204,22 @@ void Uplink::perform(BranchEffects effects) {
     close_reason_ = *effects.close;
     if (link_) link_->close();
   }
+}
+
+// One task at a time, so that clients' groups come in between.
+void Uplink::apply_waiting() {
+  committer_.post([this](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+    bool more = false;
+    auto range = ranges_.take(more);
+    if (more) apply_waiting();
+    if (!range) return {};
+    Csn csn = range->to.csn;
+    auto result = range->from == replica.state().cursor.csn
+                      ? replica.apply(*range)
+                      : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap", "a range before this one could not be applied"));
+    if (result) (void)write(result->batch, Sync::no);
+    return [this, csn, result = std::move(result)]() mutable { after_apply(std::move(result), csn); };
+  });
 }
 
 void Uplink::take_snapshot_parts(const BranchEffects& effects) {
@@ -259,13 +273,14 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
   }
 }
 
-void Uplink::after_apply(uint64_t connection, Result<ApplyResult> result, Csn csn) {
+void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
   if (!result) {
-    // The base proves to differ from the master's: a fresh copy mends it, pending work is kept.
-    spdlog::error("the feed cannot be applied, this replica is fetched anew: {}", result.error().message);
-    reseed_ = reseed_ || result.error().code == "effects.diverged";
-    if (connection != connection_) return;
-    close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
+    if (result.error().code == "effects.diverged") {
+      // The base proves to differ from the master's: a fresh copy mends it, pending work is kept.
+      spdlog::error("the feed cannot be applied, this replica is fetched anew: {}", result.error().message);
+      reseed_ = true;
+    }
+    if (!close_reason_) close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
     if (link_) link_->close();
     return;
   }
@@ -273,8 +288,7 @@ void Uplink::after_apply(uint64_t connection, Result<ApplyResult> result, Csn cs
     spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value, to_string(f.fate));
   }
   if (!result->changes.records.empty()) on_changes_(result->changes);
-  if (connection != connection_ || !session_) return;
-  perform(session_->on_applied(csn, clock_.steady_us()));
+  if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
 }
 
 UplinkStatus Uplink::status() const {

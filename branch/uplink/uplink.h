@@ -8,6 +8,7 @@
 #include <string>
 
 #include "branch/replica/committer.h"
+#include "branch/uplink/range_queue.h"
 #include "common/config/topology.h"
 #include "common/runtime/event.h"
 #include "common/runtime/runtime.h"
@@ -56,7 +57,8 @@ class Uplink {
   boost::asio::awaitable<void> refresh_oldest();
   void perform(BranchEffects effects);
   void take_snapshot_parts(const BranchEffects& effects);
-  void after_apply(uint64_t connection, Result<ApplyResult> result, Csn csn);
+  void apply_waiting();
+  void after_apply(Result<ApplyResult> result, Csn csn);
 
   Runtime& runtime_;
   Config config_;
@@ -70,8 +72,10 @@ class Uplink {
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
   std::unique_ptr<ReplicaOutbox> outbox_;
+  RangeQueue ranges_;
   uint64_t connection_ = 0;   // callbacks of an earlier connection are ignored
   bool reseed_ = false;
+  bool refreshing_ = false;
   bool stopping_ = false;
   std::optional<Error> close_reason_;
   uint64_t chunks_installed_ = 0;

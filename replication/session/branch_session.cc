@@ -170,6 +170,12 @@ Result<void> BranchSession::ship(BranchEffects& out) {
     Seq known = high_waters_[stream];
     MutationBlockWriter writer;
     for (size_t i = 0; i < slice.mutations.size(); ++i) {
+      if (i > 0 && slice.mutations[i].id.seq != slice.mutations[i - 1].id.seq.next()) {
+        return fail(ErrorKind::corrupt, "outbox.gap",
+                    "the outbox has no mutation " + std::to_string(slice.mutations[i - 1].id.seq.value + 1) +
+                        " of process start " + to_hex(stream.incarnation.value) +
+                        ": the store is damaged. Nothing behind it is shipped; `branchline audit` tells more");
+      }
       if (slice.mutations[i].id.seq > known) writer.add(slice.mutations[i], slice.forecasts[i]);
     }
     shipped_ = slice.last;

@@ -1,0 +1,58 @@
+#include "branch/uplink/range_queue.h"
+
+#include <utility>
+
+#include "common/base/limits.h"
+
+namespace branchline {
+namespace {
+
+// Clients wait while a range is applied.
+constexpr size_t kMostWork = limits::kTargetFeedFrameBytes;
+constexpr size_t kFateWork = 64;
+
+size_t work_of(const FeedRange& range) {
+  size_t work = 0;
+  for (const auto& b : range.blocks) work += b.size();
+  for (const auto& f : range.fates) work += f.count * kFateWork;
+  return work;
+}
+
+}  // namespace
+
+bool RangeQueue::add(FeedRange range) {
+  std::lock_guard lock(mutex_);
+  waiting_.push_back(std::move(range));
+  return !std::exchange(taker_, true);
+}
+
+std::optional<FeedRange> RangeQueue::take(bool& more) {
+  std::lock_guard lock(mutex_);
+  more = false;
+  if (waiting_.empty()) {
+    taker_ = false;
+    return std::nullopt;
+  }
+  FeedRange out = std::move(waiting_.front());
+  waiting_.pop_front();
+  size_t work = work_of(out);
+  while (!waiting_.empty() && waiting_.front().from == out.to.csn) {
+    work += work_of(waiting_.front());
+    if (work > kMostWork) break;
+    FeedRange& next = waiting_.front();
+    out.to = next.to;
+    for (auto& b : next.blocks) out.blocks.push_back(std::move(b));
+    for (auto& f : next.fates) out.fates.push_back(std::move(f));
+    waiting_.pop_front();
+  }
+  more = !waiting_.empty();
+  taker_ = more;
+  return out;
+}
+
+void RangeQueue::clear() {
+  std::lock_guard lock(mutex_);
+  waiting_.clear();
+}
+
+}  // namespace branchline
