@@ -212,6 +212,7 @@ void SimBranch::crash() {
   line_.reset();
   session.reset();
   replica.reset();
+  ranges_ = std::make_unique<RangeQueue>();
   disk.crash(world_.random.below(disk.unsynced() + 1));
 }
 
@@ -247,6 +248,7 @@ void SimBranch::connect() {
   master_.accept(line_, name);
   outbox_ = std::make_unique<ReplicaOutbox>(store_, replica->state().side);
   session = std::make_unique<BranchSession>(*outbox_, world_.now());
+  ranges_->clear();
   Introduction intro = replica->introduction(name, topology_digest_);
   intro.reseed = reseed_;
   perform(session->start(intro, clock.wall_ms()));
@@ -264,11 +266,6 @@ void SimBranch::received(const std::string& bytes) {
 
 void SimBranch::perform(BranchEffects effects) {
   auto write = [this](const Batch& b, Sync s) { return put(b, s); };
-  auto diverged = [this](const Error& e) {
-    fail("diverged: " + e.message);
-    reseed_ = true;
-    disconnect();
-  };
   if (effects.welcome) {
     auto rows = replica->welcome(*effects.welcome);
     if (!rows) return fail("welcome: " + rows.error().message);
@@ -288,13 +285,8 @@ void SimBranch::perform(BranchEffects effects) {
     chunks_installed_ = 0;
     *outbox_ = ReplicaOutbox(store_, replica->state().side);
   }
-  for (const auto& range : effects.ranges) {
-    auto applied = replica->apply(range);
-    if (!applied) return diverged(applied.error());
-    BL_CHECK(put(applied->batch, Sync::no));
-    for (const auto& f : applied->fates) ++world_.counts["fate: " + std::string(to_string(f.fate))];
-    BranchEffects more = session->on_applied(replica->state().cursor.csn, world_.now());
-    for (auto& f : more.frames) effects.frames.push_back(std::move(f));
+  for (auto& range : effects.ranges) {
+    if (ranges_->add(std::move(range))) apply_later();
   }
   if (!line_) return;
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
@@ -302,6 +294,27 @@ void SimBranch::perform(BranchEffects effects) {
     if (effects.close->kind != ErrorKind::unavailable) fail("closes its link: " + effects.close->message);
     disconnect();
   }
+}
+
+// As the servers' writing thread does: whenever its turn comes, what waits until then as one.
+void SimBranch::apply_later() {
+  world_.after(world_.between(0, 30'000), [this, epoch = epoch_] {
+    if (epoch != epoch_) return;
+    bool more = false;
+    auto range = ranges_->take(more);
+    if (more) apply_later();
+    if (!range) return;
+    auto applied = replica->apply(*range);
+    if (!applied) {
+      fail("diverged: " + applied.error().message);
+      reseed_ = true;
+      if (session) disconnect();
+      return;
+    }
+    if (!put(applied->batch, Sync::no)) return;
+    for (const auto& f : applied->fates) ++world_.counts["fate: " + std::string(to_string(f.fate))];
+    if (session) perform(session->on_applied(replica->state().cursor.csn, world_.now()));
+  });
 }
 
 void SimBranch::tick() {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "branch/replica/replica.h"
+#include "branch/uplink/range_queue.h"
 #include "common/config/topology.h"
 #include "master/feed/feed.h"
 #include "master/ingest/ingest.h"
@@ -92,6 +93,7 @@ class SimBranch {
  private:
   void connect();
   void perform(BranchEffects effects);
+  void apply_later();
   void received(const std::string& bytes);
   void closed();
   void tick();
@@ -106,6 +108,7 @@ class SimBranch {
   std::shared_ptr<Line> line_;
   FrameDecoder decoder_;
   std::unique_ptr<ReplicaOutbox> outbox_;
+  std::unique_ptr<RangeQueue> ranges_ = std::make_unique<RangeQueue>();
   uint64_t epoch_ = 0;
   uint64_t connection_ = 0;
   bool reseed_ = false;
