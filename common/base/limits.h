@@ -13,6 +13,7 @@ inline constexpr size_t kMaxOperationsPerMutation = 5000;   // record operations
 inline constexpr size_t kMaxFieldsPerRecord = 1024;
 inline constexpr size_t kMaxElementsPerField = 100'000;
 inline constexpr size_t kMaxOperationKeyBytes = 255;
+inline constexpr size_t kMaxEffectBytes = 2560 * 1024;       // what one mutation may change, cascades and revivals included
 inline constexpr size_t kMaxCascade = 10'000;               // records that one delete may take along
 inline constexpr size_t kMaxHierarchyDepth = 32;
 
@@ -21,7 +22,8 @@ inline constexpr size_t kMaxBlockMutations = 512;           // per shipped or st
 inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;   // decompressed
 inline constexpr size_t kMaxBlockCells = kMaxBlockBytes / 4;  // each has 4 canonical bytes
 inline constexpr size_t kTargetBlockBytes = 256 * 1024;     // a shipper closes a block beyond this
-inline constexpr size_t kMaxFrameBytes = 4 * 1024 * 1024;   // on the wire
+inline constexpr size_t kMaxBatchEffectBytes = 1024 * 1024; // effects beyond this wait for the next batch of the line
+inline constexpr size_t kMaxFrameBytes = 6 * 1024 * 1024;   // on the wire
 inline constexpr size_t kTargetFeedFrameBytes = 256 * 1024;
 inline constexpr size_t kMaxFeedRangeBytes = 64 * 1024 * 1024;  // parts of one range, held until complete
 inline constexpr size_t kSnapshotChunkBytes = 256 * 1024;
@@ -70,6 +72,9 @@ inline constexpr int64_t kMaxClockAheadMs = 5 * 60 * 1000;
 static_assert(kMaxMutationBytes >= 2 * kMaxValueBytes);
 static_assert(kMaxBlockBytes >= kMaxMutationBytes + kTargetBlockBytes);
 static_assert(kMaxFrameBytes >= kMaxBlockBytes);
+// A batch's effects, with what the last mutation of it overwrote, travel in one frame.
+static_assert(kMaxFrameBytes >= kMaxBatchEffectBytes + kMaxEffectBytes + kMaxMutationBytes);
+static_assert(kMaxEffectBytes > kMaxMutationBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
 static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
 // A block is shipped of whole groups: the last one may be as large as a group with one more mutation. An eighth of the

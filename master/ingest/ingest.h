@@ -60,6 +60,7 @@ struct IngestResult {
   };
   std::vector<Broken> broken;  // sessions to close, with the reason to tell
   std::shared_ptr<const LineBatch> line;  // null: nothing was committed
+  std::vector<IncomingBlock> rest;  // to be given to ingest() again, before others: the batch is as large as may be
 };
 
 struct OriginState {

@@ -22,8 +22,12 @@ Result<IngestResult> Ingest::ingest(std::vector<IncomingBlock> blocks) {
   IngestBatch work;
   IngestResult result;
   work.blocks = std::move(blocks);
-  for (auto& incoming : work.blocks) BL_TRY(s.take_block(work, incoming, result));
+  size_t taken = 0;
+  while (taken < work.blocks.size() && !work.full()) BL_TRY(s.take_block(work, work.blocks[taken++], result));
   BL_TRY(s.finish(work, result));
+  // A block that was cut short comes again as a whole: what is decided of it is skipped then.
+  if (work.cut) --taken;
+  for (; taken < work.blocks.size(); ++taken) result.rest.push_back(std::move(work.blocks[taken]));
   return result;
 }
 
@@ -66,6 +70,7 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   // The chain over what is new must end where the origin says it does; otherwise its past is not the one
   // this line knows, and answering as a resend would lose work (SEMANTICS 3).
   Digest chain = stream.chain;
+  std::vector<Digest> chains;  // behind each fresh mutation
   MutationHasher& hash = hasher(block.stream);
   Order last_order = stream.order;
   for (size_t i = *fresh; i < block.mutations.size(); ++i) {
@@ -76,6 +81,7 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     }
     last_order = m.order;
     chain = chain_next(chain, hash.digest(m));
+    chains.push_back(chain);
   }
   bool comparable = *fresh < block.mutations.size() || block.mutations.back().id.seq == stream.seq;
   if (comparable && Reader(chain.view()).fixed32() != block.chain_check) {
@@ -88,15 +94,18 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     return broken({ErrorKind::conflict, "session.quarantined", origin.why});
   }
 
-  for (size_t begin = 0; begin < block.mutations.size(); begin += kForecastRun) {
+  size_t decided = *fresh;
+  while (decided < block.mutations.size() && !work.full()) {
+    size_t begin = decided / kForecastRun * kForecastRun;
     size_t end = std::min(begin + kForecastRun, block.mutations.size());
-    if (end <= *fresh) continue;
-    BL_TRY(decide_run(work, block, begin, end, *fresh, block.forecasts[begin / kForecastRun]));
+    BL_ASSIGN(decided, decide_run(work, block, begin, end, decided, block.forecasts[begin / kForecastRun]));
   }
-  if (*fresh < block.mutations.size()) {
-    stream.seq = block.mutations.back().id.seq;
-    stream.order = last_order;
-    stream.chain = chain;
+  work.cut = decided < block.mutations.size();
+  if (*fresh < decided) {
+    const Mutation& last = block.mutations[decided - 1];
+    stream.seq = last.id.seq;
+    stream.order = last.order;
+    stream.chain = chains[decided - 1 - *fresh];
     stream.last_csn = state.head;
     work.streams.insert(block.stream);
     work.origins.insert(block.stream.origin);
@@ -105,14 +114,15 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   return {};
 }
 
-Result<void> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
-                                      size_t fresh_from, uint64_t expected_forecast) {
+Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
+                                        size_t fresh_from, uint64_t expected_forecast) {
   std::vector<uint64_t> forecasts;
   std::string bytes;
   size_t first = work.decided.size();
   int64_t now = clock.wall_ms();
-  for (size_t i = std::max(begin, fresh_from); i < end; ++i) {
-    Mutation& m = block.mutations[i];
+  size_t at = std::max(begin, fresh_from);
+  for (; at < end && !work.full(); ++at) {
+    Mutation& m = block.mutations[at];
     Csn csn = state.head.next();
     Hlc clamped;
     if (m.hlc.ms() > now + limits::kMaxClockAheadMs) {
@@ -128,15 +138,15 @@ Result<void> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, s
     state.head = csn;
     keep(work, std::move(decision), m, csn, clamped);
   }
-  // A run that began before what is new cannot be compared: its effects go back.
-  bool whole = fresh_from <= begin;
-  if (!whole) BL_PROBE("ingest.run_cut_by_resend");
+  // A run of which only a part is decided here cannot be compared: its effects go back.
+  bool whole = fresh_from <= begin && at == end;
+  if (!whole) BL_PROBE("ingest.run_cut");
   bool as_forecast = whole && run_digest(forecasts.data(), forecasts.size()) == expected_forecast;
   for (size_t i = first; i < work.decided.size(); ++i) {
     work.decided[i].echo = !as_forecast;
     work.decided[i].fate.as_forecast = as_forecast;
   }
-  return {};
+  return at;
 }
 
 Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
@@ -243,6 +253,8 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
       }
     }
   }
+  work.effect_bytes += effect_bytes(c.effects);
+  for (const auto& lost : c.lost) work.effect_bytes += lost.value.payload.size();
   origins[m.id.origin].ledger.accepted += 1;
   origins[m.id.origin].ledger.count(d.fate.fate, 1);
   apply_totals(decision.journal.deltas);

@@ -25,6 +25,9 @@ struct IngestBatch {
   std::vector<IncomingBlock> blocks;  // what commits point into
   Arena arena;
   std::vector<Decided> decided;
+  size_t effect_bytes = 0;
+  bool cut = false;                   // the last block was taken in part
+  bool full() const { return effect_bytes >= limits::kMaxBatchEffectBytes; }
   std::string rejected;               // canonical bytes of rejected mutations, each with its length
   Sha256 rejected_digest;
   bool any_rejected = false;
@@ -76,7 +79,7 @@ struct Ingest::Impl {
   Result<void> take_block(IngestBatch& work, IncomingBlock& incoming, IngestResult& result);
   // Skips what is committed already; an error tells why the session must end.
   Result<size_t> check_continuity(const MutationBlock& block, const StreamState& at) const;
-  Result<void> decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
+  Result<size_t> decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
                           size_t fresh_from, uint64_t expected_forecast);
   Result<Decision> decide(IngestBatch& work, Mutation& m, Csn csn);
   Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);

@@ -112,10 +112,11 @@ void IngestLoop::ingest_blocks(std::vector<Waiting> blocks) {
     }
     decoded.push_back({w.origin, w.session, std::move(*block)});
   }
-  if (!decoded.empty()) {
+  while (!decoded.empty()) {
     auto result = ingest_.ingest(std::move(decoded));
     if (!result) die(result.error());
     write_or_die(result->batch);
+    decoded = std::move(result->rest);
     publish(std::move(*result));
   }
   if (!refused.broken.empty()) publish(std::move(refused));

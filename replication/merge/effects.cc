@@ -53,4 +53,14 @@ void put_forecast(std::string& out, Hlc hlc, const std::vector<RecordOp>& effect
   for (const auto& op : effects) put_record_op(w, op);
 }
 
+size_t effect_bytes(const std::vector<RecordOp>& effects) {
+  constexpr size_t kPerRecord = 48, kPerCell = 24;  // ids, versions, lengths
+  size_t bytes = 0;
+  for (const auto& op : effects) {
+    bytes += kPerRecord;
+    for (const auto& cell : op.cells) bytes += kPerCell + cell.value.payload.size();
+  }
+  return bytes;
+}
+
 }  // namespace branchline

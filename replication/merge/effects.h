@@ -13,4 +13,7 @@ Result<void> apply_effects(Workspace& workspace, const std::vector<RecordOp>& ef
 // "Forecast"). Equal bytes at branch and master mean equal effects.
 void put_forecast(std::string& out, Hlc hlc, const std::vector<RecordOp>& effects);
 
+// About what they take in a commit block, rather too much than too little.
+size_t effect_bytes(const std::vector<RecordOp>& effects);
+
 }  // namespace branchline

@@ -31,7 +31,7 @@ constexpr Words kReasons[] = {
     {"denied", "The author may not do this, or not from that office."},
     {"guard", "A value it depended on had changed."},
     {"atomic", "It was to be done whole or not at all, and part of it would have been overridden."},
-    {"too_large", "The deletion would take along more records than the limit allows."},
+    {"too_large", "The change would touch more than the limit allows, with all that it deletes or brings back."},
     {"territory_move", "It would have moved the record to another territory, which is not possible yet."},
     {"not_activated", "This kind of operation is not activated yet."},
     {"crashed", "Deciding it ended the master twice; its content is kept for the operator."},

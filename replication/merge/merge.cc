@@ -4,6 +4,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/probe.h"
+#include "replication/merge/effects.h"
 #include "replication/merge/merge_context.h"
 #include "replication/merge/policy.h"
 
@@ -90,6 +91,11 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
     for (CellOp& cell : op.cells) {
       if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
     }
+  }
+  if (effect_bytes(c.effects.list()) > limits::kMaxEffectBytes) {
+    c.reject(FieldId(0), Reason::too_large);
+    ws_.rollback();
+    return std::move(c.decision);
   }
   c.decision.effects = std::move(c.effects.list());
   c.decision.journal = ws_.end();

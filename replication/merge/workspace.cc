@@ -139,20 +139,32 @@ Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity, con
     out.push_back(key);
   }
   if (auto error = cursor->error()) return std::unexpected(*error);
-  for (const RecordKey& key : dirty_) {
-    const Entry& entry = entries_.at(key);
-    if (!entry.index_touched || !entry.record) continue;
-    if (!group && key.entity != entity) continue;
-    for (const auto& k : index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope)) {
-      if (k.starts_with(prefix)) {
-        out.push_back(key);
-        break;
-      }
-    }
+  list_touched();
+  for (auto at = touched_index_.lower_bound(prefix); at != touched_index_.end() && at->first.starts_with(prefix); ++at) {
+    out.push_back(at->second);
   }
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
+}
+
+void Workspace::unlist(Entry& entry, const RecordKey& key) {
+  if (entry.unlisted) return;
+  entry.unlisted = true;
+  unlisted_.push_back(key);
+}
+
+void Workspace::list_touched() {
+  for (const RecordKey& key : unlisted_) {
+    Entry& entry = entries_.at(key);
+    entry.unlisted = false;
+    for (const auto& k : entry.listed_keys) touched_index_.erase(k);
+    entry.listed_keys.clear();
+    if (!entry.record) continue;
+    entry.listed_keys = index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+    for (const auto& k : entry.listed_keys) touched_index_.emplace(k, key);
+  }
+  unlisted_.clear();
 }
 
 Result<std::vector<RecordKey>> Workspace::children(EntityId child, FieldId field, const RecordKey& parent) {
@@ -249,6 +261,7 @@ void Workspace::rollback() {
   journalling_ = false;
   for (auto at = journal_.records.rbegin(); at != journal_.records.rend(); ++at) {
     Entry& entry = entries_.at(at->key);
+    if (entry.index_touched) unlist(entry, at->key);
     for (auto e = at->elements.rbegin(); e != at->elements.rend(); ++e) {
       std::string key = keys::element(config_.side, at->key, e->field, e->key);
       // The store's row may be older than what an earlier mutation of this batch wrote: write it back.
@@ -281,6 +294,7 @@ void Workspace::touch(Entry& entry, const RecordKey& key, bool index) {
     entry.dirty = true;
     dirty_.push_back(key);
   }
+  if (index) unlist(entry, key);
   if (index && !entry.index_touched) {
     entry.index_touched = true;
     if (entry.stored && entry.record) {
@@ -478,7 +492,11 @@ void Workspace::flush(Batch& batch) {
     entry.index_touched = false;
     entry.stored = true;
     entry.old_index_keys.clear();
+    entry.unlisted = false;
+    entry.listed_keys.clear();
   }
+  touched_index_.clear();
+  unlisted_.clear();
   dirty_.clear();
   for (const auto& [key, element] : element_writes_) {
     if (element) {
@@ -501,6 +519,8 @@ void Workspace::evict() {
 
 void Workspace::discard() {
   entries_.clear();
+  touched_index_.clear();
+  unlisted_.clear();
   dirty_.clear();
   element_writes_.clear();
   claims_.clear();

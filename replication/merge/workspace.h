@@ -146,6 +146,8 @@ class Workspace {
     bool index_touched = false;
     bool stored = false;  // whether the store has a row
     std::vector<std::string> old_index_keys;
+    bool unlisted = false;                 // waits in unlisted_
+    std::vector<std::string> listed_keys;  // in touched_index_
   };
   Entry& entry_of(const Record& record);
   void touch(Entry& entry, const RecordKey& key, bool index);
@@ -154,6 +156,8 @@ class Workspace {
   Result<void> add_whole(const Record& record, bool subtract);
   void note_claims(const Record& record, FieldId field, const Value& value);
   bool indexed(EntityId entity, FieldId field) const;
+  void unlist(Entry& entry, const RecordKey& key);
+  void list_touched();
 
   const StoreView& store_;
   std::shared_ptr<const Schema> schema_;
@@ -162,6 +166,10 @@ class Workspace {
   std::vector<RecordKey> dirty_;
   std::map<std::string, std::optional<Element>> element_writes_;  // by key; nothing: removed
   std::unordered_map<std::string, std::vector<RecordKey>> claims_;  // unique values set since the last flush
+  // Index keys of records whose stored index rows no longer tell: brought up to date when somebody looks, so that a
+  // walk over children costs what there is, not what the batch has changed so far.
+  std::map<std::string, RecordKey> touched_index_;
+  std::vector<RecordKey> unlisted_;
   Journal journal_;
   bool journalling_ = false;
 };

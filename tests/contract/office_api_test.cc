@@ -347,7 +347,7 @@ TEST_CASE("the public client of the Dataverse Web API works unchanged", "[api][c
     return;
   }
   Client c = east();
-  wan_test::Child node({"/usr/bin/env", "node", folder + "/dynamics_client_test.mjs",
+  wan_test::Child node({BRANCHLINE_SOURCE_DIR "/tools/node", folder + "/dynamics_client_test.mjs",
                         "http://127.0.0.1:" + std::to_string(c.port), c.token});
   int code = node.wait();
   INFO(node.output());

@@ -134,10 +134,13 @@ void SimMaster::run_ingest() {
     if (!block) return fail("a block cannot be read: " + block.error().message);
     blocks.push_back({c->session->registration().origin, c->session->registration().session, std::move(*block)});
   }
-  auto result = ingest->ingest(std::move(blocks));
-  if (!result) return fail("ingest: " + result.error().message);
-  BL_CHECK(store_.write(result->batch, Sync::yes));
-  publish(*result);
+  while (!blocks.empty()) {
+    auto result = ingest->ingest(std::move(blocks));
+    if (!result) return fail("ingest: " + result.error().message);
+    BL_CHECK(store_.write(result->batch, Sync::yes));
+    blocks = std::move(result->rest);
+    publish(*result);
+  }
   if (!queue_.empty() && !ingest_scheduled_) {
     ingest_scheduled_ = true;
     world_.after(world_.between(0, 3000), [this, epoch = epoch_] {

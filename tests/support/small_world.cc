@@ -78,10 +78,18 @@ Registration SmallMaster::register_branch(const Introduction& intro) {
 }
 
 IngestResult SmallMaster::decide(std::vector<IncomingBlock> blocks) {
-  auto result = must(ingest->ingest(std::move(blocks)));
-  must(store.write(result.batch, Sync::yes));
-  if (result.line) feed->add(result.line);
-  return result;
+  IngestResult all;
+  do {
+    auto result = must(ingest->ingest(std::move(blocks)));
+    must(store.write(result.batch, Sync::yes));
+    if (result.line) feed->add(result.line);
+    blocks = std::move(result.rest);
+    all.acks.insert(all.acks.end(), result.acks.begin(), result.acks.end());
+    all.broken.insert(all.broken.end(), result.broken.begin(), result.broken.end());
+    all.line = result.line;
+    ++batches;
+  } while (!blocks.empty());
+  return all;
 }
 
 std::string SmallMaster::show(const std::string& name) {

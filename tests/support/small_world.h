@@ -43,6 +43,7 @@ class SmallMaster {
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<LineFeed> feed;
   AttemptLog* attempts = nullptr;
+  size_t batches = 0;  // that decide() has made
 
  private:
   SmallWorld& world_;

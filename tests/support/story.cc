@@ -32,7 +32,8 @@ RecordKey Names::key(const std::string& name, const std::string& entity) {
   if (!e) wrong("no record named `" + name + "` and no entity `" + entity + "`");
   RecordKey key{e->id, {}};
   key.id.bytes[0] = 1;
-  key.id.bytes[15] = static_cast<uint8_t>(records_.size() + 1);
+  size_t number = records_.size() + 1;
+  for (size_t i = 15; i > 11; --i, number >>= 8) key.id.bytes[i] = static_cast<uint8_t>(number);
   return records_[name] = key;
 }
 
