@@ -57,6 +57,10 @@ HttpResponse method_not_allowed(std::string_view allowed) {
   return r;
 }
 
+HttpResponse readiness(bool joined) {
+  return json_response(joined ? "{\"status\":\"ready\"}" : "{\"status\":\"joining\"}", joined ? 200 : 503);
+}
+
 OfficeApi::OfficeApi(OfficeParts parts) : parts_(std::move(parts)), facts_(std::make_shared<OfficeFacts>()) {}
 
 boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& request) {
@@ -72,8 +76,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
   if (plain && !get) co_return method_not_allowed("GET, HEAD");
   if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
   if (path == "/readyz") {
-    bool ready = parts_.committer->joined();
-    co_return json_response(ready ? "{\"status\":\"ready\"}" : "{\"status\":\"joining\"}", ready ? 200 : 503);
+    co_return readiness(parts_.committer->joined());
   }
   if (path == "/metrics") {
     HttpResponse r;

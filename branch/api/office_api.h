@@ -40,6 +40,9 @@ struct OfficeParts {
 };
 
 // I/O thread only.
+// Answer of /readyz: 200 once this office has its copy, else 503.
+HttpResponse readiness(bool joined);
+
 class OfficeApi {
  public:
   explicit OfficeApi(OfficeParts parts);

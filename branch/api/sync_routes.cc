@@ -35,6 +35,30 @@ Result<std::optional<FateRow>> fate_of(const StoreView& view, const MutationId& 
   return std::optional<FateRow>(std::move(row));
 }
 
+// What its author asked for, to be read and entered again.
+void put_content(std::string& body, const Schema& schema, const Mutation& m) {
+  body += ",\"operations\":[";
+  bool first = true;
+  for (const auto& op : m.ops) {
+    const Entity* entity = schema.entity(op.record.entity);
+    if (!entity) continue;
+    if (!std::exchange(first, false)) body.push_back(',');
+    body += "{\"operation\":\"" + std::string(to_string(op.kind)) + "\",\"entity\":\"" + entity->name + "\",\"record\":\"" +
+            to_string(op.record.id) + "\",\"fields\":[";
+    bool first_cell = true;
+    for (const auto& cell : op.cells) {
+      const Field* field = entity->field(cell.field);
+      if (!field) continue;
+      if (!std::exchange(first_cell, false)) body.push_back(',');
+      body += "{\"field\":\"" + field->name + "\",\"kind\":\"" + std::string(to_string(cell.kind)) + "\",\"value\":";
+      append_json_value(body, cell.value);
+      body.push_back('}');
+    }
+    body += "]}";
+  }
+  body.push_back(']');
+}
+
 }  // namespace
 
 boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
@@ -142,7 +166,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
     }
     body.push_back('}');
   }
-  co_return json_response(body + "]}");
+  body.push_back(']');
+  if (show) put_content(body, *parts_.schema, *m);
+  co_return json_response(body + "}");
 }
 
 // What of the state towards head office people see at once; details are at /api/sync/status.

@@ -261,7 +261,10 @@ Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity, co
     for (const auto& index : entity.indexes) {
       if (!index.unique || index.fields[0] != f.field->id) continue;
       BL_ASSIGN(auto holder, view.holder_of(entity, index, f.value.view(), self));
-      if (holder) {
+      if (!holder) continue;
+      BL_ASSIGN(auto taken, view.find({entity.id, holder->id}));
+      // A record that the caller may not see is not there for him: the master marks the second claim.
+      if (taken.record && may_read(principal_, entity, *taken.record)) {
         return fail(ErrorKind::conflict, "key.taken",
                     "another " + entity.label + " has this " + f.field->name + " already: " + to_string(holder->id));
       }

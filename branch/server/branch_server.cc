@@ -13,6 +13,7 @@
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
 #include "common/store/anchor.h"
+#include "common/store/directory_owner.h"
 #include "common/store/disk_room.h"
 #include "common/store/identity.h"
 #include "common/store/rocks_store.h"
@@ -147,11 +148,10 @@ class BranchServer {
     if (config_.open_store) {
       BL_ASSIGN(store_, config_.open_store(directory));
     } else {
-      RocksOptions options;
-      options.slow_fsync_us = config_.slow_fsync_us;
-      BL_ASSIGN(store_, RocksStore::open(directory, options));
+      BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
     BL_TRY(check_store_identity(*store_, StoreRole::branch, directory));
+    BL_TRY(claim_directory(config_.data_directory, config_.server));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {
@@ -179,6 +179,7 @@ class BranchServer {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
       });
+      oldest_pending_ms_ = co_await committer_->ask<int64_t>([](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
       if (now.number > 0 && !(now == written)) {
         auto job = [path = config_.data_directory + "/anchor", now] { return write_anchor(path, now); };
         auto ok = co_await runtime_.pool().run(std::move(job));
@@ -190,6 +191,7 @@ class BranchServer {
       }
       auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
       if (room) {
+        disk_free_ = room->free;
         bool full = nearly_full(*room);
         if (full != disk_full_) {
           disk_full_ = full;
@@ -228,6 +230,9 @@ class BranchServer {
     };
     set("branchline_replica_csn", "Commit that the base stands at", static_cast<double>(r.cursor.csn.value));
     set("branchline_replica_pending", "Own mutations without a fate", static_cast<double>(r.ledger.pending));
+    double oldest = oldest_pending_ms_ > 0 ? static_cast<double>(std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0)) / 1e3 : 0;
+    set("branchline_replica_oldest_pending_seconds", "Age of the oldest own mutation without a fate", oldest);
+    set("branchline_disk_free_bytes", "Free on the disk of the data directory", static_cast<double>(disk_free_));
     total("branchline_replica_accepted_total", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
     total("branchline_commit_groups_total", "Synced groups of client writes since start", static_cast<double>(c.groups));
     total("branchline_commit_mutations_total", "Client writes since start", static_cast<double>(c.mutations));
@@ -246,6 +251,7 @@ class BranchServer {
   asio::awaitable<HttpResponse> handle_admin(const HttpRequest& request, const OperatorAccess& access) {
     std::string path(request.target.substr(0, request.target.find('?')));
     if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
+    if (path == "/readyz") co_return readiness(committer_->joined());
     if (path == "/metrics") {
       HttpResponse r;
       r.content_type = kMetricsContentType;
@@ -263,7 +269,7 @@ class BranchServer {
       put_audit_json(w, *report, names());
       co_return json_response(std::move(body));
     }
-    co_return not_found_response("/healthz, /metrics, /admin/status, /admin/audit");
+    co_return not_found_response("/healthz, /readyz, /metrics, /admin/status, /admin/audit");
   }
 
   ReportNames names() {
@@ -336,6 +342,8 @@ class BranchServer {
   HttpServer* http_ = nullptr;
   asio::steady_timer timer_{runtime_.io()};
   bool disk_full_ = false;
+  uint64_t disk_free_ = 0;
+  int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
   bool lost_accepted_ = false;
   Metrics metrics_;
 };

@@ -20,7 +20,6 @@ struct BranchConfig {
   std::string tls_directory;
   std::string web_directory;      // the built web app
   bool accept_lost_log = false;
-  int64_t slow_fsync_us = 0;      // benchmarks: see RocksOptions
   // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
   // Tests say how full a disk is; empty: the disk itself is asked.

@@ -16,9 +16,12 @@ int main(int argc, char** argv) {
   add_server_options(app, options);
   app.add_option("--web", config.web_directory, "folder of the built web app; default: ../share/web beside this program");
   app.add_flag("--accept-lost-log", config.accept_lost_log, "start although acknowledged changes are missing (only after the complete data directory is lost for good)");
-  app.add_option("--slow-fsync-us", config.slow_fsync_us, "benchmarks: wait so long before each synced write, as a slow disk would")->group("");
   app.footer("Example:\n  branchline-branch --topology topology/demo.yaml --server east --data /var/lib/branchline/east");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
   auto topology = finish_server_options(options);
   if (!topology) {
     std::fprintf(stderr, "%s\n", topology.error().message.c_str());

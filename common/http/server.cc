@@ -14,6 +14,7 @@
 #include <list>
 
 #include "common/http/http.h"
+#include "common/runtime/listen_address.h"
 
 namespace branchline {
 namespace {
@@ -386,12 +387,8 @@ asio::awaitable<void> HttpServer::State::tick() {
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& host, uint16_t port,
                                                        Handler handler, HttpOptions options) {
   boost::system::error_code ec;
-  auto address = asio::ip::make_address(host, ec);
-  if (ec) {
-    return fail(ErrorKind::invalid, "http.cannot_listen", "`" + host + "` is no IP address to listen on");
-  }
+  BL_ASSIGN(tcp::endpoint endpoint, listen_address(host, port));
   auto state = std::make_shared<State>(io, std::move(handler), options);
-  tcp::endpoint endpoint(address, port);
   state->acceptor.open(endpoint.protocol(), ec);
   if (!ec) state->acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
   if (!ec) state->acceptor.bind(endpoint, ec);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/error.h"
@@ -27,6 +28,21 @@ enum class RecordOpKind : uint8_t {
   redirect = 20,   // reserved, as merge is
 };
 
+constexpr std::string_view to_string(RecordOpKind kind) {
+  switch (kind) {
+    case RecordOpKind::create: return "create";
+    case RecordOpKind::update: return "update";
+    case RecordOpKind::remove: return "delete";
+    case RecordOpKind::merge: return "merge";
+    case RecordOpKind::put_new: return "put_new";
+    case RecordOpKind::put_cells: return "put_cells";
+    case RecordOpKind::tombstone: return "tombstone";
+    case RecordOpKind::revive: return "revive";
+    case RecordOpKind::redirect: return "redirect";
+  }
+  return "unknown";
+}
+
 enum class CellOpKind : uint8_t {
   // Operations.
   set = 1,      // the value; null clears
@@ -40,6 +56,21 @@ enum class CellOpKind : uint8_t {
   put_element = 17,
   remove_element = 18,
 };
+
+constexpr std::string_view to_string(CellOpKind kind) {
+  switch (kind) {
+    case CellOpKind::set: return "set";
+    case CellOpKind::add: return "add";
+    case CellOpKind::insert: return "insert";
+    case CellOpKind::remove: return "remove";
+    case CellOpKind::append: return "append";
+    case CellOpKind::correct: return "correct";
+    case CellOpKind::put: return "put";
+    case CellOpKind::put_element: return "put_element";
+    case CellOpKind::remove_element: return "remove_element";
+  }
+  return "unknown";
+}
 
 struct CellOp {
   FieldId field;

@@ -17,7 +17,8 @@ struct DiskRoom {
 // Nothing where the disk cannot be asked.
 std::optional<DiskRoom> disk_room(const std::string& directory);
 
-// Whether new work must be refused: less than a tenth is free, of a large disk less than 2 GiB.
+// Whether new work must be refused: less than a tenth is free, of a large disk less than 2 GiB, of
+// a small one less than 128 MiB.
 // What is left is for finishing what was accepted.
 bool nearly_full(const DiskRoom& room);
 

@@ -9,9 +9,7 @@
 #include <rocksdb/write_batch.h>
 
 #include <array>
-#include <chrono>
 #include <filesystem>
-#include <thread>
 
 #include "common/base/check.h"
 
@@ -33,7 +31,6 @@ Error error_of(const rocksdb::Status& status, const char* doing) {
 struct RocksStore::Impl {
   std::unique_ptr<rocksdb::DB> db;
   std::array<rocksdb::ColumnFamilyHandle*, kTableCount> tables{};
-  int64_t slow_fsync_us = 0;
 
   rocksdb::ColumnFamilyHandle* handle(Table t) const { return tables[static_cast<size_t>(t)]; }
 
@@ -203,7 +200,6 @@ Result<std::unique_ptr<RocksStore>> RocksStore::open(const std::string& director
   }
   auto impl = std::make_unique<Impl>();
   impl->db.reset(db);
-  impl->slow_fsync_us = options.slow_fsync_us;
   db->DestroyColumnFamilyHandle(handles[0]);
   for (int i = 0; i < kTableCount; ++i) impl->tables[size_t(i)] = handles[size_t(i + 1)];
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
@@ -232,9 +228,6 @@ Result<void> RocksStore::write(const Batch& batch, Sync sync_mode) {
   });
   rocksdb::WriteOptions options;
   options.sync = sync_mode == Sync::yes;
-  if (options.sync && impl_->slow_fsync_us > 0) {
-    std::this_thread::sleep_for(std::chrono::microseconds(impl_->slow_fsync_us));
-  }
   rocksdb::Status status = impl_->db->Write(options, &rocks);
   if (!status.ok()) return std::unexpected(error_of(status, "writing"));
   return {};

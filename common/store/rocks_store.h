@@ -15,7 +15,6 @@ namespace branchline {
 struct RocksOptions {
   size_t block_cache_bytes = 64 * 1024 * 1024;
   size_t write_buffer_bytes = 16 * 1024 * 1024;
-  int64_t slow_fsync_us = 0;     // benchmarks only: waits before each synced write, as a slow disk would
   rocksdb::Env* env = nullptr;   // tests: a file system that fails or forgets; outlives the store
 };
 

@@ -15,7 +15,11 @@ int main(int argc, char** argv) {
   add_server_options(app, options);
   app.add_flag("--accept-lost-log", config.accept_lost_log, "start although confirmed commits are missing (only after the complete data directory is lost for good)");
   app.footer("Example:\n  branchline-master --topology topology/demo.yaml --server master --data /var/lib/branchline/master");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
   auto topology = finish_server_options(options);
   if (!topology) {
     std::fprintf(stderr, "%s\n", topology.error().message.c_str());

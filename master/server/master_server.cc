@@ -8,7 +8,9 @@
 #include "common/metrics/metrics.h"
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
+#include "common/runtime/listen_address.h"
 #include "common/store/anchor.h"
+#include "common/store/directory_owner.h"
 #include "common/store/identity.h"
 #include "common/store/rocks_store.h"
 #include "master/admin/master_admin.h"
@@ -19,13 +21,6 @@ namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
-
-Result<asio::ip::tcp::endpoint> endpoint_of(const Endpoint& e) {
-  boost::system::error_code ec;
-  auto address = asio::ip::make_address(e.host, ec);
-  if (ec) return fail(ErrorKind::invalid, "address.malformed", "`" + e.host + "` is no IP address to listen on");
-  return asio::ip::tcp::endpoint(address, e.port);
-}
 
 // The main line must reach its anchor, with the same hash there.
 Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
@@ -62,7 +57,7 @@ class MasterServer {
       BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, 0, *schema_, token, clock_.wall_ms()));
       return answer.principal;
     }));
-    BL_ASSIGN(auto link_endpoint, endpoint_of(spec->link));
+    BL_ASSIGN(auto link_endpoint, listen_address(spec->link.host, spec->link.port));
     BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, tls));
     MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(), feed_.get(), &clock_, &access, [this] { return render(); }});
     BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
@@ -92,6 +87,7 @@ class MasterServer {
       BL_ASSIGN(store_, RocksStore::open(directory, {}));
     }
     BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
+    BL_TRY(claim_directory(config_.data_directory, config_.server));
     BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
     auto reaches = check_anchor(*store_, anchor, directory);
     if (!reaches && config_.accept_lost_log) {

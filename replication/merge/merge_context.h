@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/check.h"
 #include "replication/merge/merge.h"
@@ -27,7 +28,10 @@ struct Merger::Context {
   void outcome(FieldId field, Fate fate, Reason reason, const MutationId& other = {}) {
     decision.outcomes.push_back({op, field, fate, reason, other});
     decision.fate = std::max(decision.fate, fate);
-    if (fate == Fate::rejected) rejected = true;
+    if (fate == Fate::rejected && !std::exchange(rejected, true)) {
+      // What other operations would have come to tells nobody anything: nothing of the mutation counts (SEMANTICS 8).
+      std::erase_if(decision.outcomes, [](const Outcome& o) { return o.fate != Fate::rejected; });
+    }
   }
   void reject(FieldId field, Reason reason, const MutationId& other = {}) {
     outcome(field, Fate::rejected, reason, other);
