@@ -2,6 +2,7 @@
 #include <boost/asio/write.hpp>
 #include <catch2/catch.hpp>
 
+#include "common/base/bytes.h"
 #include "tests/support/link_world.h"
 
 using namespace branchline;
@@ -72,8 +73,9 @@ TEST_CASE("a frame that is too large ends the link") {
     CHECK(ends.branch->send(encode_frame(FrameType::ack, "")));
   }
   SECTION("it is not taken, however large it says it is") {
-    for (const std::string& header :
-         {std::string("\x81\x80\x80\x02\x07", 5), std::string(11, '\xFF')}) {
+    std::string beyond;
+    Writer(beyond).varint(limits::kMaxFrameBytes + 1);
+    for (const std::string& header : {beyond + '\x07', std::string(11, '\xFF')}) {
       std::string reason;
       std::thread peer([&] {
         RawPeer raw(world.endpoint(), ids().hamburg->native());
