@@ -15,8 +15,9 @@ int main(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  branchline topology check topology/demo.yaml\n"
-      "  branchline status --topology topology/demo.yaml --token \"$(cat data/master/operator.token)\"\n"
-      "  branchline token create --topology topology/demo.yaml --user ann --territory east\n"
+      "  export BRANCHLINE_TOKEN=$(branchline token create --topology topology/demo.yaml \\\n"
+      "    --token \"$(cat data/master/operator.token)\" --user ops --admin)\n"
+      "  branchline status --topology topology/demo.yaml\n"
       "Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 a server did not answer.");
   branchline::add_topology_command(app, context);
   branchline::add_ca_command(app, context);
