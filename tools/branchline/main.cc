@@ -1,5 +1,6 @@
 // branchline: the operators' command line.
 #include <cstdio>
+#include <cstdlib>
 
 #include "common/logging/logging.h"
 #include "tools/branchline/commands.h"
@@ -34,6 +35,9 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
   context.json = output == "json";
+  // Not by CLI11's envname: the options of all subcommands share context.token, and those of the subcommands that were
+  // not chosen would put the environment's token over the one that was typed.
+  if (const char* token = std::getenv("BRANCHLINE_TOKEN"); token && context.token.empty()) context.token = token;
   (void)branchline::setup_logging("text", "warn", "branchline");
   return context.run ? context.run() : 2;
 }

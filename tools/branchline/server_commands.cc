@@ -109,7 +109,7 @@ int run_log(const CommandContext& context, int64_t after, int64_t limit) {
 
 void add_server_access(CLI::App& command, CommandContext& context) {
   command.add_option("--topology", context.topology, "the topology file: where the servers are")->required();
-  command.add_option("--token", context.token, "an operator's or administrator's token; default: $BRANCHLINE_TOKEN")->envname("BRANCHLINE_TOKEN");
+  command.add_option("--token", context.token, "an operator's or administrator's token; default: $BRANCHLINE_TOKEN");
 }
 
 void add_status_command(CLI::App& app, CommandContext& context) {
