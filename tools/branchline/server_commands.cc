@@ -148,7 +148,7 @@ void add_token_command(CLI::App& app, CommandContext& context) {
   create->footer(
       "Examples:\n"
       "  branchline token create --topology company.yaml --token \"$(cat data/master/operator.token)\" --user ops --admin\n"
-      "  branchline token create --topology company.yaml --user ann --full-name \"Ann Lee\" --territory east\n"
+      "  branchline token create --topology company.yaml --user ann --territory east\n"
       "The token goes to stdout, its record id to stderr.");
   create->callback([&context, o] {
     context.run = [&context, o]() -> int {
