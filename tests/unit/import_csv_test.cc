@@ -121,6 +121,13 @@ TEST_CASE("encodings are told apart", "[import]") {
       "e\n";
   CHECK(settle_encoding(latin, Encoding::detect) == Encoding::latin1);
   CHECK(settle_encoding(latin, Encoding::utf8) == Encoding::utf8);
+  // Spreadsheets mark their UTF-8, and so do we: no other encoding begins so.
+  for (auto wanted : {Encoding::utf8, Encoding::latin1}) {
+    std::string_view text = "\xEF\xBB\xBFname\n";
+    CHECK(settle_encoding(text, wanted) == Encoding::utf8);
+    CHECK(text == "name\n");
+  }
+  CHECK(settle_encoding(latin, Encoding::latin1) == Encoding::latin1);
   std::string_view utf16(
       "\xFF\xFE"
       "a\0",

@@ -1,8 +1,14 @@
+#include <stdlib.h>
+
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "tools/branchline/import/import_plan.h"
 #include "tools/branchline/import/import_report.h"
 #include "tools/branchline/import/import_requests.h"
+#include "tools/branchline/import/text_encoding.h"
 
 namespace branchline::import {
 namespace {
@@ -222,7 +228,13 @@ TEST_CASE("the error file holds the rows as they were, and can be imported itsel
   REQUIRE(plan);
   CsvReader header_reader(kHeader, {});
   std::string errors = error_csv(*plan, header_reader.next()->fields, plan->rejections, ',');
-  CHECK(errors.starts_with(error_csv_beginning(',')));
+  CHECK(is_error_csv(errors, ','));
+  CHECK_FALSE(is_error_csv(text, ','));
+  std::string_view unmarked = errors;
+  CHECK(settle_encoding(unmarked, Encoding::latin1) == Encoding::utf8);
+  CHECK(unmarked.size() + 3 == errors.size());
+  errors = std::string(unmarked);
+  CHECK(is_error_csv(errors, ','));
   CsvReader reader(errors, {});
   CHECK(reader.next()->fields[4] == "reason");
   auto first = reader.next();
@@ -237,6 +249,51 @@ TEST_CASE("the error file holds the rows as they were, and can be imported itsel
   auto again = plan_of(mended);
   REQUIRE(again);
   CHECK(again->steps[1].size() == 1);
+}
+
+TEST_CASE("the address of a branch is checked", "[import]") {
+  for (const char* good :
+       {"http://127.0.0.1:7440", "http://east.example:7440/", "http://[::1]:7440"})
+    CHECK_FALSE(base_url_problem(good));
+  for (const char* bad :
+       {"", "127.0.0.1:7440", "http://127.0.0.1", "http://:7440", "http://a:0", "http://a:70000",
+        "http://a:7440/api", "ftp://a:7440", "https://a:7440"}) {
+    INFO(bad);
+    CHECK(base_url_problem(bad));
+  }
+}
+
+TEST_CASE("the error file of an earlier run is never lost", "[import]") {
+  std::string pattern =
+      (std::filesystem::temp_directory_path() / "branchline-import-XXXXXX").string();
+  REQUIRE(mkdtemp(pattern.data()));
+  std::filesystem::path folder = pattern;
+  std::string path = (folder / "file.csv.errors.csv").string();
+  auto read = [](const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    return std::string{std::istreambuf_iterator<char>(in), {}};
+  };
+  const std::string first = "row,line,column,value,reason,Id\r\n2,2,Id,x,bad,x\r\n",
+                    second = first + "3,3,Id,y,bad,y\r\n";
+  CHECK(put_error_file(path, "", ',') == "");
+  CHECK_FALSE(std::filesystem::exists(path));
+  CHECK(put_error_file(path, first, ',') == "");
+  CHECK(put_error_file(path, first, ',') == "");
+  CHECK(put_error_file(path, second, ',') == path + ".1");
+  CHECK(read(path) == second);
+  CHECK(read(path + ".1") == first);
+  CHECK(put_error_file(path, "", ',') == path + ".2");
+  CHECK(read(path + ".2") == second);
+  CHECK_FALSE(std::filesystem::exists(path));
+  // What is no error file stays where it is, until an error file needs its name.
+  std::ofstream(path) << "mine";
+  CHECK(put_error_file(path, "", ',') == "");
+  CHECK(read(path) == "mine");
+  CHECK(put_error_file(path, first, ',') == path + ".3");
+  CHECK(read(path + ".3") == "mine");
+  CHECK(read(path) == first);
+  CHECK_FALSE(put_error_file((folder / "none" / "errors.csv").string(), first, ','));
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace branchline::import

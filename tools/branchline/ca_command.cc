@@ -9,6 +9,8 @@
 namespace branchline {
 namespace {
 
+constexpr int kMostDays = 36500;  // what an authority takes (common/tls/authority.h)
+
 int tell(const CommandContext& context, const Result<CertificateInfo>& made, const std::string& where) {
   if (!made) {
     std::fprintf(stderr, "%s\n", made.error().message.c_str());
@@ -30,6 +32,7 @@ int tell(const CommandContext& context, const Result<CertificateInfo>& made, con
 
 void add_ca_command(CLI::App& app, CommandContext& context) {
   auto* ca = app.add_subcommand("ca", "the certificate authority of Branchline's own servers");
+  ca->footer("Example:\n  branchline ca create --dir ca\n  branchline ca issue east --dir ca --out /var/lib/branchline/east/tls");
   ca->require_subcommand(1);
   struct Options {
     std::string dir, server, out;
@@ -40,7 +43,8 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
   auto* create = ca->add_subcommand("create", "make an authority: ca.key (keep it off the servers) and ca.pem");
   create->add_option("--dir", o->dir, "where it is kept")->required();
   create->add_flag("--replace", o->replace, "in place of one that is there; every server that it issued is cut off");
-  create->add_option("--days", o->days, "how long it is valid (default 3650)");
+  create->add_option("--days", o->days, "days that it is valid (default 3650)")->check(CLI::Range(1, kMostDays));
+  create->footer("Example:\n  branchline ca create --dir ca");
   create->callback([&context, o] {
     context.run = [&context, o] {
       SystemClock clock;
@@ -54,7 +58,8 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
   issue->add_option("--dir", o->dir, "the authority's folder")->required();
   issue->add_option("SERVER,--server", o->server, "the server's name, as in the topology file")->required();
   issue->add_option("--out", o->out, "where to put them: the server's --tls folder (default DATA/tls)")->required();
-  issue->add_option("--days", o->days, "how long it is valid (default 825)");
+  issue->add_option("--days", o->days, "days that it is valid (default 825)")->check(CLI::Range(1, kMostDays));
+  issue->footer("Example:\n  branchline ca issue east --dir ca --out /var/lib/branchline/east/tls");
   issue->add_flag("--replace", o->replace, "in place of the key and certificate that are there");
   issue->callback([&context, o] {
     context.run = [&context, o] {
@@ -67,6 +72,7 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
   });
   auto* show = ca->add_subcommand("show", "describe a certificate file");
   show->add_option("FILE", o->dir, "a PEM file")->required();
+  show->footer("Example:\n  branchline ca show /var/lib/branchline/east/tls/server.pem");
   show->callback([&context, o] {
     context.run = [&context, o] { return tell(context, describe_certificate(o->dir), o->dir); };
   });

@@ -1,30 +1,74 @@
 #include "tools/branchline/cluster.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <thread>
+
+#include "common/json/json_writer.h"
 
 namespace branchline {
 
-std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token, const std::string& path) {
-  std::vector<ServerAnswer> out;
-  for (const auto& server : topology.servers) {
-    ServerAnswer& answer = out.emplace_back();
-    answer.server = &server;
-    HttpClient client(server.admin.to_string());
-    client.set_token(token);
-    client.set_timeout_ms(120'000);
-    auto response = client.request("GET", path);
-    if (!response) {
-      answer.problem = response.error().message;
-    } else if (response->status != 200) {
-      answer.problem = error_text(*response);
-    } else if (auto json = parse_json(response->body, 32)) {
-      answer.json = std::move(*json);
-    } else {
-      answer.problem = json.error().message;
-    }
+namespace {
+
+constexpr size_t kAskedAtOnce = 16;
+
+ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::string& path, int64_t timeout_ms) {
+  ServerAnswer answer;
+  answer.server = &server;
+  HttpClient client(server.admin.to_string());
+  client.set_token(token);
+  client.set_timeout_ms(timeout_ms);
+  auto response = client.request("GET", path);
+  if (!response) {
+    answer.problem = response.error().message;
+    return answer;
   }
+  answer.status = response->status;
+  if (response->status != 200) {
+    answer.problem = error_text(*response);
+  } else if (auto json = parse_json(response->body, 32)) {
+    answer.json = std::move(*json);
+  } else {
+    answer.problem = json.error().message;
+  }
+  return answer;
+}
+
+ErrorKind kind_of(int status) {
+  switch (status) {
+    case 401:
+    case 403: return ErrorKind::denied;
+    case 404: return ErrorKind::not_found;
+    case 409: return ErrorKind::conflict;
+    default: return ErrorKind::invalid;
+  }
+}
+
+}  // namespace
+
+std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token, const std::string& path,
+                                  int64_t timeout_ms) {
+  std::vector<ServerAnswer> out(topology.servers.size());
+  // At the same time, so that what they say belongs together and silent ones cost their time once.
+  std::atomic<size_t> next = 0;
+  std::vector<std::jthread> askers(std::min(out.size(), kAskedAtOnce));
+  for (auto& asker : askers) {
+    asker = std::jthread([&] {
+      for (size_t i = next++; i < out.size(); i = next++) out[i] = ask(topology.servers[i], token, path, timeout_ms);
+    });
+  }
+  askers.clear();
   return out;
+}
+
+int exit_code_of(const std::vector<ServerAnswer>& answers) {
+  bool refused = false, silent = false, none = false;
+  for (const auto& a : answers) {
+    if (a.json) continue;
+    (a.refused() ? refused : a.status == 0 ? silent : none) = true;
+  }
+  return refused ? 2 : silent ? 3 : none ? 1 : 0;
 }
 
 Result<Json> ask_master(const Topology& topology, const std::string& token, const std::string& method,
@@ -32,7 +76,10 @@ Result<Json> ask_master(const Topology& topology, const std::string& token, cons
   HttpClient client(topology.master().admin.to_string());
   client.set_token(token);
   BL_ASSIGN(ClientResponse response, client.request(method, path, body));
-  if (response.status >= 300) return fail(ErrorKind::invalid, "master.refused", error_text(response));
+  if (response.status >= 300) {
+    std::string code = error_code(response);
+    return fail(kind_of(response.status), code.empty() ? "master.refused" : code, error_text(response));
+  }
   return parse_json(response.body, 32);
 }
 
@@ -49,6 +96,55 @@ uint64_t number_of(const Json& object, std::string_view name) {
 bool flag_of(const Json& object, std::string_view name) {
   const Json* m = object.member(name);
   return m && m->boolean;
+}
+
+void put_json(std::string& out, const Json& json) {
+  switch (json.kind) {
+    case Json::Kind::null: out += "null"; break;
+    case Json::Kind::boolean: out += json.boolean ? "true" : "false"; break;
+    case Json::Kind::number: out += json.text; break;
+    case Json::Kind::string: append_json_string(out, json.text); break;
+    case Json::Kind::array:
+      out.push_back('[');
+      for (size_t i = 0; i < json.items.size(); ++i) {
+        if (i) out.push_back(',');
+        put_json(out, json.items[i]);
+      }
+      out.push_back(']');
+      break;
+    case Json::Kind::object:
+      out.push_back('{');
+      for (size_t i = 0; i < json.members.size(); ++i) {
+        if (i) out.push_back(',');
+        append_json_string(out, json.members[i].name);
+        out.push_back(':');
+        put_json(out, json.members[i].value);
+      }
+      out.push_back('}');
+  }
+}
+
+void put_answers(std::string& out, const std::vector<ServerAnswer>& answers) {
+  out += "\"servers\":[";
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (i) out.push_back(',');
+    out += "{\"name\":";
+    append_json_string(out, answers[i].server->name);
+    if (answers[i].json) {
+      out += ",\"answer\":";
+      put_json(out, *answers[i].json);
+    } else {
+      out += ",\"problem\":";
+      append_json_string(out, answers[i].problem);
+    }
+    out.push_back('}');
+  }
+  out.push_back(']');
+}
+
+int complain(const Error& e) {
+  std::fprintf(stderr, "%s\n", e.message.c_str());
+  return e.kind == ErrorKind::unavailable ? 3 : 2;
 }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

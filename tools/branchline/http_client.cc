@@ -143,6 +143,15 @@ Result<ClientResponse> HttpClient::request(const std::string& method, const std:
   return out;
 }
 
+std::string error_code(const ClientResponse& response) {
+  if (auto json = parse_json(response.body)) {
+    if (const Json* error = json->member("error")) {
+      if (const Json* code = error->member("code")) return code->text;
+    }
+  }
+  return {};
+}
+
 std::string error_text(const ClientResponse& response) {
   if (auto json = parse_json(response.body)) {
     if (const Json* error = json->member("error")) {

@@ -39,6 +39,8 @@ class HttpClient {
   std::unique_ptr<Impl> impl_;
 };
 
+// The code of an error body; empty where it is none.
+std::string error_code(const ClientResponse& response);
 // The message of an error body, or the body's beginning.
 std::string error_text(const ClientResponse& response);
 

@@ -11,6 +11,7 @@
 #include "common/base/limits.h"
 #include "tools/branchline/commands.h"
 #include "tools/branchline/import/import_report.h"
+#include "tools/branchline/import/import_requests.h"
 #include "tools/branchline/import/import_run.h"
 #include "tools/branchline/import/text_encoding.h"
 
@@ -107,20 +108,14 @@ class ProgressLine {
   std::jthread thread_{[this](std::stop_token stop) { watch(stop); }};
 };
 
-// An earlier run's file would tell of rows that are mended by now.
-void write_errors(const std::string& path, const std::string& text, size_t rejected,
-                  const std::string& beginning) {
-  std::error_code ec;
-  if (rejected == 0) {
-    auto old = read_file(path);
-    if (old && old->starts_with(beginning)) std::filesystem::remove(path, ec);
-    return;
+void write_errors(const std::string& path, const std::string& text, char delimiter) {
+  auto moved = put_error_file(path, text, delimiter);
+  if (!moved) {
+    std::fprintf(stderr, "%s\n", moved.error().message.c_str());
+    if (!text.empty()) std::fprintf(stderr, "here are the rejected rows:\n%s", text.c_str());
+  } else if (!moved->empty()) {
+    std::fprintf(stderr, "%s of an earlier run is now %s\n", path.c_str(), moved->c_str());
   }
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  if (!out)
-    std::fprintf(stderr, "%s could not be written; here it is:\n%s", path.c_str(), text.c_str());
 }
 
 int run_import(const CommandContext& context, const Options& o) {
@@ -135,6 +130,8 @@ int run_import(const CommandContext& context, const Options& o) {
       return wrong("--where takes column=value, e.g. --where region=South");
     where.emplace_back(w.substr(0, equals), w.substr(equals + 1));
   }
+  if (auto problem = base_url_problem(o.run.url))
+    return wrong("--url " + o.run.url + ": " + *problem);
   auto map_text = read_file(o.map);
   if (!map_text) return wrong(map_text.error().message);
   auto schema = Schema::built_in();
@@ -177,8 +174,10 @@ int run_import(const CommandContext& context, const Options& o) {
   Summary summary;
   summary.file = o.file;
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  write_errors(errors_file, error_csv(plan, header->fields, rejections, *delimiter),
-               rejections.size(), error_csv_beginning(*delimiter));
+  write_errors(
+      errors_file,
+      rejections.empty() ? std::string() : error_csv(plan, header->fields, rejections, *delimiter),
+      *delimiter);
   if (!rejections.empty()) summary.errors_file = errors_file;
   std::string report = context.json ? summary_json(plan, result, rejections.size(), summary)
                                     : summary_text(plan, result, rejections.size(), summary);
@@ -192,6 +191,9 @@ int run_import(const CommandContext& context, const Options& o) {
 void add_import_command(CLI::App& app, CommandContext& context) {
   auto* import = app.add_subcommand("import", "bring records in from files");
   import->require_subcommand(1);
+  import->footer(
+      "Example:\n  branchline import csv customers.csv --map customers.yaml --url "
+      "http://127.0.0.1:7440");
   auto* csv = import->add_subcommand("csv",
                                      "make or update records at a branch from the rows of a CSV "
                                      "file; run again, it changes only what differs and doubles "
@@ -220,6 +222,9 @@ void add_import_command(CLI::App& app, CommandContext& context) {
                   "seconds to wait for a branch that does not answer or has no room")
       ->capture_default_str();
   csv->footer(
+      "Example:\n"
+      "  branchline import csv customers.csv --map customers.yaml --url http://127.0.0.1:7440 "
+      "--where Region=South\n"
       "Exit codes: 0 all rows imported, 1 some were rejected, 2 wrong use (nothing was imported), "
       "3 the branch does not answer.");
   csv->callback([&context, o] {

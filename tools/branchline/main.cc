@@ -1,5 +1,6 @@
 // branchline: the operators' command line.
 #include <cstdio>
+#include <cstdlib>
 
 #include "common/logging/logging.h"
 #include "tools/branchline/commands.h"
@@ -15,8 +16,9 @@ int main(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  branchline topology check topology/demo.yaml\n"
-      "  branchline status --topology topology/demo.yaml --token \"$(cat data/master/operator.token)\"\n"
-      "  branchline token create --topology topology/demo.yaml --user ann --territory east\n"
+      "  export BRANCHLINE_TOKEN=$(branchline token create --topology topology/demo.yaml \\\n"
+      "    --token \"$(cat data/master/operator.token)\" --user ops --admin)\n"
+      "  branchline status --topology topology/demo.yaml\n"
       "Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 a server did not answer.");
   branchline::add_topology_command(app, context);
   branchline::add_ca_command(app, context);
@@ -33,6 +35,9 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
   context.json = output == "json";
+  // Not by CLI11's envname: the options of all subcommands share context.token, and those of the subcommands that were
+  // not chosen would put the environment's token over the one that was typed.
+  if (const char* token = std::getenv("BRANCHLINE_TOKEN"); token && context.token.empty()) context.token = token;
   (void)branchline::setup_logging("text", "warn", "branchline");
   return context.run ? context.run() : 2;
 }

@@ -1,66 +1,25 @@
-// Subcommands that ask servers: status, audit, token, log, release.
-#include <algorithm>
+// Subcommands that ask servers: status, token, log, release.
 #include <cstdio>
+#include <limits>
 #include <map>
 
 #include "common/json/json_writer.h"
+#include "common/record/value.h"
+#include "common/time/clock.h"
 #include "tools/branchline/cluster.h"
 #include "tools/branchline/commands.h"
 
 namespace branchline {
 namespace {
 
-Result<Topology> topology_of(const CommandContext& context) { return load_topology(context.topology); }
-
-int complain(const Error& e) {
-  std::fprintf(stderr, "%s\n", e.message.c_str());
-  return e.kind == ErrorKind::unavailable ? 3 : 2;
-}
-
-// Answers of all servers as one JSON document, each as the server gave it.
-void put_json(std::string& out, const Json& json) {
-  switch (json.kind) {
-    case Json::Kind::null: out += "null"; break;
-    case Json::Kind::boolean: out += json.boolean ? "true" : "false"; break;
-    case Json::Kind::number: out += json.text; break;
-    case Json::Kind::string: append_json_string(out, json.text); break;
-    case Json::Kind::array:
-      out.push_back('[');
-      for (size_t i = 0; i < json.items.size(); ++i) {
-        if (i) out.push_back(',');
-        put_json(out, json.items[i]);
-      }
-      out.push_back(']');
-      break;
-    case Json::Kind::object:
-      out.push_back('{');
-      for (size_t i = 0; i < json.members.size(); ++i) {
-        if (i) out.push_back(',');
-        append_json_string(out, json.members[i].name);
-        out.push_back(':');
-        put_json(out, json.members[i].value);
-      }
-      out.push_back('}');
-  }
-}
-
 void print_answers(const std::vector<ServerAnswer>& answers) {
-  std::string out = "{\"servers\":[";
-  for (size_t i = 0; i < answers.size(); ++i) {
-    if (i) out.push_back(',');
-    out += "{\"name\":";
-    append_json_string(out, answers[i].server->name);
-    if (answers[i].json) {
-      out += ",\"answer\":";
-      put_json(out, *answers[i].json);
-    } else {
-      out += ",\"problem\":";
-      append_json_string(out, answers[i].problem);
-    }
-    out.push_back('}');
-  }
-  std::printf("%s]}\n", out.c_str());
+  std::string out = "{";
+  put_answers(out, answers);
+  std::printf("%s}\n", out.c_str());
 }
+
+// A server that is stopped or cut off must not hold up what the others say.
+constexpr int64_t kStatusTimeoutMs = 3000;
 
 std::string age(uint64_t ms) {
   if (ms < 1000) return std::to_string(ms) + " ms";
@@ -69,17 +28,19 @@ std::string age(uint64_t ms) {
 }
 
 int run_status(const CommandContext& context) {
-  auto topology = topology_of(context);
+  auto topology = load_topology(context.topology);
   if (!topology) return complain(topology.error());
-  auto answers = ask_all(*topology, context.token, "/admin/status");
-  bool silent = std::any_of(answers.begin(), answers.end(), [](const auto& a) { return !a.json; });
+  auto answers = ask_all(*topology, context.token, "/admin/status", kStatusTimeoutMs);
+  int code = exit_code_of(answers);
   if (context.json) {
     print_answers(answers);
-    return silent ? 3 : 0;
+    return code;
   }
   // What the master knows of each link adds to what the branch itself says.
   std::map<std::string, const Json*> links;
+  const Json* master = nullptr;
   for (const auto& a : answers) {
+    if (a.json && a.server->kind == ServerKind::master) master = &*a.json;
     const Json* branches = a.json ? a.json->member("branches") : nullptr;
     if (!branches) continue;
     for (const auto& b : branches->items) links[text_of(b, "server")] = &b;
@@ -88,7 +49,8 @@ int run_status(const CommandContext& context) {
   std::vector<std::string> notes;
   for (const auto& a : answers) {
     if (!a.json) {
-      rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch", "-", "-", "-", "down", "-"});
+      rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch", "-", "-", "-",
+                      a.refused() ? "refused" : a.status == 0 ? "down" : "error", "-"});
       notes.push_back(a.server->name + ": " + a.problem);
       continue;
     }
@@ -98,11 +60,14 @@ int run_status(const CommandContext& context) {
     if (link) {
       state = text_of(*link, "state");
       trip = std::to_string(number_of(*link, "roundTripMs")) + " ms";
-      uint64_t behind = number_of(*link, "masterCsn") > number_of(s, "csn") ? number_of(*link, "masterCsn") - number_of(s, "csn") : 0;
-      auto seen = links.find(a.server->name);
-      uint64_t oldest = seen == links.end() ? 0 : number_of(*seen->second, "oldestPendingMs");
-      lag = std::to_string(behind) + " commits";
-      if (number_of(s, "pending") > 0 && oldest > 0) lag += ", oldest change " + age(oldest);
+      if (master) {
+        // What the branch has heard of the master's commits is as old as its link: only the master knows.
+        uint64_t head = number_of(*master, "csn"), own = number_of(s, "csn");
+        auto seen = links.find(a.server->name);
+        uint64_t oldest = seen == links.end() ? 0 : number_of(*seen->second, "oldestPendingMs");
+        lag = std::to_string(head > own ? head - own : 0) + " commits";
+        if (number_of(s, "pending") > 0 && oldest > 0) lag += ", oldest change " + age(oldest);
+      }
       if (const Json* joining = s.member("joining")) {
         notes.push_back(a.server->name + " is receiving its data: " + std::to_string(number_of(*joining, "records")) + " of about " +
                         std::to_string(number_of(*joining, "expected")) + " records");
@@ -116,55 +81,13 @@ int run_status(const CommandContext& context) {
   }
   print_table(rows);
   for (const auto& n : notes) std::printf("! %s\n", n.c_str());
-  return silent ? 3 : 0;
+  return code;
 }
 
-int run_audit(const CommandContext& context) {
-  auto topology = topology_of(context);
-  if (!topology) return complain(topology.error());
-  auto answers = ask_all(*topology, context.token, "/admin/audit");
-  if (context.json) print_answers(answers);
-  bool silent = false, problems = false;
-  std::vector<std::string> text;
-  const Json* master = nullptr;
-  for (const auto& a : answers) {
-    if (a.json && a.server->kind == ServerKind::master) master = &*a.json;
-  }
-  for (const auto& a : answers) {
-    if (!a.json) {
-      silent = true;
-      text.push_back(a.server->name + ": " + a.problem);
-      continue;
-    }
-    bool clean = flag_of(*a.json, "clean");
-    problems = problems || !clean;
-    text.push_back(a.server->name + ": " + (clean ? "true" : "FALSE") + " at csn " + std::to_string(number_of(*a.json, "csn")) + ", " +
-                   std::to_string(number_of(*a.json, "records")) + " records");
-    for (const auto& p : a.json->member("problems")->items) text.push_back("  " + p.text);
-    // Replicas are compared where they stand at the same commit.
-    if (!master || &*a.json == master) continue;
-    if (number_of(*a.json, "csn") != number_of(*master, "csn")) {
-      text.push_back("  not compared with the master: it stands at another commit");
-      continue;
-    }
-    const Json* truth = master->member("sums");
-    for (const auto& [territory, sum] : a.json->member("sums")->members) {
-      const Json* expected = truth->member(territory);
-      std::string want = expected ? expected->text : std::string(32, '0');
-      if (want == sum.text) continue;
-      problems = true;
-      text.push_back("  territory " + territory + " DIFFERS from the master");
-    }
-  }
-  if (!context.json) {
-    for (const auto& line : text) std::printf("%s\n", line.c_str());
-    if (!silent && !problems) std::printf("all servers agree, and their ledgers are true\n");
-  }
-  return problems ? 1 : silent ? 3 : 0;
-}
+constexpr int64_t kLastCommit = std::numeric_limits<int64_t>::max();
 
-int run_log(const CommandContext& context, uint64_t after, uint64_t limit) {
-  auto topology = topology_of(context);
+int run_log(const CommandContext& context, int64_t after, int64_t limit) {
+  auto topology = load_topology(context.topology);
   if (!topology) return complain(topology.error());
   auto log = ask_master(*topology, context.token, "GET", "/admin/log?after=" + std::to_string(after) + "&limit=" + std::to_string(limit));
   if (!log) return complain(log.error());
@@ -186,25 +109,26 @@ int run_log(const CommandContext& context, uint64_t after, uint64_t limit) {
 
 void add_server_access(CLI::App& command, CommandContext& context) {
   command.add_option("--topology", context.topology, "the topology file: where the servers are")->required();
-  command.add_option("--token", context.token, "an operator's or administrator's token; default: $BRANCHLINE_TOKEN")->envname("BRANCHLINE_TOKEN");
+  command.add_option("--token", context.token, "an operator's or administrator's token; default: $BRANCHLINE_TOKEN");
 }
 
 void add_status_command(CLI::App& app, CommandContext& context) {
   auto* status = app.add_subcommand("status", "every server: role, commit, pending changes, lag, link, round trip");
   add_server_access(*status, context);
+  status->footer(
+      "Example (the token is an administrator's: offices know it, and not the master's operator.token):\n"
+      "  export BRANCHLINE_TOKEN=$(branchline token create --topology company.yaml \\\n"
+      "    --token \"$(cat data/master/operator.token)\" --user ops --admin)\n"
+      "  branchline status --topology company.yaml\n"
+      "Exit codes: 0 all answered, 1 one answered with an error, 2 the token is refused, 3 one did not answer.");
   status->callback([&context] { context.run = [&context] { return run_status(context); }; });
-}
-
-void add_audit_command(CLI::App& app, CommandContext& context) {
-  auto* audit = app.add_subcommand("audit", "recount every server's ledger from its outbox or main line, check chains, checksums and indexes, and compare servers");
-  add_server_access(*audit, context);
-  audit->callback([&context] { context.run = [&context] { return run_audit(context); }; });
 }
 
 void add_token_revoke_command(CLI::App& token, CommandContext& context);
 
 void add_token_command(CLI::App& app, CommandContext& context) {
   auto* token = app.add_subcommand("token", "API tokens");
+  token->footer("Example:\n  branchline token create --topology company.yaml --user ann --territory east");
   token->require_subcommand(1);
   auto* create = token->add_subcommand("create", "make a token; it is shown once and kept only as a hash");
   add_server_access(*create, context);
@@ -221,10 +145,24 @@ void add_token_command(CLI::App& app, CommandContext& context) {
   create->add_option("--territory", o->territories, "where it is good, repeatable; none: everywhere");
   create->add_option("--expires", o->expires, "YYYY-MM-DDTHH:MM:SSZ");
   create->add_flag("--admin", o->admin, "a new user becomes an administrator");
+  create->footer(
+      "Examples:\n"
+      "  branchline token create --topology company.yaml --token \"$(cat data/master/operator.token)\" --user ops --admin\n"
+      "  branchline token create --topology company.yaml --user ann --territory east\n"
+      "The token goes to stdout, its record id to stderr.");
   create->callback([&context, o] {
     context.run = [&context, o]() -> int {
-      auto topology = topology_of(context);
+      auto topology = load_topology(context.topology);
       if (!topology) return complain(topology.error());
+      if (!o->expires.empty()) {
+        auto end = parse_instant(o->expires);
+        SystemClock clock;
+        if (!end || *end <= clock.wall_ms()) {
+          std::fprintf(stderr, "--expires %s: %s\n", o->expires.c_str(),
+                       end ? "this has passed; the token would never be good" : "expected YYYY-MM-DDTHH:MM:SSZ");
+          return 2;
+        }
+      }
       std::string body;
       JsonWriter w(body);
       w.begin_object().member("user", o->user).member("fullname", o->full_name).member("name", o->name).member("access", o->access);
@@ -241,6 +179,7 @@ void add_token_command(CLI::App& app, CommandContext& context) {
         std::printf("%s\n", out.c_str());
       } else {
         std::printf("%s\n", text_of(*made, "token").c_str());
+        std::fprintf(stderr, "id %s: for `branchline token revoke`\n", text_of(*made, "id").c_str());
       }
       return 0;
     };
@@ -252,10 +191,11 @@ void add_token_revoke_command(CLI::App& token, CommandContext& context) {
   auto* revoke = token.add_subcommand("revoke", "end a token; offices refuse it as soon as they hear of it");
   add_server_access(*revoke, context);
   auto id = std::make_shared<std::string>();
-  revoke->add_option("ID", *id, "its record id, from `token create --output json`")->required();
+  revoke->add_option("ID", *id, "its record id, as `token create` told it")->required();
+  revoke->footer("Example:\n  branchline token revoke --topology company.yaml 01a202d5-136c-8000-b13b-83c7b4a45086");
   revoke->callback([&context, id] {
     context.run = [&context, id]() -> int {
-      auto topology = topology_of(context);
+      auto topology = load_topology(context.topology);
       if (!topology) return complain(topology.error());
       auto done = ask_master(*topology, context.token, "POST", "/admin/tokens/revoke?id=" + *id, "");
       if (!done) return complain(done.error());
@@ -270,10 +210,11 @@ void add_token_revoke_command(CLI::App& token, CommandContext& context) {
 void add_log_command(CLI::App& app, CommandContext& context) {
   auto* log = app.add_subcommand("log", "read the main line: every commit, whose mutation it is and its fate");
   add_server_access(*log, context);
-  auto after = std::make_shared<uint64_t>(0);
-  auto limit = std::make_shared<uint64_t>(100);
-  log->add_option("--after", *after, "start behind this commit")->capture_default_str();
-  log->add_option("--limit", *limit, "how many, at most 10000")->capture_default_str();
+  auto after = std::make_shared<int64_t>(0);
+  auto limit = std::make_shared<int64_t>(100);
+  log->add_option("--after", *after, "start behind this commit")->check(CLI::Range(int64_t{0}, kLastCommit))->capture_default_str();
+  log->add_option("--limit", *limit, "how many, at most 10000")->check(CLI::Range(int64_t{1}, int64_t{10'000}))->capture_default_str();
+  log->footer("Example:\n  branchline log --topology company.yaml --after 12000 --limit 50");
   log->callback([&context, after, limit] { context.run = [&context, after, limit] { return run_log(context, *after, *limit); }; });
 }
 
@@ -282,11 +223,18 @@ void add_release_command(CLI::App& app, CommandContext& context) {
   add_server_access(*release, context);
   auto server = std::make_shared<std::string>();
   release->add_option("SERVER", *server, "its name")->required();
+  release->footer(
+      "Example:\n  branchline release --topology company.yaml east\n"
+      "Exit codes: 0 released, 1 it is not quarantined, 2 wrong use, 3 the master does not answer.");
   release->callback([&context, server] {
     context.run = [&context, server]() -> int {
-      auto topology = topology_of(context);
+      auto topology = load_topology(context.topology);
       if (!topology) return complain(topology.error());
       auto done = ask_master(*topology, context.token, "POST", "/admin/release?server=" + *server);
+      if (!done && done.error().code == "release.not_quarantined") {
+        std::fprintf(stderr, "%s: %s\n", server->c_str(), done.error().message.c_str());
+        return 1;
+      }
       if (!done) return complain(done.error());
       std::printf("%s may connect again\n", server->c_str());
       return 0;

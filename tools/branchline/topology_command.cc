@@ -8,6 +8,7 @@ namespace branchline {
 
 void add_topology_command(CLI::App& app, CommandContext& context) {
   auto* topology = app.add_subcommand("topology", "the topology file");
+  topology->footer("Example:\n  branchline topology check company.yaml");
   topology->require_subcommand(1);
   auto* check = topology->add_subcommand("check", "read a topology file and explain every mistake with file, line and the mend");
   auto file = std::make_shared<std::string>();

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "common/json/json_writer.h"
 #include "tools/branchline/import/text_encoding.h"
@@ -12,6 +15,10 @@ namespace {
 constexpr size_t kRepeatsShown = 10;
 const std::vector<std::string> kErrorColumns{"row", "line", "column", "value", "reason"};
 
+std::unexpected<Error> cannot(const std::string& path, const std::string& what) {
+  return fail(ErrorKind::denied, "errors.unwritable", path + " could not " + what);
+}
+
 std::string repeat_text(const Repeat& r) {
   return r.set + " " + r.key + ": row " + std::to_string(r.other_row) + " says " + r.field + " " +
          r.other + ", row " + std::to_string(r.kept_row) + " said " + r.kept + ", which is kept";
@@ -19,16 +26,43 @@ std::string repeat_text(const Repeat& r) {
 
 }  // namespace
 
-std::string error_csv_beginning(char delimiter) {
+bool is_error_csv(std::string_view text, char delimiter) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::string line = csv_line(kErrorColumns, delimiter);
-  return line.substr(0, line.size() - 2);
+  return text.starts_with(std::string_view(line).substr(0, line.size() - 2));
+}
+
+Result<std::string> put_error_file(const std::string& path, const std::string& text,
+                                   char delimiter) {
+  std::error_code ec;
+  std::string moved;
+  if (std::filesystem::is_regular_file(path, ec)) {
+    std::ifstream in(path, std::ios::binary);
+    std::string old{std::istreambuf_iterator<char>(in), {}};
+    if (!in.is_open()) return cannot(path, "be read");
+    if (old == text) return moved;
+    if (text.empty() && !is_error_csv(old, delimiter)) return moved;
+    size_t n = 1;
+    while (std::filesystem::exists(
+        std::filesystem::symlink_status(path + "." + std::to_string(n), ec)))
+      ++n;
+    moved = path + "." + std::to_string(n);
+    std::filesystem::rename(path, moved, ec);
+    if (ec) return cannot(path, "be moved to " + moved);
+  }
+  if (text.empty()) return moved;
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.close();
+  if (!out) return cannot(path, "be written");
+  return moved;
 }
 
 std::string error_csv(const Plan& plan, const std::vector<std::string>& header,
                       const std::vector<Rejection>& rejections, char delimiter) {
   std::vector<std::string> line = kErrorColumns;
   line.insert(line.end(), header.begin(), header.end());
-  std::string out = csv_line(line, delimiter);
+  std::string out = std::string(kByteOrderMark) + csv_line(line, delimiter);
   for (const auto& r : rejections) {
     const Plan::Row& row = plan.rows[r.row];
     // The branch names a field; what stood in its column is here.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "tools/branchline/import/import_plan.h"
 #include "tools/branchline/import/import_run.h"
@@ -9,11 +10,20 @@
 namespace branchline::import {
 
 // CSV: row, line, column, value, reason, then the row as it was. Mended in place, it can be
-// imported itself: the mapping ignores the first columns. Bytes that are no UTF-8 stand as \xNN.
+// imported itself: the mapping ignores the first columns. It is UTF-8 and begins with a byte order
+// mark, so that spreadsheets and a later import read it as such. Bytes that are no UTF-8 stand as
+// \xNN.
 std::string error_csv(const Plan& plan, const std::vector<std::string>& header,
                       const std::vector<Rejection>& rejections, char delimiter);
-// It begins so: a file that does not is none of ours.
-std::string error_csv_beginning(char delimiter);
+// Whether `text` is an error file, by how it begins.
+bool is_error_csv(std::string_view text, char delimiter);
+
+// Puts the error file of a run at `path`; `text` is empty after a run without rejections. What
+// stands there with other bytes may be mended by hand and not imported yet, so it is never lost: it
+// becomes PATH.1, PATH.2, ..., whichever is free. After a run without rejections that is done to
+// error files only. The value is the new name of what was there, empty where nothing was moved.
+Result<std::string> put_error_file(const std::string& path, const std::string& text,
+                                   char delimiter);
 
 struct Summary {
   std::string file, errors_file;

@@ -5,6 +5,7 @@
 #include "branch/api/odata_names.h"
 #include "branch/api/odata_url.h"
 #include "common/base/hash.h"
+#include "common/config/topology.h"
 #include "common/json/json_writer.h"
 #include "common/record/mutation.h"
 #include "common/schema/index_key.h"
@@ -89,6 +90,17 @@ std::string binding_of(const std::string& mapping, const PlannedCell& lookup) {
 }
 std::string lookup_address(const std::string& mapping, const PlannedCell& lookup) {
   return lookup_target(mapping, lookup, true);
+}
+
+std::optional<std::string> base_url_problem(std::string_view url) {
+  constexpr std::string_view kExpected = "expected http://host:port, e.g. http://127.0.0.1:7440";
+  if (url.starts_with("https://"))
+    return "offices speak plain HTTP on their own network; " + std::string(kExpected);
+  if (!url.starts_with("http://")) return std::string(kExpected);
+  url.remove_prefix(std::string_view("http://").size());
+  if (url.ends_with('/')) url.remove_suffix(1);
+  if (!parse_endpoint(url)) return std::string(kExpected);
+  return std::nullopt;
 }
 
 std::string create_body(const std::string& mapping, const PlannedMutation& mutation) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ std::string address_of(const std::string& mapping, const PlannedRecord& record);
 // a URL.
 std::string binding_of(const std::string& mapping, const PlannedCell& lookup);
 std::string lookup_address(const std::string& mapping, const PlannedCell& lookup);
+
+// What is wrong with the address of a branch, which is http://host:port; nothing: it is one.
+std::optional<std::string> base_url_problem(std::string_view url);
 
 // The body that creates the record and its children in one mutation.
 std::string create_body(const std::string& mapping, const PlannedMutation& mutation);

@@ -37,10 +37,13 @@ Result<Encoding> settle_encoding(std::string_view& text, Encoding wanted) {
         ErrorKind::invalid, "csv.utf16",
         "the file is UTF-16; save it as \"CSV UTF-8\", or convert it: iconv -f UTF-16 -t UTF-8");
   }
-  bool marked = text.starts_with("\xEF\xBB\xBF");
-  if (marked) text.remove_prefix(3);
+  bool marked = text.starts_with(kByteOrderMark);
+  if (marked) {
+    text.remove_prefix(kByteOrderMark.size());
+    return Encoding::utf8;
+  }
   if (wanted != Encoding::detect) return wanted;
-  return marked || is_utf8(text) ? Encoding::utf8 : Encoding::latin1;
+  return is_utf8(text) ? Encoding::utf8 : Encoding::latin1;
 }
 
 std::string utf8_from_latin1(std::string_view text) {

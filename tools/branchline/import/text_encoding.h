@@ -9,13 +9,16 @@
 
 namespace branchline::import {
 
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 enum class Encoding { utf8, latin1, detect };
 
 // "utf-8", "latin-1", "auto"; nothing for another name.
 std::optional<Encoding> parse_encoding(std::string_view name);
 
-// Drops a UTF-8 byte order mark, and settles `detect`: UTF-8 if all of it is valid, else Latin-1.
-// `invalid` for UTF-16, which is told by its byte order mark.
+// Drops a UTF-8 byte order mark. Where one stands it is UTF-8, whatever is wanted: no file of
+// another encoding begins so, and our error files do. Settles `detect`: UTF-8 if all is valid, else
+// Latin-1. `invalid` for UTF-16, which is told by its byte order mark.
 Result<Encoding> settle_encoding(std::string_view& text, Encoding wanted);
 
 // Latin-1 as it is found in the field: Windows' extension of it, code page 1252.
