@@ -208,6 +208,10 @@ TEST_CASE("a token is good where its territories are", "[api][access]") {
   // An upsert cannot learn of it, nor overwrite it.
   CHECK(at_hq.patch("accounts(" + in_east + ")", R"({"name":"x"})").status == 404);
   CHECK(at_hq.get("accounts?$filter=accountid eq " + in_east).rows().empty());
+  // Nor does a key tell of it.
+  hq.create("accounts", R"({"name":"K","accountnumber":"K-east","Branchline.territory":"east"})");
+  CHECK(at_hq.post("accounts", R"({"name":"x","accountnumber":"K-east","Branchline.territory":"west"})").status == 204);
+  CHECK(hq.post("accounts", R"({"name":"x","accountnumber":"K-east","Branchline.territory":"east"})").status == 412);
   Answer denied = at_hq.post("accounts", R"({"name":"x","Branchline.territory":"east"})");
   CHECK(denied.status == 403);
   CHECK_THAT(denied.message(), Catch::Contains("east"));
@@ -256,6 +260,7 @@ TEST_CASE("tokens end", "[api][access]") {
 TEST_CASE("the operators' interface is for operators", "[api][access]") {
   uint16_t port = company().east_admin();
   CHECK(request(port, "GET", "/healthz").status == 200);
+  CHECK(request(port, "GET", "/readyz").status == 200);
   CHECK(request(port, "GET", "/admin/status").status == 401);
   CHECK(request(port, "GET", "/admin/status", {}, {{"Authorization", "Bearer " + company().writer}})
             .status == 403);

@@ -157,8 +157,12 @@ TEST_CASE("the loser of two edits is told, and can read what he had written", "[
   CHECK(text_of(outcome.at("other")) == second.header("branchline-mutation"));
   CHECK_FALSE(text_of(outcome.at("explanation")).empty());
   CHECK(text_of(outcome.at("record")) == id);
+  const auto& asked = told["operations"].as_array().at(0).as_object();
+  CHECK(text_of(asked.at("record")) == id);
+  CHECK(text_of(asked.at("fields").as_array().at(0).as_object().at("value")) == "+1 555 0001");
   // To others: what happened, not what was written.
   json::object others = all.east(all.reader).send("GET", "/api/sync/mutations/" + lost).object();
+  CHECK_FALSE(others.contains("operations"));
   CHECK_FALSE(others["outcomes"].as_array().at(0).as_object().contains("value"));
   json::array rows = east.get("fates?$filter=recordid eq '" + id + "'").rows();
   REQUIRE(rows.size() == 1);
@@ -166,6 +170,25 @@ TEST_CASE("the loser of two edits is told, and can read what he had written", "[
   CHECK(text_of(rows[0].at("value")) == "+1 555 0001");
   CHECK(east.get("fates(" + text_of(rows[0].at("fateid")) + ")").status == 200);
   CHECK(all.east(all.reader).get("fates").rows().empty());
+}
+
+TEST_CASE("a rejected record is not lost to its author", "[api][sync]") {
+  Company& all = company();
+  Client east = all.east(), hq = all.hq();
+  // The west has a record of this id, which the east cannot know; nothing of the east's own counts then.
+  std::string id = hq.create("accounts", R"({"name":"Taken","Branchline.territory":"west"})");
+  Answer made = east.post("accounts", R"({"accountid":")" + id + R"(","name":"Typed with care","description":"All of it"})");
+  REQUIRE(made.status == 204);
+  std::string mutation = made.header("branchline-mutation");
+  all.settle();
+  REQUIRE(east.fate(mutation) == "rejected");
+  json::object told = east.send("GET", "/api/sync/mutations/" + mutation).object();
+  for (const auto& o : told["outcomes"].as_array()) {
+    CHECK(text_of(o.as_object().at("outcome")) == "rejected");  // and no word of the west's record
+    CHECK_FALSE(o.as_object().contains("other"));
+  }
+  CHECK_THAT(json::serialize(told["operations"]), Catch::Contains("Typed with care") && Catch::Contains("All of it"));
+  CHECK(east.get("accounts(" + id + ")").status == 404);
 }
 
 TEST_CASE("an operation key is used once, whatever happens in between", "[api][sync]") {

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "common/store/anchor.h"
+#include "common/store/directory_owner.h"
 #include "common/store/keyspace.h"
 #include "common/store/mem_store.h"
 #include "common/store/rocks_store.h"
@@ -332,6 +333,20 @@ TEST_CASE("a failed write or sync is an error, told as such") {
     CHECK(is_store_fault(failed.error()));
     CHECK(failed.error().message.find("input/output error") != std::string::npos);
   }
+}
+
+TEST_CASE("a data directory is one server's") {
+  TempFolder folder;
+  std::string path = folder.path().string();
+  CHECK(claim_directory(path, "east"));
+  CHECK(claim_directory(path, "east"));
+  auto other = claim_directory(path, "south");
+  REQUIRE_FALSE(other);
+  CHECK(other.error().code == "store.other_server");
+  CHECK(other.error().message.find("`east`") != std::string::npos);
+  auto none = claim_directory(path + "/absent", "east");
+  REQUIRE_FALSE(none);
+  CHECK(none.error().code == "store.directory");
 }
 
 TEST_CASE("an anchor is read as it was written, or refused") {
