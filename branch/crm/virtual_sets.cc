@@ -105,9 +105,10 @@ Result<bool> visit_fate(const ReadContext& c, const Entity& entity, const FateRo
     Reader r(row.content);
     BL_ASSIGN(m, get_mutation(r));
   }
-  // What others wrote is none of this principal's business unless it may work everywhere.
-  if (m && m->author != c.principal.user && !c.principal.everywhere) return true;
-  if (!m && !c.principal.everywhere) return true;
+  // What others wrote is none of this principal's business, and of what was merged only the outcome is kept, not whose
+  // it was.
+  bool own = m && m->author == c.principal.user;
+  if (!own && !c.principal.admin) return true;
   uint32_t index = 0;
   for (const auto& o : row.entry.outcomes) {
     Version v;
