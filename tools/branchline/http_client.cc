@@ -126,13 +126,14 @@ Result<ClientResponse> HttpClient::request(const std::string& method, const std:
   }
   request.prepare_payload();
   http::response<http::string_body> response;
+  // A kept connection may have been closed by the server meanwhile, and whether the request was taken first nobody can
+  // say: what may not be done twice goes over a new one.
+  bool repeatable = method == "GET" || request.find("Idempotency-Key") != request.end();
+  if (!repeatable) impl_->stream.reset();
   bool kept = impl_->stream != nullptr;
   auto ec = impl_->exchange(request, response);
-  // A kept connection may have been closed by the server meanwhile. Whether the request was taken first, nobody can say,
-  // so it is sent again only where doing it twice is doing it once.
-  bool repeatable = method == "GET" || request.find("Idempotency-Key") != request.end();
   bool closed = ec == http::error::end_of_stream || ec == boost::asio::error::connection_reset || ec == boost::asio::error::broken_pipe;
-  if (kept && closed && repeatable) ec = impl_->exchange(request, response);
+  if (kept && closed) ec = impl_->exchange(request, response);
   if (ec) {
     return fail(ErrorKind::unavailable, "http.no_answer", impl_->base + " does not answer: " + ec.message());
   }
