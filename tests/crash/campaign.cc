@@ -104,8 +104,10 @@ class Campaign {
     pause_ms(50 + below(250));
     if (plan.line == Plan::Line::stalled) {
       // Only a link that is up can have work on its way when the line stands still.
-      eventually("work on the line of " + plan.disturbed,
-                 [&] { return company_.unacknowledged(plan.disturbed) > 0; });
+      eventually("work on the line of " + plan.disturbed, [&] {
+        check_link(plan.disturbed);
+        return company_.unacknowledged(plan.disturbed) > 0;
+      });
       company_.line(plan.disturbed, "/set?stall=true");
     }
     if (plan.line == Plan::Line::down) company_.line(plan.disturbed, "/down");
