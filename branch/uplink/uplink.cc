@@ -70,9 +70,9 @@ asio::awaitable<Error> Uplink::connect_once() {
                                 stop_.get_token());
   if (!link) co_return link.error();
   if (stopping_) co_return Error{ErrorKind::shutdown, "link.closed", "stopping"};
-  // What is committed after this moment is announced by on_outbox().
   // Before the cursor is asked for: what an earlier connection brought and is not applied will come again.
   ranges_.clear();
+  // What is committed after this moment is announced by on_outbox().
   auto introduction = co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
     Introduction intro = replica.introduction(config_.server, config_.topology_digest);
     intro.reseed = reseed_;
