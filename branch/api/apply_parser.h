@@ -6,6 +6,7 @@
 
 namespace branchline {
 
-Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity, const TerritoryNumber& territory_number);
+Result<ApplyPlan> parse_apply(std::string_view text, const Entity& entity,
+                              const TerritoryNumber& territory_number);
 
 }  // namespace branchline

@@ -1,5 +1,6 @@
-// The change stream (SEMANTICS 35): events numbered by a local change number, kept in a ring; a client that names an
-// event of this process start resumes behind it, any other gets 410 and reads anew. I/O thread only.
+// The change stream (SEMANTICS 35): events numbered by a local change number, kept in a ring; a
+// client that names an event of this process start resumes behind it, any other gets 410 and reads
+// anew. I/O thread only.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -23,13 +24,16 @@ class ChangeHub {
  public:
   static constexpr size_t kKept = 65'536;
 
-  ChangeHub(const boost::asio::any_io_executor& executor, std::string server) : server_(std::move(server)), more_(executor) {}
+  ChangeHub(const boost::asio::any_io_executor& executor, std::string server)
+      : server_(std::move(server)), more_(executor) {}
 
   void set_incarnation(Incarnation incarnation) { incarnation_ = incarnation; }
   void add(const std::vector<RecordKey>& records);
-  // Everything may be another (a snapshot was installed): open streams end, their positions get 410.
+  // Everything may be another (a snapshot was installed): open streams end, their positions get
+  // 410.
   void start_anew();
-  // Once a second: streams wake, tell what else changed (the state of the link) and that they are alive.
+  // Once a second: streams wake, tell what else changed (the state of the link) and that they are
+  // alive.
   void pulse() { more_.notify(); }
   void stop();
   bool stopped() const { return stopped_; }
@@ -40,7 +44,8 @@ class ChangeHub {
   std::optional<uint64_t> resume_after(std::string_view event_id) const;
   uint64_t last() const { return next_ - 1; }
 
-  // Events behind `after`, at most `limit`; empty where there is none yet. Nothing where `after` fell out of the ring.
+  // Events behind `after`, at most `limit`; empty where there is none yet. Nothing where `after`
+  // fell out of the ring.
   std::optional<std::vector<ChangeEvent>> since(uint64_t after, size_t limit) const;
   Event& more() { return more_; }
 

@@ -22,7 +22,8 @@ class BodyReader {
   }
 
   Result<RecordInput> read(const Json& body) {
-    if (body.kind != Json::Kind::object) return invalid("body.object", "the body must be a JSON object");
+    if (body.kind != Json::Kind::object)
+      return invalid("body.object", "the body must be a JSON object");
     for (const auto& [name, value] : body.members) BL_TRY(member(name, value));
     return std::move(input_);
   }
@@ -30,7 +31,8 @@ class BodyReader {
  private:
   Result<void> member(const std::string& name, const Json& value) {
     if (name == entity_.primary_key) return primary_key(value);
-    if (name == "Branchline.territory" || name == "territoryid@odata.bind") return territory(name, value);
+    if (name == "Branchline.territory" || name == "territoryid@odata.bind")
+      return territory(name, value);
     size_t at = name.find('@');
     if (at == 0) return {};  // @odata.type and the like
     if (at != std::string::npos) {
@@ -44,9 +46,11 @@ class BodyReader {
     const Field* field = entity_.field(name);
     if (!field) return unknown(name);
     if (field->type == ValueType::lookup) {
-      return invalid("property.lookup", "`" + name + "` is a lookup: write \"" + name + "@odata.bind\": \"/" +
-                                            (field->targets.empty() ? "" : context_.schema->entity(field->targets[0])->set_name) +
-                                            "(id)\"");
+      return invalid(
+          "property.lookup",
+          "`" + name + "` is a lookup: write \"" + name + "@odata.bind\": \"/" +
+              (field->targets.empty() ? "" : context_.schema->entity(field->targets[0])->set_name) +
+              "(id)\"");
     }
     BL_ASSIGN(FieldInput f, plain(*field, value));
     input_.fields.push_back(std::move(f));
@@ -56,7 +60,9 @@ class BodyReader {
   std::unexpected<Error> unknown(const std::string& name) {
     if (name.size() > 7 && name.starts_with("_") && name.ends_with("_value")) {
       std::string base = name.substr(1, name.size() - 7);
-      if (entity_.field(base)) return invalid("property.lookup", "`" + name + "` is read only: write \"" + base + "@odata.bind\"");
+      if (entity_.field(base))
+        return invalid("property.lookup",
+                       "`" + name + "` is read only: write \"" + base + "@odata.bind\"");
     }
     auto c = column_named(entity_, name);
     if (!c) return std::unexpected(c.error());
@@ -67,16 +73,21 @@ class BodyReader {
   Result<FieldInput> plain(const Field& field, const Json& value) {
     FieldInput f;
     f.field = &field;
-    if (field.read_only) return invalid("property.read_only", "`" + field.name + "` is computed and cannot be written");
+    if (field.read_only)
+      return invalid("property.read_only",
+                     "`" + field.name + "` is computed and cannot be written");
     if (field.policy == Policy::append) {
-      return invalid("property.append", "`" + field.name + "` is a timeline: POST its notes to annotations");
+      return invalid("property.append",
+                     "`" + field.name + "` is a timeline: POST its notes to annotations");
     }
     if (field.policy == Policy::set) {
       f.kind = FieldInput::Kind::elements;
       if (value.kind == Json::Kind::null) return f;
-      if (value.kind != Json::Kind::array) return invalid("value.type", field.name + ": expected an array of texts");
+      if (value.kind != Json::Kind::array)
+        return invalid("value.type", field.name + ": expected an array of texts");
       for (const auto& item : value.items) {
-        if (item.kind != Json::Kind::string) return invalid("value.type", field.name + ": expected an array of texts");
+        if (item.kind != Json::Kind::string)
+          return invalid("value.type", field.name + ": expected an array of texts");
         BL_ASSIGN(OwnedValue v, value_from_text(field, item.text));
         f.elements.push_back(std::move(v));
       }
@@ -101,9 +112,11 @@ class BodyReader {
       if (!match) continue;
       f.field = &field;
       if (value.kind == Json::Kind::null) return f;
-      if (value.kind != Json::Kind::string) return invalid("value.type", property + ": expected \"/entityset(id)\" or null");
+      if (value.kind != Json::Kind::string)
+        return invalid("value.type", property + ": expected \"/entityset(id)\" or null");
       BL_ASSIGN(Lookup l, target(field, property, value.text));
-      if (named.value != 0 && l.entity != named) return invalid("lookup.target", property + ": the record bound is of another entity");
+      if (named.value != 0 && l.entity != named)
+        return invalid("lookup.target", property + ": the record bound is of another entity");
       f.value = {ValueType::lookup, encode_lookup(l)};
       return f;
     }
@@ -111,10 +124,12 @@ class BodyReader {
     for (const auto& field : entity_.fields) {
       if (field.type != ValueType::lookup) continue;
       known.push_back(field.name);
-      for (EntityId t : field.targets) known.push_back(field.name + "_" + context_.schema->entity(t)->name);
+      for (EntityId t : field.targets)
+        known.push_back(field.name + "_" + context_.schema->entity(t)->name);
     }
     std::string near = nearest_name(property, known);
-    return invalid("property.unknown", "`" + shortened(property) + "@odata.bind`: " + entity_.set_name + " have no lookup of this name" +
+    return invalid("property.unknown", "`" + shortened(property) + "@odata.bind`: " +
+                                           entity_.set_name + " have no lookup of this name" +
                                            (near.empty() ? "" : "; did you mean " + near + "?"));
   }
 
@@ -124,8 +139,11 @@ class BodyReader {
     BL_ASSIGN(std::string text, last_segment(url));
     BL_ASSIGN(ResourceSegment segment, parse_resource(text));
     auto set = context_.schema->set(segment.name);
-    if (!set) return invalid("lookup.target", property + ": there is no entity set `" + shortened(segment.name) + "`");
-    bool allowed = std::find(field.targets.begin(), field.targets.end(), set->entity->id) != field.targets.end();
+    if (!set)
+      return invalid("lookup.target",
+                     property + ": there is no entity set `" + shortened(segment.name) + "`");
+    bool allowed = std::find(field.targets.begin(), field.targets.end(), set->entity->id) !=
+                   field.targets.end();
     if (!allowed) return invalid("lookup.target", property + " cannot refer to " + segment.name);
     BL_ASSIGN(RecordAddress address, parse_address(*set->entity, segment));
     if (address.id) return Lookup{set->entity->id, *address.id};
@@ -136,7 +154,9 @@ class BodyReader {
   Result<void> bind(const std::string& property, const Json& value) {
     BL_ASSIGN(FieldInput f, bound(property, value));
     const Field& field = *f.field;
-    if (field.read_only) return invalid("property.read_only", "`" + field.name + "` is computed and cannot be written");
+    if (field.read_only)
+      return invalid("property.read_only",
+                     "`" + field.name + "` is computed and cannot be written");
     input_.fields.push_back(std::move(f));
     return once(field);
   }
@@ -144,12 +164,15 @@ class BodyReader {
   Result<void> add(const std::string& name, const Json& value) {
     const Field* field = entity_.field(name);
     if (!field) return unknown(name);
-    if (field->policy != Policy::sum) return invalid("property.add", "`" + name + "` is no counter: Branchline.add is for fields that add up");
+    if (field->policy != Policy::sum)
+      return invalid("property.add",
+                     "`" + name + "` is no counter: Branchline.add is for fields that add up");
     FieldInput f;
     f.field = field;
     f.kind = FieldInput::Kind::add;
     BL_ASSIGN(f.value, value_from_json(*field, value));
-    if (f.value.type == ValueType::null) return invalid("value.type", name + "@Branchline.add: expected a number");
+    if (f.value.type == ValueType::null)
+      return invalid("value.type", name + "@Branchline.add: expected a number");
     input_.fields.push_back(std::move(f));
     return once(*field);
   }
@@ -158,7 +181,9 @@ class BodyReader {
     const Field* field = entity_.field(name);
     if (!field) return unknown(name);
     if (field->policy != Policy::max && field->policy != Policy::min) {
-      return invalid("property.correct", "`" + name + "` may be written as it is; Branchline.correct is for maxima and minima");
+      return invalid(
+          "property.correct",
+          "`" + name + "` may be written as it is; Branchline.correct is for maxima and minima");
     }
     FieldInput f;
     f.field = field;
@@ -169,17 +194,21 @@ class BodyReader {
   }
 
   Result<void> once(const Field& field) {
-    auto n = std::count_if(input_.fields.begin(), input_.fields.end(), [&](const auto& f) { return f.field == &field; });
-    return n > 1 ? Result<void>(invalid("property.twice", "`" + field.name + "` is given twice")) : Result<void>{};
+    auto n = std::count_if(input_.fields.begin(), input_.fields.end(),
+                           [&](const auto& f) { return f.field == &field; });
+    return n > 1 ? Result<void>(invalid("property.twice", "`" + field.name + "` is given twice"))
+                 : Result<void>{};
   }
 
   Result<void> primary_key(const Json& value) {
     auto id = value.kind == Json::Kind::string ? parse_record_id(value.text) : std::nullopt;
-    if (!id || id->is_nil()) return invalid("value.id", entity_.primary_key + ": expected a record id");
+    if (!id || id->is_nil())
+      return invalid("value.id", entity_.primary_key + ": expected a record id");
     if (create_) {
       input_.address.id = *id;
     } else if (input_.address.id && *input_.address.id != *id) {
-      return invalid("value.id", entity_.primary_key + " differs from the record's id and cannot be changed");
+      return invalid("value.id",
+                     entity_.primary_key + " differs from the record's id and cannot be changed");
     }
     return {};
   }
@@ -192,21 +221,29 @@ class BodyReader {
     }
     BL_ASSIGN(std::string text, last_segment(value.text));
     BL_ASSIGN(ResourceSegment segment, parse_resource(text));
-    if (segment.name == "territories" && segment.keys.size() == 1 && segment.keys[0].first == "name") {
+    if (segment.name == "territories" && segment.keys.size() == 1 &&
+        segment.keys[0].first == "name") {
       input_.territory = segment.keys[0].second;  // whether it exists, the command says
       return {};
     }
     auto id = segment.name == "territories" ? parse_record_id(segment.id) : std::nullopt;
     input_.territory = id ? context_.territory_name(*id) : "";
-    if (input_.territory.empty()) return invalid("territory.unknown", name + ": there is no territory " + shortened(value.text));
+    if (input_.territory.empty())
+      return invalid("territory.unknown",
+                     name + ": there is no territory " + shortened(value.text));
     return {};
   }
 
   Result<void> children(const Entity::Collection& collection, const Json& value) {
-    if (!create_) return invalid("write.deep_update", "`" + collection.name + "` can be written when its parent is created, not with an update");
-    if (value.kind != Json::Kind::array) return invalid("value.type", collection.name + ": expected an array of objects");
+    if (!create_)
+      return invalid("write.deep_update",
+                     "`" + collection.name +
+                         "` can be written when its parent is created, not with an update");
+    if (value.kind != Json::Kind::array)
+      return invalid("value.type", collection.name + ": expected an array of objects");
     const Entity* child = context_.schema->entity(collection.entity);
-    if (child->virtual_set) return invalid("property.append", "`" + collection.name + "`: POST notes to annotations");
+    if (child->virtual_set)
+      return invalid("property.append", "`" + collection.name + "`: POST notes to annotations");
     RecordInput::Child c;
     c.lookup = collection.field;
     for (size_t i = 0; i < value.items.size(); ++i) {
@@ -217,7 +254,8 @@ class BodyReader {
         e.message = collection.name + "[" + std::to_string(i) + "]: " + e.message;
         return std::unexpected(std::move(e));
       }
-      if (!r->children.empty()) return invalid("write.deep", "records can be nested one level deep");
+      if (!r->children.empty())
+        return invalid("write.deep", "records can be nested one level deep");
       c.records.push_back(std::move(*r));
     }
     input_.children.push_back(std::move(c));
@@ -232,12 +270,13 @@ class BodyReader {
 
 }  // namespace
 
-Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::Set& set, const Json& body, bool create) {
+Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::Set& set,
+                                      const Json& body, bool create) {
   return BodyReader(context, set, create).read(body);
 }
 
-Result<FieldInput> parse_property(const BodyContext& context, const Entity& entity, const std::string& property,
-                                  const Json& value) {
+Result<FieldInput> parse_property(const BodyContext& context, const Entity& entity,
+                                  const std::string& property, const Json& value) {
   BodyReader reader(context, {&entity, nullptr}, false);
   const Field* field = entity.field(property);
   if (!field) {
@@ -249,10 +288,12 @@ Result<FieldInput> parse_property(const BodyContext& context, const Entity& enti
   return reader.plain(*field, value);
 }
 
-Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity, const std::string& property,
-                                   const Json& target) {
+Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity,
+                                   const std::string& property, const Json& target) {
   BL_ASSIGN(FieldInput f, BodyReader(context, {&entity, nullptr}, false).bound(property, target));
-  if (f.field->read_only) return invalid("property.read_only", "`" + f.field->name + "` is computed and cannot be written");
+  if (f.field->read_only)
+    return invalid("property.read_only",
+                   "`" + f.field->name + "` is computed and cannot be written");
   return f;
 }
 
@@ -261,7 +302,9 @@ Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment&
   if (segment.keys.empty()) {
     auto id = parse_record_id(segment.id);
     if (!id || id->is_nil()) {
-      return invalid("key.malformed", "`" + shortened(segment.id) + "` is no record id (36 characters: 8-4-4-4-12 hex digits)");
+      return invalid(
+          "key.malformed",
+          "`" + shortened(segment.id) + "` is no record id (36 characters: 8-4-4-4-12 hex digits)");
     }
     out.id = *id;
     return out;
@@ -285,7 +328,8 @@ Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment&
   for (const auto& index : entity.indexes) {
     if (index.unique) known += (known.empty() ? "" : ", ") + entity.field(index.fields[0])->name;
   }
-  return invalid("key.unknown", entity.set_name + " has no such key; " + (known.empty() ? "use the id" : "keys are: " + known));
+  return invalid("key.unknown", entity.set_name + " has no such key; " +
+                                    (known.empty() ? "use the id" : "keys are: " + known));
 }
 
 }  // namespace branchline

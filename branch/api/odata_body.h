@@ -3,8 +3,8 @@
 
 #include <functional>
 
-#include "common/json/json.h"
 #include "branch/crm/input.h"
+#include "common/json/json.h"
 #include "common/schema/schema.h"
 
 namespace branchline {
@@ -18,17 +18,19 @@ struct BodyContext {
   std::function<std::string(const RecordId&)> territory_name;
 };
 
-// Fields, `lookup@odata.bind`, `field@Branchline.add`, `field@Branchline.correct`, `Branchline.territory`,
-// `territoryid@odata.bind`, collections of new records, the primary key of a new record. Annotations are ignored;
-// anything else is refused by name.
-Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::Set& set, const Json& body, bool create);
+// Fields, `lookup@odata.bind`, `field@Branchline.add`, `field@Branchline.correct`,
+// `Branchline.territory`, `territoryid@odata.bind`, collections of new records, the primary key of
+// a new record. Annotations are ignored; anything else is refused by name.
+Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::Set& set,
+                                      const Json& body, bool create);
 // One property's new value (PUT accounts(id)/name with {"value": ..}).
-Result<FieldInput> parse_property(const BodyContext& context, const Entity& entity, const std::string& property,
-                                  const Json& value);
+Result<FieldInput> parse_property(const BodyContext& context, const Entity& entity,
+                                  const std::string& property, const Json& value);
 
-// What PUT accounts(id)/primarycontactid/$ref binds; null: clears it. `property.unknown` for what is no lookup.
-Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity, const std::string& property,
-                                   const Json& target);
+// What PUT accounts(id)/primarycontactid/$ref binds; null: clears it. `property.unknown` for what
+// is no lookup.
+Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity,
+                                   const std::string& property, const Json& target);
 
 // The address in `accounts(..)`: an id, or a unique key by name.
 struct ResourceSegment;

@@ -18,7 +18,8 @@ void append_key(std::string& out, std::string_view name) {
 
 class RecordWriter {
  public:
-  RecordWriter(std::string& out, const ReadContext& read, const Entity& entity, const Record& record, const JsonOptions& options)
+  RecordWriter(std::string& out, const ReadContext& read, const Entity& entity,
+               const Record& record, const JsonOptions& options)
       : out_(out), read_(read), entity_(entity), record_(record), options_(options) {}
 
   Result<void> all() {
@@ -28,7 +29,8 @@ class RecordWriter {
     append_uuid(record_.key().id, out_);
     out_.push_back('"');
     for (const auto& f : entity_.fields) BL_TRY(field(f));
-    for (const char* name : {"createdon", "_createdby_value", "modifiedon", "_modifiedby_value", "_territoryid_value"}) {
+    for (const char* name : {"createdon", "_createdby_value", "modifiedon", "_modifiedby_value",
+                             "_territoryid_value"}) {
       auto c = column_named(entity_, name);
       BL_TRY(column(*c));
     }
@@ -117,8 +119,8 @@ class RecordWriter {
   std::string scratch_;
 };
 
-Result<void> append_expansion(std::string& out, const ReadContext& read, const Record& record, const ExpandOption& e,
-                              const JsonOptions& options) {
+Result<void> append_expansion(std::string& out, const ReadContext& read, const Record& record,
+                              const ExpandOption& e, const JsonOptions& options) {
   out.push_back(',');
   append_key(out, e.name);
   if (e.lookup) {
@@ -134,7 +136,8 @@ Result<void> append_expansion(std::string& out, const ReadContext& read, const R
       out += "null";
       return {};
     }
-    return append_record(out, read, *read.schema->entity(other->key().entity), *other, e.select, {}, options, {});
+    return append_record(out, read, *read.schema->entity(other->key().entity), *other, e.select, {},
+                         options, {});
   }
   const Entity& child = *read.schema->entity(e.collection->entity);
   Query q;
@@ -144,7 +147,8 @@ Result<void> append_expansion(std::string& out, const ReadContext& read, const R
   of_parent.column.field = child.field(e.collection->field);
   of_parent.column.id = e.collection->field;
   of_parent.column.type = ValueType::lookup;
-  of_parent.values.push_back({ValueType::lookup, encode_lookup({record.key().entity, record.key().id})});
+  of_parent.values.push_back(
+      {ValueType::lookup, encode_lookup({record.key().entity, record.key().id})});
   if (e.filter) {
     q.filter.kind = Expression::Kind::all_of;
     q.filter.operands = {of_parent, *e.filter};
@@ -167,8 +171,10 @@ Result<void> append_expansion(std::string& out, const ReadContext& read, const R
     out.push_back(',');
     append_key(out, e.name + "@odata.nextLink");
     const Entity& parent = *read.schema->entity(record.key().entity);
-    std::string link = options.root + parent.set_name + "(" + to_string(record.key().id) + ")/" + e.name + "?";
-    for (const auto& [name, value] : e.parameters) link += percent_encode(name) + "=" + percent_encode(value) + "&";
+    std::string link =
+        options.root + parent.set_name + "(" + to_string(record.key().id) + ")/" + e.name + "?";
+    for (const auto& [name, value] : e.parameters)
+      link += percent_encode(name) + "=" + percent_encode(value) + "&";
     append_json_string(out, link + "$skiptoken=" + hex(rows.continue_at));
   }
   return {};
@@ -176,9 +182,10 @@ Result<void> append_expansion(std::string& out, const ReadContext& read, const R
 
 }  // namespace
 
-Result<void> append_record(std::string& out, const ReadContext& read, const Entity& entity, const Record& record,
-                           const std::vector<Column>& select, const std::vector<ExpandOption>& expand,
-                           const JsonOptions& options, std::string_view context) {
+Result<void> append_record(std::string& out, const ReadContext& read, const Entity& entity,
+                           const Record& record, const std::vector<Column>& select,
+                           const std::vector<ExpandOption>& expand, const JsonOptions& options,
+                           std::string_view context) {
   out.push_back('{');
   if (!context.empty()) {
     out += "\"@odata.context\":";
@@ -192,7 +199,8 @@ Result<void> append_record(std::string& out, const ReadContext& read, const Enti
   if (select.empty()) {
     BL_TRY(writer.all());
   } else {
-    bool key = std::any_of(select.begin(), select.end(), [](const Column& c) { return c.kind == Column::Kind::id; });
+    bool key = std::any_of(select.begin(), select.end(),
+                           [](const Column& c) { return c.kind == Column::Kind::id; });
     for (const auto& c : select) BL_TRY(writer.column(c));
     if (!key) {  // clients need it to address what they got
       out += ",\"" + entity.primary_key + "\":\"";

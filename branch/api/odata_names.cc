@@ -28,18 +28,23 @@ size_t distance(std::string_view a, std::string_view b) {
 }
 
 Result<OwnedValue> text_value(const Field& field, const std::string& text) {
-  if (!is_utf8(text)) return invalid("value.encoding", field.name + ": the text is not valid UTF-8");
+  if (!is_utf8(text))
+    return invalid("value.encoding", field.name + ": the text is not valid UTF-8");
   if (text.size() > limits::kMaxValueBytes) {
-    return invalid("value.too_long", field.name + ": longer than " + std::to_string(limits::kMaxValueBytes) + " bytes");
+    return invalid("value.too_long", field.name + ": longer than " +
+                                         std::to_string(limits::kMaxValueBytes) + " bytes");
   }
   if (field.max_length != 0 && code_points(text) > field.max_length) {
-    return invalid("value.too_long", field.name + ": " + std::to_string(code_points(text)) + " characters, at most " +
+    return invalid("value.too_long", field.name + ": " + std::to_string(code_points(text)) +
+                                         " characters, at most " +
                                          std::to_string(field.max_length) + " are allowed");
   }
   if (field.type == ValueType::email && !text.empty()) {
     size_t at = text.find('@');
-    if (at == 0 || at == std::string::npos || at + 1 == text.size() || text.find('@', at + 1) != std::string::npos) {
-      return invalid("value.email", field.name + ": `" + shortened(text) + "` is no e-mail address");
+    if (at == 0 || at == std::string::npos || at + 1 == text.size() ||
+        text.find('@', at + 1) != std::string::npos) {
+      return invalid("value.email",
+                     field.name + ": `" + shortened(text) + "` is no e-mail address");
     }
   }
   return OwnedValue{field.type, text};
@@ -54,7 +59,8 @@ std::optional<int64_t> parse_int(std::string_view text) {
 }  // namespace
 
 size_t code_points(std::string_view utf8) {
-  return static_cast<size_t>(std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 std::string shortened(std::string_view text) {
@@ -102,8 +108,10 @@ Result<Column> column_named(const Entity& entity, std::string_view property) {
   if (property == "_createdby_value") return system(system_field::kCreatedBy, ValueType::lookup);
   if (property == "_modifiedby_value") return system(system_field::kModifiedBy, ValueType::lookup);
   if (property == "_territoryid_value") return system(system_field::kTerritory, ValueType::integer);
-  if (property == "branchline_revivedon") return system(system_field::kRevivedOn, ValueType::instant);
-  if (property == "_branchline_duplicateof_value") return system(system_field::kDuplicateOf, ValueType::lookup);
+  if (property == "branchline_revivedon")
+    return system(system_field::kRevivedOn, ValueType::instant);
+  if (property == "_branchline_duplicateof_value")
+    return system(system_field::kDuplicateOf, ValueType::lookup);
   std::string_view name = property;
   bool lookup = name.size() > 7 && name.starts_with("_") && name.ends_with("_value");
   if (lookup) name = name.substr(1, name.size() - 7);
@@ -118,7 +126,8 @@ Result<Column> column_named(const Entity& entity, std::string_view property) {
   if (field) {
     message += "; write " + property_of(*field);
   } else {
-    std::vector<std::string> known{entity.primary_key, "createdon", "modifiedon", "_createdby_value", "_modifiedby_value", "_territoryid_value"};
+    std::vector<std::string> known{entity.primary_key, "createdon",         "modifiedon",
+                                   "_createdby_value", "_modifiedby_value", "_territoryid_value"};
     for (const auto& f : entity.fields) known.push_back(property_of(f));
     std::string near = nearest_name(property, known);
     if (!near.empty()) message += "; did you mean " + near + "?";
@@ -140,11 +149,14 @@ Result<OwnedValue> value_from_text(const Field& field, const std::string& text) 
     case ValueType::option: {
       auto v = parse_int(text);
       for (const auto& o : field.options) {
-        if ((v && o.value == *v) || o.label == text) return OwnedValue{field.type, encode_integer(o.value)};
+        if ((v && o.value == *v) || o.label == text)
+          return OwnedValue{field.type, encode_integer(o.value)};
       }
       std::string known;
-      for (const auto& o : field.options) known += (known.empty() ? "" : ", ") + std::to_string(o.value) + " (" + o.label + ")";
-      return invalid("value.option", field.name + ": `" + shortened(text) + "` is none of its options: " + known);
+      for (const auto& o : field.options)
+        known += (known.empty() ? "" : ", ") + std::to_string(o.value) + " (" + o.label + ")";
+      return invalid("value.option",
+                     field.name + ": `" + shortened(text) + "` is none of its options: " + known);
     }
     case ValueType::decimal: {
       auto v = Decimal::parse(text);
@@ -175,14 +187,19 @@ Result<OwnedValue> value_from_text(const Field& field, const std::string& text) 
     case ValueType::lookup: {
       auto id = parse_record_id(text);
       if (!id) return expected("record id");
-      return OwnedValue{field.type, encode_lookup({field.targets.size() == 1 ? field.targets[0] : EntityId(0), *id})};
+      return OwnedValue{
+          field.type,
+          encode_lookup({field.targets.size() == 1 ? field.targets[0] : EntityId(0), *id})};
     }
-    default: return text_value(field, text);
+    default:
+      return text_value(field, text);
   }
 }
 
 Result<OwnedValue> value_from_json(const Field& field, const Json& json) {
-  auto expected = [&](const char* what) { return invalid("value.type", field.name + ": expected " + what); };
+  auto expected = [&](const char* what) {
+    return invalid("value.type", field.name + ": expected " + what);
+  };
   if (json.kind == Json::Kind::null) return OwnedValue{};
   bool number = json.kind == Json::Kind::number;
   bool string = json.kind == Json::Kind::string;
@@ -201,22 +218,34 @@ Result<OwnedValue> value_from_json(const Field& field, const Json& json) {
       if (json.kind != Json::Kind::boolean) return expected("true or false");
       return OwnedValue{field.type, encode_boolean(json.boolean)};
     default:
-      if (!string) return expected(field.type == ValueType::date      ? "a date as text (YYYY-MM-DD)"
-                                   : field.type == ValueType::instant ? "a point in time as text (YYYY-MM-DDTHH:MM:SSZ)"
-                                                                      : "a text");
+      if (!string)
+        return expected(field.type == ValueType::date ? "a date as text (YYYY-MM-DD)"
+                        : field.type == ValueType::instant
+                            ? "a point in time as text (YYYY-MM-DDTHH:MM:SSZ)"
+                            : "a text");
       return value_from_text(field, json.text);
   }
 }
 
 void append_json_value(std::string& out, const Value& v) {
   switch (v.type) {
-    case ValueType::null: out += "null"; break;
+    case ValueType::null:
+      out += "null";
+      break;
     case ValueType::integer:
     case ValueType::duration:
-    case ValueType::option: out += std::to_string(decode_integer(v.payload)); break;
-    case ValueType::decimal: out += decode_decimal(v.payload).to_string(); break;
-    case ValueType::money: out += decode_money(v.payload).amount.to_string(); break;
-    case ValueType::boolean: out += decode_boolean(v.payload) ? "true" : "false"; break;
+    case ValueType::option:
+      out += std::to_string(decode_integer(v.payload));
+      break;
+    case ValueType::decimal:
+      out += decode_decimal(v.payload).to_string();
+      break;
+    case ValueType::money:
+      out += decode_money(v.payload).amount.to_string();
+      break;
+    case ValueType::boolean:
+      out += decode_boolean(v.payload) ? "true" : "false";
+      break;
     case ValueType::date:
       out.push_back('"');
       out += format_date(decode_integer(v.payload));
@@ -233,7 +262,8 @@ void append_json_value(std::string& out, const Value& v) {
       append_uuid(decode_lookup(v.payload).id, out);
       out.push_back('"');
       break;
-    default: append_json_string(out, v.payload);
+    default:
+      append_json_string(out, v.payload);
   }
 }
 

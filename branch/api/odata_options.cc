@@ -51,9 +51,11 @@ Result<std::vector<Column>> parse_select(const Entity& entity, std::string_view 
     if (name == "*") return std::vector<Column>{};
     BL_ASSIGN(Column c, column_named(entity, name));
     if (c.field && c.field->policy == Policy::append) {
-      return wrong("$select", name + " is a timeline: expand " + timeline_of(entity) + ", or read annotations");
+      return wrong("$select", name + " is a timeline: expand " + timeline_of(entity) +
+                                  ", or read annotations");
     }
-    bool twice = std::any_of(out.begin(), out.end(), [&](const Column& o) { return o.name == c.name; });
+    bool twice =
+        std::any_of(out.begin(), out.end(), [&](const Column& o) { return o.name == c.name; });
     if (!twice) out.push_back(std::move(c));
   }
   return out;
@@ -64,11 +66,13 @@ Result<std::vector<OrderBy>> parse_order(const Entity& entity, std::string_view 
   for (const auto& part : split(text, ',')) {
     auto words = split(part, ' ');
     if (words.size() > 2 || (words.size() == 2 && words[1] != "asc" && words[1] != "desc")) {
-      return wrong("$orderby", "`" + shortened(part) + "` is not `property`, `property asc` or `property desc`");
+      return wrong("$orderby", "`" + shortened(part) +
+                                   "` is not `property`, `property asc` or `property desc`");
     }
     OrderBy o;
     BL_ASSIGN(o.column, column_named(entity, words[0]));
-    if (o.column.field && o.column.field->is_collection()) return wrong("$orderby", words[0] + " is a collection");
+    if (o.column.field && o.column.field->is_collection())
+      return wrong("$orderby", words[0] + " is a collection");
     o.descending = words.size() == 2 && words[1] == "desc";
     out.push_back(std::move(o));
   }
@@ -77,13 +81,15 @@ Result<std::vector<OrderBy>> parse_order(const Entity& entity, std::string_view 
 }
 
 Result<uint64_t> parse_count(const std::string& option, const std::string& text) {
-  if (text.empty() || text.size() > 12 || !std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+  if (text.empty() || text.size() > 12 ||
+      !std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
     return wrong(option, "`" + shortened(text) + "` is no number of records");
   }
   return std::stoull(text);
 }
 
-Result<ExpandOption> bind_expand(const Schema& schema, const Entity& entity, const std::string& name) {
+Result<ExpandOption> bind_expand(const Schema& schema, const Entity& entity,
+                                 const std::string& name) {
   ExpandOption e;
   e.name = name;
   if ((e.collection = entity.collection(name))) return e;
@@ -107,21 +113,26 @@ Result<ExpandOption> bind_expand(const Schema& schema, const Entity& entity, con
     if (f.type == ValueType::lookup) known += (known.empty() ? "" : ", ") + f.name;
   }
   for (const auto& c : entity.collections) known += (known.empty() ? "" : ", ") + c.name;
-  return wrong("$expand", "`" + shortened(name) + "` is no navigation property of " + entity.set_name + "; there are: " + known);
+  return wrong("$expand", "`" + shortened(name) + "` is no navigation property of " +
+                              entity.set_name + "; there are: " + known);
 }
 
-Result<ExpandOption> parse_expand_one(const Schema& schema, const Entity& entity, const std::string& text,
-                                      const TerritoryNumber& territory) {
+Result<ExpandOption> parse_expand_one(const Schema& schema, const Entity& entity,
+                                      const std::string& text, const TerritoryNumber& territory) {
   size_t open = text.find('(');
   std::string name = trimmed(text.substr(0, open));
   BL_ASSIGN(ExpandOption e, bind_expand(schema, entity, name));
   if (open == std::string::npos) return e;
-  if (text.back() != ')') return wrong("$expand", "`" + shortened(text) + "` lacks its closing parenthesis");
-  const Entity* target = e.collection ? schema.entity(e.collection->entity) : schema.entity(e.target);
-  if (!target) return wrong("$expand", name + " may lead to several entities; name one: " + name + "_account");
+  if (text.back() != ')')
+    return wrong("$expand", "`" + shortened(text) + "` lacks its closing parenthesis");
+  const Entity* target =
+      e.collection ? schema.entity(e.collection->entity) : schema.entity(e.target);
+  if (!target)
+    return wrong("$expand", name + " may lead to several entities; name one: " + name + "_account");
   for (const auto& option : split(text.substr(open + 1, text.size() - open - 2), ';')) {
     size_t eq = option.find('=');
-    std::string key = option.substr(0, eq), value = eq == std::string::npos ? "" : option.substr(eq + 1);
+    std::string key = option.substr(0, eq),
+                value = eq == std::string::npos ? "" : option.substr(eq + 1);
     e.parameters.emplace_back(key, value);
     if (key == "$select") {
       BL_ASSIGN(e.select, parse_select(*target, value));
@@ -142,19 +153,23 @@ Result<ExpandOption> parse_expand_one(const Schema& schema, const Entity& entity
 
 }  // namespace
 
-Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set, const UrlParts& url,
-                                   const TerritoryNumber& territory, OptionScope scope) {
+Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set,
+                                   const UrlParts& url, const TerritoryNumber& territory,
+                                   OptionScope scope) {
   QueryOptions out;
   const Entity& entity = *set.entity;
   Query& q = out.query;
   q.entity = &entity;
   for (const auto& [name, value] : url.parameters) {
-    if (scope == OptionScope::record && name.starts_with('$') && name != "$select" && name != "$expand" && name != "$format") {
+    if (scope == OptionScope::record && name.starts_with('$') && name != "$select" &&
+        name != "$expand" && name != "$format") {
       return wrong(name, "a single record takes $select and $expand only");
     }
-    bool beside_apply = name == "$apply" || name == "$filter" || name == "$format" || !name.starts_with('$');
+    bool beside_apply =
+        name == "$apply" || name == "$filter" || name == "$format" || !name.starts_with('$');
     if (!beside_apply && url.parameter("$apply")) {
-      return wrong(name, "cannot stand beside $apply so far: filter inside it, and sort what it answers");
+      return wrong(name,
+                   "cannot stand beside $apply so far: filter inside it, and sort what it answers");
     }
     if (name == "$select") {
       BL_ASSIGN(out.select, parse_select(entity, value));
@@ -167,12 +182,14 @@ Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set,
     } else if (name == "$skip") {
       BL_ASSIGN(q.skip, parse_count(name, value));
     } else if (name == "$count") {
-      if (value != "true" && value != "false") return wrong(name, "`" + shortened(value) + "` is neither true nor false");
+      if (value != "true" && value != "false")
+        return wrong(name, "`" + shortened(value) + "` is neither true nor false");
       q.count = value == "true";
     } else if (name == "$expand") {
       for (const auto& part : split(value, ',')) {
         BL_ASSIGN(auto e, parse_expand_one(schema, entity, part, territory));
-        bool twice = std::any_of(out.expand.begin(), out.expand.end(), [&](const auto& o) { return o.name == e.name; });
+        bool twice = std::any_of(out.expand.begin(), out.expand.end(),
+                                 [&](const auto& o) { return o.name == e.name; });
         if (twice) return wrong(name, "`" + e.name + "` is given twice");
         out.expand.push_back(std::move(e));
       }
@@ -186,10 +203,13 @@ Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set,
         if (high < 0 || low < 0) return wrong(name, "not a continuation of this service");
         bytes.push_back(static_cast<char>(high << 4 | low));
       }
-      if (bytes.empty() || value.size() % 2 != 0) return wrong(name, "not a continuation of this service");
+      if (bytes.empty() || value.size() % 2 != 0)
+        return wrong(name, "not a continuation of this service");
       q.continue_at = bytes;
     } else if (!name.empty() && name[0] == '$' && name != "$format") {
-      return wrong(shortened(name), "this option is not supported; there are $select, $filter, $orderby, $top, $skip, $count, $expand, $apply");
+      return wrong(shortened(name),
+                   "this option is not supported; there are $select, $filter, $orderby, $top, "
+                   "$skip, $count, $expand, $apply");
     }
   }
   if (set.subtype) {

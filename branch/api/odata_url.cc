@@ -32,8 +32,9 @@ std::optional<std::string> decode(std::string_view text, bool plus_is_space) {
   return out;
 }
 
-// Where the segment that begins at `at` ends: keys may hold a slash ('CG-12520/South'), and clients send it as it is,
-// so a slash between quotes, which may be percent-encoded themselves, separates nothing.
+// Where the segment that begins at `at` ends: keys may hold a slash ('CG-12520/South'), and clients
+// send it as it is, so a slash between quotes, which may be percent-encoded themselves, separates
+// nothing.
 size_t segment_end(std::string_view path, size_t at) {
   bool quoted = false;
   for (; at < path.size(); ++at) {
@@ -60,7 +61,8 @@ const std::string* UrlParts::parameter(std::string_view name) const {
 
 Result<UrlParts> parse_target(std::string_view target) {
   UrlParts out;
-  // A proxy's clients name the whole URL (RFC 9112 3.2.2): what stands before the path is Host's business.
+  // A proxy's clients name the whole URL (RFC 9112 3.2.2): what stands before the path is Host's
+  // business.
   for (std::string_view scheme : {"http://", "https://"}) {
     if (!target.starts_with(scheme)) continue;
     size_t path = target.find_first_of("/?", scheme.size());
@@ -78,7 +80,8 @@ Result<UrlParts> parse_target(std::string_view target) {
   out.path = std::move(*path);
   for (size_t at = 1; at <= target.size();) {
     size_t slash = segment_end(target, at);
-    if (slash > at) out.segments.push_back(decode(target.substr(at, slash - at), false).value_or(""));
+    if (slash > at)
+      out.segments.push_back(decode(target.substr(at, slash - at), false).value_or(""));
     at = slash + 1;
   }
   while (!query.empty()) {
@@ -90,7 +93,8 @@ Result<UrlParts> parse_target(std::string_view target) {
     auto name = decode(one.substr(0, eq), true);
     auto value = decode(eq < one.size() ? one.substr(eq + 1) : std::string_view(), true);
     if (!name || !value) return invalid("a query option is not valid percent-encoded UTF-8");
-    if (out.parameter(*name)) return invalid("the query option " + name->substr(0, 60) + " stands twice");
+    if (out.parameter(*name))
+      return invalid("the query option " + name->substr(0, 60) + " stands twice");
     out.parameters.emplace_back(std::move(*name), std::move(*value));
   }
   return out;
@@ -112,8 +116,9 @@ std::string percent_encode(std::string_view text) {
   static constexpr char digits[] = "0123456789ABCDEF";
   std::string out;
   for (char c : text) {
-    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-                 c == '.' || c == '~' || c == '$' || c == '(' || c == ')' || c == ',' || c == '\'' || c == '@';
+    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                 c == '-' || c == '_' || c == '.' || c == '~' || c == '$' || c == '(' || c == ')' ||
+                 c == ',' || c == '\'' || c == '@';
     if (plain) {
       out.push_back(c);
       continue;
@@ -130,18 +135,21 @@ Result<ResourceSegment> parse_resource(std::string_view segment) {
   size_t open = segment.find('(');
   out.name = std::string(segment.substr(0, open));
   if (open == std::string_view::npos) return out;
-  if (segment.back() != ')') return invalid("`" + std::string(segment.substr(0, 60)) + "` lacks its closing parenthesis");
+  if (segment.back() != ')')
+    return invalid("`" + std::string(segment.substr(0, 60)) + "` lacks its closing parenthesis");
   out.parentheses = true;
   std::string_view inner = segment.substr(open + 1, segment.size() - open - 2);
   if (inner.empty()) return out;
   if (inner.find('=') == std::string_view::npos) {
-    if (inner.size() >= 2 && inner.front() == '\'' && inner.back() == '\'') inner = inner.substr(1, inner.size() - 2);
+    if (inner.size() >= 2 && inner.front() == '\'' && inner.back() == '\'')
+      inner = inner.substr(1, inner.size() - 2);
     out.id = std::string(inner);
     return out;
   }
   while (!inner.empty()) {
     size_t eq = inner.find('=');
-    if (eq == std::string_view::npos) return invalid("`" + std::string(inner.substr(0, 60)) + "` is no key: write name='value'");
+    if (eq == std::string_view::npos)
+      return invalid("`" + std::string(inner.substr(0, 60)) + "` is no key: write name='value'");
     std::string name = trimmed(inner.substr(0, eq));
     inner.remove_prefix(eq + 1);
     std::string value;
@@ -184,9 +192,12 @@ std::map<std::string, std::string> parse_prefer(std::string_view header) {
     header.remove_prefix(std::min(end + 1, header.size()));
     size_t eq = one.find('=');
     std::string name = trimmed(std::string_view(one).substr(0, eq));
-    std::string value = eq == std::string::npos ? "" : trimmed(std::string_view(one).substr(eq + 1));
-    if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    std::string value =
+        eq == std::string::npos ? "" : trimmed(std::string_view(one).substr(eq + 1));
+    if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
+      value = value.substr(1, value.size() - 2);
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return char(std::tolower(c)); });
     if (!name.empty()) out.emplace(name, value);
   }
   return out;

@@ -15,7 +15,9 @@ namespace {
 
 constexpr size_t kMaxPrincipals = 10'000;
 
-constexpr const char* kPaths = "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, /healthz, /readyz, /metrics";
+constexpr const char* kPaths =
+    "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, "
+    "/healthz, /readyz, /metrics";
 
 Error unknown_set(const Schema& schema, const std::string& name) {
   std::vector<std::string> known;
@@ -28,10 +30,13 @@ Error unknown_set(const Schema& schema, const std::string& name) {
   std::string message = "there is no entity set `" + shortened(name) + "`";
   if (name == "$batch") message = "$batch is not served here: send its requests one by one";
   if (!near.empty()) message += "; did you mean " + near + "?";
-  return {ErrorKind::not_found, "set.unknown", message + " (GET " + std::string(kDataPath) + " lists the entity sets)"};
+  return {ErrorKind::not_found, "set.unknown",
+          message + " (GET " + std::string(kDataPath) + " lists the entity sets)"};
 }
 
-RecordId territory_record(std::string_view name) { return keyed_record_id({}, "territory:" + std::string(name), 0); }
+RecordId territory_record(std::string_view name) {
+  return keyed_record_id({}, "territory:" + std::string(name), 0);
+}
 
 }  // namespace
 
@@ -51,17 +56,20 @@ bool names_etag(std::string_view header, std::string_view etag) {
 }
 
 HttpResponse method_not_allowed(std::string_view allowed) {
-  HttpResponse r = error_response({ErrorKind::invalid, "method.unknown", "this resource takes " + std::string(allowed)});
+  HttpResponse r = error_response(
+      {ErrorKind::invalid, "method.unknown", "this resource takes " + std::string(allowed)});
   r.status = 405;
   r.headers.emplace_back("Allow", std::string(allowed));
   return r;
 }
 
 HttpResponse readiness(bool joined) {
-  return json_response(joined ? "{\"status\":\"ready\"}" : "{\"status\":\"joining\"}", joined ? 200 : 503);
+  return json_response(joined ? "{\"status\":\"ready\"}" : "{\"status\":\"joining\"}",
+                       joined ? 200 : 503);
 }
 
-OfficeApi::OfficeApi(OfficeParts parts) : parts_(std::move(parts)), facts_(std::make_shared<OfficeFacts>()) {}
+OfficeApi::OfficeApi(OfficeParts parts)
+    : parts_(std::move(parts)), facts_(std::make_shared<OfficeFacts>()) {}
 
 boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& request) {
   auto url = parse_target(request.target);
@@ -72,7 +80,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& reques
 boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request, UrlParts url) {
   const std::string& path = url.path;
   bool get = request.method == "GET" || request.method == "HEAD";
-  bool plain = path == "/healthz" || path == "/readyz" || path == "/metrics" || !path.starts_with("/api/");
+  bool plain =
+      path == "/healthz" || path == "/readyz" || path == "/metrics" || !path.starts_with("/api/");
   if (plain && !get) co_return method_not_allowed("GET, HEAD");
   if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
   if (path == "/readyz") {
@@ -84,18 +93,22 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
     r.body = parts_.metrics();
     co_return r;
   }
-  if (plain) co_return parts_.files->answer(path, request.header("If-None-Match"), request.header("Accept-Encoding"));
+  if (plain)
+    co_return parts_.files->answer(path, request.header("If-None-Match"),
+                                   request.header("Accept-Encoding"));
   auto token = bearer_token(request.header("Authorization"));
   if (!token) co_return error_response(token.error());
   auto principal = authenticate(*token);
   if (!principal) co_return error_response(principal.error());
-  Call call{request, std::move(url), std::move(*principal), parse_prefer(request.header("Prefer")), {}};
+  Call call{
+      request, std::move(url), std::move(*principal), parse_prefer(request.header("Prefer")), {}};
   if (call.url.path == "/api/data/v9.2" || call.url.path.starts_with(kDataPath)) {
     call.resource.assign(call.url.segments.begin() + 3, call.url.segments.end());
     co_return co_await odata(call);
   }
   bool status = call.url.path == "/api/sync/status", changes = call.url.path == "/api/changes";
-  bool mutation = call.url.segments.size() == 4 && call.url.path.starts_with("/api/sync/mutations/");
+  bool mutation =
+      call.url.segments.size() == 4 && call.url.path.starts_with("/api/sync/mutations/");
   if (!status && !changes && !mutation) co_return not_found_response(kPaths);
   if (!get) co_return method_not_allowed("GET, HEAD");
   if (status) co_return co_await sync_status(call);
@@ -103,16 +116,17 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
   co_return change_stream(call);
 }
 
-// --- Who asks -------------------------------------------------------------------------------------------
+// --- Who asks ---
 
 Result<Principal> OfficeApi::authenticate(std::string_view token) {
   if (!parts_.committer->joined()) {
-    return fail(ErrorKind::unavailable, "branch.joining", "this branch has not received its data yet; try again in a moment");
+    return fail(ErrorKind::unavailable, "branch.joining",
+                "this branch has not received its data yet; try again in a moment");
   }
   std::string hash(sha256(token).view());
   if (auto at = principals_.find(hash); at != principals_.end()) return at->second;
-  BL_ASSIGN(TokenAnswer answer, authenticate_token(*parts_.store, parts_.committer->side(), *parts_.schema, token,
-                                                   parts_.clock->wall_ms()));
+  BL_ASSIGN(TokenAnswer answer, authenticate_token(*parts_.store, parts_.committer->side(),
+                                                   *parts_.schema, token, parts_.clock->wall_ms()));
   // A token with an end is looked up each time, so that it ends in time.
   if (answer.may_cache && principals_.size() < kMaxPrincipals) principals_[hash] = answer.principal;
   return answer.principal;
@@ -122,13 +136,15 @@ void OfficeApi::on_changes(const Changes& changes) {
   bool access = false;
   for (const auto& r : changes.records) {
     access = access || r.entity == entity_id::kApiToken || r.entity == entity_id::kUser;
-    if (r.entity == entity_id::kTerritory || r.entity == entity_id::kServer) directory_known_ = false;
+    if (r.entity == entity_id::kTerritory || r.entity == entity_id::kServer)
+      directory_known_ = false;
   }
   if (access || changes.records.empty()) {
     principals_.clear();
     ++access_epoch_;
   }
-  if (changes.records.empty()) directory_known_ = false;  // a new snapshot: everything may have changed
+  if (changes.records.empty())
+    directory_known_ = false;  // a new snapshot: everything may have changed
 }
 
 // Names of servers and territories, read when they are first needed and after they changed.
@@ -143,10 +159,13 @@ void OfficeApi::refresh_directory() {
     auto rows = scan_prefix(*parts_.store, Table::records, keys::record_prefix(side, id));
     for (; rows->valid(); rows->next()) {
       auto key = keys::parse_record(rows->key());
-      auto record = key ? Record::decode(*key, std::string(rows->value())) : Result<Record>(std::unexpected(Error{}));
+      auto record = key ? Record::decode(*key, std::string(rows->value()))
+                        : Result<Record>(std::unexpected(Error{}));
       if (!record || !record->live()) continue;
       std::string name(record->value(entity.field("name")->id).payload);
-      auto number = [&](const char* field) { return decode_integer(record->value(entity.field(field)->id).payload); };
+      auto number = [&](const char* field) {
+        return decode_integer(record->value(entity.field(field)->id).payload);
+      };
       if (id == entity_id::kTerritory) {
         TerritoryId t(static_cast<uint32_t>(number("territorynumber")));
         facts->territories[name] = t;
@@ -161,7 +180,9 @@ void OfficeApi::refresh_directory() {
   directory_known_ = parts_.committer->joined();
 }
 
-std::string OfficeApi::mutation_name(const MutationId& id) const { return mutation_text(id, parts_.server); }
+std::string OfficeApi::mutation_name(const MutationId& id) const {
+  return mutation_text(id, parts_.server);
+}
 
 ReadContext OfficeApi::reader(const Principal& principal, bool snapshot) const {
   ReadContext c;
@@ -201,7 +222,7 @@ JsonOptions OfficeApi::json_options(const Call& call) const {
   return o;
 }
 
-// --- OData's routes -------------------------------------------------------------------------------------
+// --- OData's routes ---
 
 boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
   refresh_directory();
@@ -225,10 +246,12 @@ boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
     co_return who_am_i(call);
   }
   auto set = parts_.schema->set(segment->name);
-  if (!set || set->entity->credential) co_return error_response(unknown_set(*parts_.schema, segment->name));
+  if (!set || set->entity->credential)
+    co_return error_response(unknown_set(*parts_.schema, segment->name));
   bool addressed = segment->parentheses;
   if (path.size() > 1 && !addressed && !(path.size() == 2 && path[1] == "$count")) {
-    co_return not_found_response("entityset, entityset(id), entityset/$count, entityset(id)/property");
+    co_return not_found_response(
+        "entityset, entityset(id), entityset/$count, entityset(id)/property");
   }
   if (call.is("GET")) {
     if (path.size() == 1 && addressed) co_return co_await read_one(call, *set, *segment);
@@ -239,16 +262,17 @@ boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
   }
   if (set->entity->id == entity_id::kAnnotation) co_return co_await write_note(call, *segment);
   if (set->entity->virtual_set) co_return method_not_allowed("GET, HEAD");
-  if (path.size() == 3 && path[2] == "$ref") co_return co_await write_reference(call, *set, *segment);
+  if (path.size() == 3 && path[2] == "$ref")
+    co_return co_await write_reference(call, *set, *segment);
   co_return co_await write(call, *set, *segment);
 }
 
 HttpResponse OfficeApi::who_am_i(const Call& call) const {
   std::string body = "{\"@odata.context\":";
   append_json_string(body, call.root() + "$metadata#Microsoft.Dynamics.CRM.WhoAmIResponse");
-  body += ",\"BusinessUnitId\":\"" + to_string(territory_record(parts_.server)) + "\",\"UserId\":\"" +
-          to_string(call.principal.user) + "\",\"OrganizationId\":\"" + to_string(keyed_record_id({}, "organization", 0)) +
-          "\",\"FullName\":";
+  body += ",\"BusinessUnitId\":\"" + to_string(territory_record(parts_.server)) +
+          "\",\"UserId\":\"" + to_string(call.principal.user) + "\",\"OrganizationId\":\"" +
+          to_string(keyed_record_id({}, "organization", 0)) + "\",\"FullName\":";
   append_json_string(body, call.principal.name);
   body += ",\"Server\":";
   append_json_string(body, parts_.server);

@@ -57,10 +57,14 @@ class OfficeApi {
   boost::asio::awaitable<HttpResponse> route(const HttpRequest& request, UrlParts url);
   boost::asio::awaitable<HttpResponse> odata(Call& call);
   boost::asio::awaitable<HttpResponse> read_set(Call& call, Schema::Set set, QueryOptions options);
-  boost::asio::awaitable<HttpResponse> read_one(Call& call, Schema::Set set, const ResourceSegment& segment);
-  boost::asio::awaitable<HttpResponse> read_below(Call& call, Schema::Set set, const ResourceSegment& segment);
-  boost::asio::awaitable<HttpResponse> write(Call& call, Schema::Set set, const ResourceSegment& segment);
-  boost::asio::awaitable<HttpResponse> save(Call& call, SaveCommand::Mode mode, RecordInput input, Precondition precondition);
+  boost::asio::awaitable<HttpResponse> read_one(Call& call, Schema::Set set,
+                                                const ResourceSegment& segment);
+  boost::asio::awaitable<HttpResponse> read_below(Call& call, Schema::Set set,
+                                                  const ResourceSegment& segment);
+  boost::asio::awaitable<HttpResponse> write(Call& call, Schema::Set set,
+                                             const ResourceSegment& segment);
+  boost::asio::awaitable<HttpResponse> save(Call& call, SaveCommand::Mode mode, RecordInput input,
+                                            Precondition precondition);
   boost::asio::awaitable<HttpResponse> write_note(Call& call, const ResourceSegment& segment);
   boost::asio::awaitable<HttpResponse> sync_status(Call& call);
   boost::asio::awaitable<HttpResponse> mutation_status(Call& call, const std::string& text);
@@ -69,12 +73,17 @@ class OfficeApi {
   HttpResponse who_am_i(const Call& call) const;
 
   Result<Principal> authenticate(std::string_view token);
-  boost::asio::awaitable<void> follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal);
-  Result<bool> append_change(std::string& out, const ReadContext& read, const ChangeEvent& event) const;
-  boost::asio::awaitable<HttpResponse> write_reference(Call& call, Schema::Set set, const ResourceSegment& segment);
+  boost::asio::awaitable<void> follow_changes(HttpStream& out, uint64_t after, std::string token,
+                                              Principal principal);
+  Result<bool> append_change(std::string& out, const ReadContext& read,
+                             const ChangeEvent& event) const;
+  boost::asio::awaitable<HttpResponse> write_reference(Call& call, Schema::Set set,
+                                                       const ResourceSegment& segment);
   // As find_record, off the I/O thread where it takes a walk.
-  boost::asio::awaitable<Result<std::optional<Record>>> look_up(const Call& call, Schema::Set set, const ResourceSegment& segment);
-  Result<std::optional<Record>> find_record(const Call& call, const Schema::Set& set, const ResourceSegment& segment) const;
+  boost::asio::awaitable<Result<std::optional<Record>>> look_up(const Call& call, Schema::Set set,
+                                                                const ResourceSegment& segment);
+  Result<std::optional<Record>> find_record(const Call& call, const Schema::Set& set,
+                                            const ResourceSegment& segment) const;
   ReadContext reader(const Principal& principal, bool snapshot) const;
   BodyContext body_context(const Call& call) const;
   Result<void> prepare_command(const Call& call, Command& command) const;

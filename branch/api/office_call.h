@@ -13,9 +13,11 @@ struct OfficeApi::Call {
   Principal principal;
   std::map<std::string, std::string> prefer;
   std::vector<std::string> resource;  // segments behind the service root
-  std::string page_url;               // what the next page's link begins with; empty: the entity set's
+  std::string page_url;  // what the next page's link begins with; empty: the entity set's
 
-  bool is(std::string_view method) const { return request.method == method || (method == "GET" && request.method == "HEAD"); }
+  bool is(std::string_view method) const {
+    return request.method == method || (method == "GET" && request.method == "HEAD");
+  }
   // Absolute, as the client addressed us.
   std::string root() const {
     std::string_view host = request.header("Host");

@@ -12,8 +12,8 @@ namespace {
 
 std::string as_hex(const std::string& bytes) { return hex(bytes); }
 
-std::string next_link(const std::string& set_url, const UrlParts& url, const std::string& continue_at,
-                      std::optional<uint64_t> top_left) {
+std::string next_link(const std::string& set_url, const UrlParts& url,
+                      const std::string& continue_at, std::optional<uint64_t> top_left) {
   std::string out = set_url + "?";
   for (const auto& [name, value] : url.parameters) {
     if (name == "$skip" || name == "$skiptoken" || name == "$top") continue;
@@ -23,7 +23,8 @@ std::string next_link(const std::string& set_url, const UrlParts& url, const std
   return out + "$skiptoken=" + as_hex(continue_at);
 }
 
-Result<std::string> apply_body(const ReadContext& read, const ApplyPlan& plan, const std::string& context) {
+Result<std::string> apply_body(const ReadContext& read, const ApplyPlan& plan,
+                               const std::string& context) {
   BL_ASSIGN(auto rows, run_apply(read, plan));
   std::string body = "{\"@odata.context\":";
   append_json_string(body, context);
@@ -40,7 +41,8 @@ Result<std::string> apply_body(const ReadContext& read, const ApplyPlan& plan, c
       append_json_value(body, v.view());
     };
     for (size_t k = 0; k < plan.group_by.size(); ++k) put(plan.group_by[k].name, rows[i].groups[k]);
-    for (size_t k = 0; k < plan.aggregates.size(); ++k) put(plan.aggregates[k].alias, rows[i].values[k]);
+    for (size_t k = 0; k < plan.aggregates.size(); ++k)
+      put(plan.aggregates[k].alias, rows[i].values[k]);
     body.push_back('}');
   }
   return body + "]}";
@@ -48,7 +50,8 @@ Result<std::string> apply_body(const ReadContext& read, const ApplyPlan& plan, c
 
 }  // namespace
 
-boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set set, QueryOptions options) {
+boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set set,
+                                                         QueryOptions options) {
   ReadContext read = reader(call.principal, true);
   std::string set_name = set.subtype ? set.subtype->set_name : set.entity->set_name;
   std::string context = call.root() + "$metadata#" + set_name;
@@ -85,16 +88,20 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
   uint64_t page_size = 0;
   if (auto page = call.prefer.find("odata.maxpagesize"); page != call.prefer.end()) {
     const std::string& text = page->second;
-    bool digits = !text.empty() && text.size() <= 9 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    bool digits =
+        !text.empty() && text.size() <= 9 &&
+        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
     page_size = digits ? std::min<uint64_t>(std::stoull(text), limits::kMaxPageSize) : 0;
     if (page_size == 0) {
-      co_return error_response({ErrorKind::invalid, "option.malformed", "Prefer: odata.maxpagesize needs a number of at least 1"});
+      co_return error_response({ErrorKind::invalid, "option.malformed",
+                                "Prefer: odata.maxpagesize needs a number of at least 1"});
     }
   }
   options.query.page_size = page_size;
   JsonOptions json = json_options(call);
   std::string set_url = call.page_url.empty() ? call.root() + set_name : call.page_url;
-  auto job = [read, options = std::move(options), json, context, set_url, url = call.url]() -> Result<std::string> {
+  auto job = [read, options = std::move(options), json, context, set_url,
+              url = call.url]() -> Result<std::string> {
     const Query& q = options.query;
     BL_ASSIGN(QueryResult rows, run_query(read, q));
     std::string body = "{\"@odata.context\":";
@@ -104,11 +111,13 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
     body += ",\"value\":[";
     for (size_t i = 0; i < rows.records.size(); ++i) {
       if (i) body.push_back(',');
-      BL_TRY(append_record(body, read, *q.entity, rows.records[i], options.select, options.expand, json, {}));
+      BL_TRY(append_record(body, read, *q.entity, rows.records[i], options.select, options.expand,
+                           json, {}));
       if (body.size() > limits::kMaxAnswerBytes) {
         return fail(ErrorKind::invalid, "answer.too_large",
                     "this answer would be larger than " + std::to_string(limits::kMaxAnswerBytes) +
-                        " bytes: $select fewer properties, or ask for smaller pages (Prefer: odata.maxpagesize=N)");
+                        " bytes: $select fewer properties, or ask for smaller pages (Prefer: "
+                        "odata.maxpagesize=N)");
       }
     }
     body.push_back(']');
@@ -123,7 +132,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
   auto body = co_await parts_.pool->run(std::move(job));
   if (!body) co_return error_response(body.error());
   HttpResponse r = odata_json(std::move(*body));
-  if (page_size > 0) r.headers.emplace_back("Preference-Applied", "odata.maxpagesize=" + std::to_string(page_size));
+  if (page_size > 0)
+    r.headers.emplace_back("Preference-Applied", "odata.maxpagesize=" + std::to_string(page_size));
   co_return r;
 }
 
@@ -149,13 +159,16 @@ Result<std::optional<Record>> OfficeApi::find_record(const Call& call, const Sch
   return record;
 }
 
-boost::asio::awaitable<Result<std::optional<Record>>> OfficeApi::look_up(const Call& call, Schema::Set set,
-                                                                         const ResourceSegment& segment) {
+boost::asio::awaitable<Result<std::optional<Record>>> OfficeApi::look_up(
+    const Call& call, Schema::Set set, const ResourceSegment& segment) {
   if (!set.entity->virtual_set) co_return find_record(call, set, segment);
   auto address = parse_address(*set.entity, segment);
   if (!address) co_return std::unexpected(address.error());
-  if (!address->id) co_return fail(ErrorKind::invalid, "key.unknown", set.entity->set_name + " are addressed by id");
-  auto job = [read = reader(call.principal, true), entity = set.entity, id = *address->id]() -> Result<std::optional<Record>> {
+  if (!address->id)
+    co_return fail(ErrorKind::invalid, "key.unknown",
+                   set.entity->set_name + " are addressed by id");
+  auto job = [read = reader(call.principal, true), entity = set.entity,
+              id = *address->id]() -> Result<std::optional<Record>> {
     std::optional<Record> record;
     BL_TRY(for_each_virtual(read, *entity, {}, [&](Record&& r) {
       if (r.key().id == id) record = std::move(r);
@@ -166,17 +179,20 @@ boost::asio::awaitable<Result<std::optional<Record>>> OfficeApi::look_up(const C
   co_return co_await parts_.pool->run(std::move(job));
 }
 
-boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set set, const ResourceSegment& segment) {
+boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set set,
+                                                         const ResourceSegment& segment) {
   QueryOptions options;
   if (!call.url.parameters.empty()) {
-    auto parsed = parse_options(*parts_.schema, set, call.url, territory_number(), OptionScope::record);
+    auto parsed =
+        parse_options(*parts_.schema, set, call.url, territory_number(), OptionScope::record);
     if (!parsed) co_return error_response(parsed.error());
     options = std::move(*parsed);
   }
   auto record = co_await look_up(call, set, segment);
   if (!record) co_return error_response(record.error());
   if (!*record) {
-    co_return error_response({ErrorKind::not_found, "record.not_found", "there is no " + set.entity->label + " with this id here"});
+    co_return error_response({ErrorKind::not_found, "record.not_found",
+                              "there is no " + set.entity->label + " with this id here"});
   }
   std::string etag = etag_text(etag_of(**record, *set.entity));
   if (names_etag(call.request.header("If-None-Match"), etag)) {
@@ -198,7 +214,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
     ReadContext read = reader(call.principal, true);
     auto job = [&]() -> Result<std::string> {
       std::string out;
-      BL_TRY(append_record(out, read, *set.entity, **record, options.select, options.expand, json, context));
+      BL_TRY(append_record(out, read, *set.entity, **record, options.select, options.expand, json,
+                           context));
       return out;
     };
     auto made = co_await parts_.pool->run(std::move(job));
@@ -215,18 +232,21 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
 }
 
 // accounts(id)/name, /name/$value, /primarycontactid, /contact_customer_accounts
-boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::Set set, const ResourceSegment& segment) {
+boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::Set set,
+                                                           const ResourceSegment& segment) {
   auto record = co_await look_up(call, set, segment);
   if (!record) co_return error_response(record.error());
   const Entity& entity = *set.entity;
   if (!*record) {
-    co_return error_response({ErrorKind::not_found, "record.not_found", "there is no " + entity.label + " with this id here"});
+    co_return error_response({ErrorKind::not_found, "record.not_found",
+                              "there is no " + entity.label + " with this id here"});
   }
   const std::string& below = call.resource[1];
   bool raw = call.resource.size() == 3 && call.resource[2] == "$value";
   bool count = call.resource.size() == 3 && call.resource[2] == "$count";
   if (call.resource.size() > 3 || (call.resource.size() == 3 && !raw && !count)) {
-    co_return not_found_response("entityset(id)/property, /property/$value, /collection, /collection/$count");
+    co_return not_found_response(
+        "entityset(id)/property, /property/$value, /collection, /collection/$count");
   }
   if (const auto* collection = entity.collection(below); collection && !raw) {
     Schema::Set children{parts_.schema->entity(collection->entity), nullptr};
@@ -237,7 +257,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
     of_parent.column.field = children.entity->field(collection->field);
     of_parent.column.id = collection->field;
     of_parent.column.type = ValueType::lookup;
-    of_parent.values.push_back({ValueType::lookup, encode_lookup({entity.id, (*record)->key().id})});
+    of_parent.values.push_back(
+        {ValueType::lookup, encode_lookup({entity.id, (*record)->key().id})});
     Expression both;
     both.kind = Expression::Kind::all_of;
     both.operands = {of_parent, options->query.filter};
@@ -265,12 +286,15 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
   }
   auto column = column_named(entity, below);
   if (!column) co_return path_error(column.error());
-  if (count) co_return error_response({ErrorKind::not_found, "property.unknown", below + " is no collection of records"});
+  if (count)
+    co_return error_response(
+        {ErrorKind::not_found, "property.unknown", below + " is no collection of records"});
   const Field* field = column->field;
   if (field && field->is_collection()) {
     if (field->policy == Policy::append || raw) {
       co_return error_response({ErrorKind::not_found, "property.unknown",
-                                raw ? below + " is a list of texts and has no single value" : below + " is a timeline: read annotations"});
+                                raw ? below + " is a list of texts and has no single value"
+                                    : below + " is a timeline: read annotations"});
     }
     auto values = branchline::read_set(reader(call.principal, false), **record, field->id);
     if (!values) co_return error_response(values.error());
@@ -302,14 +326,16 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
     }
     std::string json;
     append_json_value(json, v);
-    bool text = v.type == ValueType::text || v.type == ValueType::phone || v.type == ValueType::email || v.type == ValueType::url;
+    bool text = v.type == ValueType::text || v.type == ValueType::phone ||
+                v.type == ValueType::email || v.type == ValueType::url;
     if (!text && json.size() >= 2 && json.front() == '"') json = json.substr(1, json.size() - 2);
     r.content_type = "text/plain; charset=utf-8";
     r.body = text ? std::string(v.payload) : json;
     co_return r;
   }
   std::string body = "{\"@odata.context\":";
-  append_json_string(body, call.root() + "$metadata#" + entity.set_name + "(" + to_string((*record)->key().id) + ")/" + below);
+  append_json_string(body, call.root() + "$metadata#" + entity.set_name + "(" +
+                               to_string((*record)->key().id) + ")/" + below);
   body += ",\"value\":";
   append_json_value(body, v);
   co_return odata_json(body + "}");

@@ -21,7 +21,8 @@ Result<Precondition> parse_precondition(const HttpRequest& request) {
   std::string none = trimmed(request.header("If-None-Match"));
   std::string match = trimmed(request.header("If-Match"));
   if (!none.empty() && none != "*") {
-    return fail(ErrorKind::invalid, "precondition.malformed", "If-None-Match of a write can only be *");
+    return fail(ErrorKind::invalid, "precondition.malformed",
+                "If-None-Match of a write can only be *");
   }
   p.must_not_exist = none == "*";
   if (match == "*") {
@@ -35,7 +36,8 @@ Result<Precondition> parse_precondition(const HttpRequest& request) {
     rest.remove_prefix(std::min(comma + 1, rest.size()));
     if (one.starts_with("W/")) one = one.substr(2);
     std::optional<uint64_t> etag;
-    if (one.size() == 18 && one.front() == '"' && one.back() == '"') etag = parse_hex64(std::string_view(one).substr(1, 16));
+    if (one.size() == 18 && one.front() == '"' && one.back() == '"')
+      etag = parse_hex64(std::string_view(one).substr(1, 16));
     // An ETag that is none of ours matches nothing: the record differs from what the client has.
     p.etags.push_back(etag.value_or(0));
   }
@@ -45,9 +47,11 @@ Result<Precondition> parse_precondition(const HttpRequest& request) {
 Result<Json> parse_body(const HttpRequest& request) {
   std::string_view type = request.header("Content-Type");
   if (!type.empty() && type.find("json") == std::string_view::npos) {
-    return fail(ErrorKind::invalid, "body.type", "the body must be JSON (Content-Type: application/json)");
+    return fail(ErrorKind::invalid, "body.type",
+                "the body must be JSON (Content-Type: application/json)");
   }
-  if (request.body.empty()) return fail(ErrorKind::invalid, "body.empty", "the request has no body");
+  if (request.body.empty())
+    return fail(ErrorKind::invalid, "body.empty", "the request has no body");
   return parse_json(request.body);
 }
 
@@ -56,9 +60,12 @@ Result<Json> parse_body(const HttpRequest& request) {
 BodyContext OfficeApi::body_context(const Call& call) const {
   BodyContext c;
   c.schema = parts_.schema;
-  c.resolve_key = [this, &call](const Entity& entity, const Index& index, const OwnedValue& value) -> Result<RecordId> {
+  c.resolve_key = [this, &call](const Entity& entity, const Index& index,
+                                const OwnedValue& value) -> Result<RecordId> {
     BL_ASSIGN(auto record, read_by_key(reader(call.principal, false), entity, index, value.view()));
-    if (!record) return fail(ErrorKind::invalid, "lookup.unknown", "there is no " + entity.label + " with this key here");
+    if (!record)
+      return fail(ErrorKind::invalid, "lookup.unknown",
+                  "there is no " + entity.label + " with this key here");
     return record->key().id;
   };
   c.territory_name = [this](const RecordId& id) -> std::string {
@@ -78,7 +85,8 @@ Result<void> OfficeApi::prepare_command(const Call& call, Command& command) cons
   if (key.empty()) return {};
   if (key.size() > limits::kMaxOperationKeyBytes || !is_utf8(key)) {
     return fail(ErrorKind::invalid, "key.malformed",
-                "Idempotency-Key: at most " + std::to_string(limits::kMaxOperationKeyBytes) + " bytes of UTF-8");
+                "Idempotency-Key: at most " + std::to_string(limits::kMaxOperationKeyBytes) +
+                    " bytes of UTF-8");
   }
   command.operation_key = std::string(key);
   Sha256 sha;
@@ -87,7 +95,8 @@ Result<void> OfficeApi::prepare_command(const Call& call, Command& command) cons
   return {};
 }
 
-boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set set, const ResourceSegment& segment) {
+boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set set,
+                                                      const ResourceSegment& segment) {
   const auto& path = call.resource;
   auto precondition = parse_precondition(call.request);
   if (!precondition) co_return error_response(precondition.error());
@@ -115,13 +124,16 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
     if (!parsed) co_return error_response(parsed.error());
     parsed->address = *address;
     bool update = precondition->must_exist || !precondition->etags.empty();
-    co_return co_await save(call, update ? SaveCommand::Mode::update : SaveCommand::Mode::upsert, std::move(*parsed), *precondition);
+    co_return co_await save(call, update ? SaveCommand::Mode::update : SaveCommand::Mode::upsert,
+                            std::move(*parsed), *precondition);
   }
   input.address = *address;
   if (call.request.method == "DELETE" && path.size() == 1) {
     co_return co_await save(call, SaveCommand::Mode::remove, std::move(input), *precondition);
   }
-  bool property = path.size() == 2 && (call.request.method == "PUT" || call.request.method == "DELETE" || call.request.method == "PATCH");
+  bool property =
+      path.size() == 2 && (call.request.method == "PUT" || call.request.method == "DELETE" ||
+                           call.request.method == "PATCH");
   if (property) {
     Json value;  // null: DELETE clears
     if (call.request.method != "DELETE") {
@@ -129,7 +141,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
       if (!body) co_return error_response(body.error());
       const Json* member = body->member("value");
       if (!member) member = body->member(path[1]);
-      if (!member) co_return error_response({ErrorKind::invalid, "body.value", "the body must be {\"value\": ...}"});
+      if (!member)
+        co_return error_response(
+            {ErrorKind::invalid, "body.value", "the body must be {\"value\": ...}"});
       value = *member;
     }
     auto field = parse_property(context, *set.entity, path[1], value);
@@ -137,11 +151,13 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
     input.fields.push_back(std::move(*field));
     co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
   }
-  co_return method_not_allowed(path.size() == 1 ? "GET, HEAD, PATCH, DELETE" : "GET, HEAD, PUT, DELETE");
+  co_return method_not_allowed(path.size() == 1 ? "GET, HEAD, PATCH, DELETE"
+                                                : "GET, HEAD, PUT, DELETE");
 }
 
 // accounts(id)/primarycontactid/$ref: PUT binds {"@odata.id": "contacts(id)"}, DELETE clears.
-boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Schema::Set set, const ResourceSegment& segment) {
+boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Schema::Set set,
+                                                                const ResourceSegment& segment) {
   bool put = call.request.method == "PUT";
   if (!put && call.request.method != "DELETE") co_return method_not_allowed("PUT, DELETE");
   auto precondition = parse_precondition(call.request);
@@ -154,7 +170,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Sche
     if (!body) co_return error_response(body.error());
     const Json* member = body->member("@odata.id");
     if (!member || member->kind != Json::Kind::string) {
-      co_return error_response({ErrorKind::invalid, "body.value", "the body must be {\"@odata.id\": \"entityset(id)\"}"});
+      co_return error_response({ErrorKind::invalid, "body.value",
+                                "the body must be {\"@odata.id\": \"entityset(id)\"}"});
     }
     value = *member;
   }
@@ -168,28 +185,33 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Sche
   co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
 }
 
-boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mode mode, RecordInput input,
-                                                     Precondition precondition) {
+boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mode mode,
+                                                     RecordInput input, Precondition precondition) {
   const Entity& entity = *input.entity;
   std::vector<Column> select;
   if (!call.url.parameters.empty()) {  // before anything is written
-    auto options = parse_options(*parts_.schema, {input.entity, input.subtype}, call.url, territory_number(), OptionScope::record);
+    auto options = parse_options(*parts_.schema, {input.entity, input.subtype}, call.url,
+                                 territory_number(), OptionScope::record);
     if (!options) co_return error_response(options.error());
     if (!options->expand.empty()) {
-      co_return error_response({ErrorKind::invalid, "option.malformed", "$expand: not with a write; read the record again"});
+      co_return error_response({ErrorKind::invalid, "option.malformed",
+                                "$expand: not with a write; read the record again"});
     }
     select = std::move(options->select);
   }
   RecordAddress address = input.address;
   std::string set_name = input.subtype ? input.subtype->set_name : entity.set_name;
-  auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, mode, std::move(input), precondition);
+  auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, mode,
+                                               std::move(input), precondition);
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
   RecordKey key = command->record();
   if (accepted->replayed && address.key) {
-    // The first answer named the record that had the key then; whoever has it now is the best that is known.
-    auto holder = read_by_key(reader(call.principal, false), entity, *address.key, address.key_value.view());
+    // The first answer named the record that had the key then; whoever has it now is the best that
+    // is known.
+    auto holder =
+        read_by_key(reader(call.principal, false), entity, *address.key, address.key_value.view());
     if (holder && *holder) key = (*holder)->key();
   }
   std::string url = call.root() + set_name + "(" + to_string(key.id) + ")";
@@ -213,32 +235,41 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
   if (r.status == 204) r.headers.emplace_back("OData-Version", "4.0");
   if (mode != SaveCommand::Mode::remove) r.headers.emplace_back("OData-EntityId", url);
   if (created && r.status == 201) r.headers.emplace_back("Location", url);
-  if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+  if (!accepted->id.is_none())
+    r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
   if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
   co_return r;
 }
 
 // Notes: POST to annotations appends to the timeline of the record it is bound to.
-boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const ResourceSegment& segment) {
+boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
+                                                           const ResourceSegment& segment) {
   const Entity& notes = *parts_.schema->entity(entity_id::kAnnotation);
   if (call.request.method == "DELETE" && segment.parentheses && call.resource.size() == 1) {
     auto id = parse_record_id(segment.id);
-    if (!id) co_return error_response({ErrorKind::invalid, "key.malformed", "`" + shortened(segment.id) + "` is no record id"});
+    if (!id)
+      co_return error_response(
+          {ErrorKind::invalid, "key.malformed", "`" + shortened(segment.id) + "` is no record id"});
     ReadContext read = reader(call.principal, true);
     auto job = [read, id = *id] { return find_note(read, id); };
     auto place = co_await parts_.pool->run(std::move(job));
     if (!place) co_return error_response(place.error());
-    if (!*place) co_return error_response({ErrorKind::not_found, "record.not_found", "there is no Note with this id here"});
-    auto command = std::make_shared<RemoveElementCommand>(parts_.schema, call.principal, (*place)->record, (*place)->field, (*place)->key);
+    if (!*place)
+      co_return error_response(
+          {ErrorKind::not_found, "record.not_found", "there is no Note with this id here"});
+    auto command = std::make_shared<RemoveElementCommand>(
+        parts_.schema, call.principal, (*place)->record, (*place)->field, (*place)->key);
     if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
     auto accepted = co_await parts_.committer->submit(command);
     if (!accepted) co_return error_response(accepted.error());
     HttpResponse r;
     r.status = 204;
-    if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+    if (!accepted->id.is_none())
+      r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
     co_return r;
   }
-  if (call.request.method != "POST" || segment.parentheses) co_return method_not_allowed(segment.parentheses ? "GET, HEAD, DELETE" : "GET, HEAD, POST");
+  if (call.request.method != "POST" || segment.parentheses)
+    co_return method_not_allowed(segment.parentheses ? "GET, HEAD, DELETE" : "GET, HEAD, POST");
   auto body = parse_body(call.request);
   if (!body) co_return error_response(body.error());
   auto note = parse_record_body(body_context(call), {&notes, nullptr}, *body, true);
@@ -249,12 +280,14 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
   if (id.is_nil()) {
     std::string_view key = call.request.header("Idempotency-Key");
     SystemRandom random;
-    id = key.empty() ? RecordIdMaker(random).make(parts_.clock->wall_ms()) : keyed_record_id(call.principal.user, key, 0);
+    id = key.empty() ? RecordIdMaker(random).make(parts_.clock->wall_ms())
+                     : keyed_record_id(call.principal.user, key, 0);
   }
   std::string id_bytes = encode_lookup({EntityId(0), id});
   row.push_back({annotation_field::kId, {ValueType::lookup, id_bytes}});
   for (const auto& f : note->fields) {
-    if (f.field->name == "objectid" && f.value.type == ValueType::lookup) object = decode_lookup(f.value.payload);
+    if (f.field->name == "objectid" && f.value.type == ValueType::lookup)
+      object = decode_lookup(f.value.payload);
     if (f.value.type == ValueType::null) continue;
     if (f.field->name == "subject") row.push_back({annotation_field::kSubject, f.value.view()});
     if (f.field->name == "notetext") row.push_back({annotation_field::kText, f.value.view()});
@@ -262,9 +295,13 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
   const Entity* target = parts_.schema->entity(object.entity);
   const Field* timeline = target ? target->field("annotations") : nullptr;
   if (!timeline) {
-    co_return error_response({ErrorKind::invalid, "field.required", "a note needs its record: \"objectid_account@odata.bind\": \"/accounts(id)\""});
+    co_return error_response(
+        {ErrorKind::invalid, "field.required",
+         "a note needs its record: \"objectid_account@odata.bind\": \"/accounts(id)\""});
   }
-  if (row.size() == 1) co_return error_response({ErrorKind::invalid, "field.required", "a note needs a subject or a notetext"});
+  if (row.size() == 1)
+    co_return error_response(
+        {ErrorKind::invalid, "field.required", "a note needs a subject or a notetext"});
   RecordInput input;
   input.entity = target;
   input.address.id = object.id;
@@ -273,7 +310,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
   append.kind = FieldInput::Kind::append;
   append.value = {ValueType::row, encode_row(row)};
   input.fields.push_back(std::move(append));
-  auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, SaveCommand::Mode::update, std::move(input), Precondition{});
+  auto command =
+      std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_,
+                                    SaveCommand::Mode::update, std::move(input), Precondition{});
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
@@ -281,7 +320,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call, const Res
   r.status = 204;
   r.headers.emplace_back("OData-Version", "4.0");
   r.headers.emplace_back("OData-EntityId", call.root() + "annotations(" + to_string(id) + ")");
-  if (!accepted->id.is_none()) r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+  if (!accepted->id.is_none())
+    r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
   if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
   co_return r;
 }

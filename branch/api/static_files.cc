@@ -12,18 +12,24 @@ namespace {
 
 std::string type_of(const std::string& extension) {
   static const std::map<std::string, std::string> types = {
-      {".html", "text/html; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
-      {".css", "text/css; charset=utf-8"},   {".svg", "image/svg+xml"},
-      {".png", "image/png"},                 {".ico", "image/x-icon"},
-      {".json", "application/json"},         {".woff2", "font/woff2"},
+      {".html", "text/html; charset=utf-8"},
+      {".js", "text/javascript; charset=utf-8"},
+      {".css", "text/css; charset=utf-8"},
+      {".svg", "image/svg+xml"},
+      {".png", "image/png"},
+      {".ico", "image/x-icon"},
+      {".json", "application/json"},
+      {".woff2", "font/woff2"},
       {".webmanifest", "application/manifest+json"}};
   auto at = types.find(extension);
   return at == types.end() ? "application/octet-stream" : at->second;
 }
 
 constexpr const char* kNotBuilt =
-    "<!doctype html><title>Branchline</title><p>The web app is not built here. Run <code>tools/quickstart</code>, or "
-    "<code>npm ci && npm run build</code> in <code>branch/web</code>. The API is at <code>/api/data/v9.2/</code>.";
+    "<!doctype html><title>Branchline</title><p>The web app is not built here. Run "
+    "<code>tools/quickstart</code>, or "
+    "<code>npm ci && npm run build</code> in <code>branch/web</code>. The API is at "
+    "<code>/api/data/v9.2/</code>.";
 
 }  // namespace
 
@@ -59,8 +65,11 @@ HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_no
                                  std::string_view accept_encoding) const {
   auto at = files_.find(path);
   if (at == files_.end()) {
-    bool looks_like_file = path.rfind('.') != std::string::npos && path.rfind('.') > path.rfind('/');
-    if (looks_like_file) return not_found_response("/ (the web app), /api/data/v9.2/, /api/sync/status, /healthz, /metrics");
+    bool looks_like_file =
+        path.rfind('.') != std::string::npos && path.rfind('.') > path.rfind('/');
+    if (looks_like_file)
+      return not_found_response(
+          "/ (the web app), /api/data/v9.2/, /api/sync/status, /healthz, /metrics");
     at = files_.find("/index.html");
   }
   const File& f = at->second;
@@ -71,12 +80,14 @@ HttpResponse StaticFiles::answer(const std::string& path, std::string_view if_no
   r.content_type = f.content_type;
   r.headers.emplace_back("ETag", etag);
   if (!f.gzip.empty()) r.headers.emplace_back("Vary", "Accept-Encoding");
-  r.headers.emplace_back("Cache-Control", f.hashed_name ? "public, max-age=31536000, immutable" : "no-cache");
+  r.headers.emplace_back("Cache-Control",
+                         f.hashed_name ? "public, max-age=31536000, immutable" : "no-cache");
   r.headers.emplace_back("X-Content-Type-Options", "nosniff");
   if (f.content_type.starts_with("text/html")) {
-    r.headers.emplace_back("Content-Security-Policy",
-                           "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-                           "frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+    r.headers.emplace_back(
+        "Content-Security-Policy",
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
     r.headers.emplace_back("Referrer-Policy", "no-referrer");
   }
   if (if_none_match == etag) {

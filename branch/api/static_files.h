@@ -14,7 +14,8 @@ class StaticFiles {
   static StaticFiles load(const std::string& directory);
   // The file, or the app's page for any path of the app's own (its routes are the browser's).
   // Compressed where the client takes gzip and the build left a `.gz` beside the file.
-  HttpResponse answer(const std::string& path, std::string_view if_none_match, std::string_view accept_encoding) const;
+  HttpResponse answer(const std::string& path, std::string_view if_none_match,
+                      std::string_view accept_encoding) const;
 
  private:
   struct File {

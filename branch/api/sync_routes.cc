@@ -10,14 +10,17 @@ namespace {
 
 constexpr size_t kMaxStreams = 200;
 constexpr size_t kEventsPerWrite = 256;
-constexpr int64_t kSyncEventUs = 1'000'000;   // at most one `sync` event in this time
-constexpr int64_t kHeartbeatUs = 15'000'000;  // a stream is never silent for longer: clients and we notice a dead peer
+constexpr int64_t kSyncEventUs = 1'000'000;  // at most one `sync` event in this time
+constexpr int64_t kHeartbeatUs =
+    15'000'000;  // a stream is never silent for longer: clients and we notice a dead peer
 
 std::string ledger_json(const Ledger& l) {
-  return "{\"accepted\":" + std::to_string(l.accepted) + ",\"pending\":" + std::to_string(l.pending) +
-         ",\"applied\":" + std::to_string(l.applied) + ",\"merged\":" + std::to_string(l.merged) +
-         ",\"overridden\":" + std::to_string(l.overridden) + ",\"rejected\":" + std::to_string(l.rejected) +
-         ",\"lost\":" + std::to_string(l.lost) + "}";
+  return "{\"accepted\":" + std::to_string(l.accepted) +
+         ",\"pending\":" + std::to_string(l.pending) + ",\"applied\":" + std::to_string(l.applied) +
+         ",\"merged\":" + std::to_string(l.merged) +
+         ",\"overridden\":" + std::to_string(l.overridden) +
+         ",\"rejected\":" + std::to_string(l.rejected) + ",\"lost\":" + std::to_string(l.lost) +
+         "}";
 }
 
 // The fate of one of this server's own mutations, or nothing while it is pending or unknown.
@@ -43,14 +46,15 @@ void put_content(std::string& body, const Schema& schema, const Mutation& m) {
     const Entity* entity = schema.entity(op.record.entity);
     if (!entity) continue;
     if (!std::exchange(first, false)) body.push_back(',');
-    body += "{\"operation\":\"" + std::string(to_string(op.kind)) + "\",\"entity\":\"" + entity->name + "\",\"record\":\"" +
-            to_string(op.record.id) + "\",\"fields\":[";
+    body += "{\"operation\":\"" + std::string(to_string(op.kind)) + "\",\"entity\":\"" +
+            entity->name + "\",\"record\":\"" + to_string(op.record.id) + "\",\"fields\":[";
     bool first_cell = true;
     for (const auto& cell : op.cells) {
       const Field* field = entity->field(cell.field);
       if (!field) continue;
       if (!std::exchange(first_cell, false)) body.push_back(',');
-      body += "{\"field\":\"" + field->name + "\",\"kind\":\"" + std::string(to_string(cell.kind)) + "\",\"value\":";
+      body += "{\"field\":\"" + field->name + "\",\"kind\":\"" + std::string(to_string(cell.kind)) +
+              "\",\"value\":";
       append_json_value(body, cell.value);
       body.push_back('}');
     }
@@ -74,9 +78,10 @@ boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   append_json_string(body, parts_.server);
   body += ",\"joined\":";
   body += s.joined ? "true" : "false";
-  body += ",\"line\":\"" + to_hex(s.cursor.line.value) + "\",\"csn\":" + std::to_string(s.cursor.csn.value) +
-          ",\"pending\":" + std::to_string(s.ledger.pending) + pending_since + ",\"ledger\":" + ledger_json(s.ledger) +
-          ",\"lastEvent\":";
+  body += ",\"line\":\"" + to_hex(s.cursor.line.value) +
+          "\",\"csn\":" + std::to_string(s.cursor.csn.value) +
+          ",\"pending\":" + std::to_string(s.ledger.pending) + pending_since +
+          ",\"ledger\":" + ledger_json(s.ledger) + ",\"lastEvent\":";
   append_json_string(body, parts_.changes->event_id(parts_.changes->last()));
   body += ",\"territories\":[";
   bool first = true;
@@ -88,21 +93,26 @@ boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   }
   body += "]";
   if (!s.joined || s.seed_expected > 0) {
-    body += ",\"joining\":{\"records\":" + std::to_string(s.seeded) + ",\"expected\":" + std::to_string(s.seed_expected) + "}";
+    body += ",\"joining\":{\"records\":" + std::to_string(s.seeded) +
+            ",\"expected\":" + std::to_string(s.seed_expected) + "}";
   }
   body += ",\"link\":{" + parts_.link_status() + "}}";
   (void)call;
   co_return json_response(std::move(body));
 }
 
-boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, const std::string& text) {
+boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call,
+                                                                const std::string& text) {
   auto parsed = parse_mutation_text(text);
   if (!parsed) {
     co_return error_response({ErrorKind::invalid, "mutation.malformed",
-                              "`" + text.substr(0, 80) + "` is no mutation id (server.incarnation.lane.number, from a Branchline-Mutation header)"});
+                              "`" + text.substr(0, 80) +
+                                  "` is no mutation id (server.incarnation.lane.number, from a "
+                                  "Branchline-Mutation header)"});
   }
   if (parsed->server != parts_.server) {
-    co_return error_response({ErrorKind::not_found, "mutation.elsewhere", "this mutation was made at " + parsed->server + "; ask there"});
+    co_return error_response({ErrorKind::not_found, "mutation.elsewhere",
+                              "this mutation was made at " + parsed->server + "; ask there"});
   }
   MutationId id = parsed->id;
   id.origin = parts_.committer->status().self;
@@ -126,11 +136,14 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
       if (!block) co_return error_response(block.error());
       pending = block->has_value();
     }
-    if (!pending) co_return error_response({ErrorKind::not_found, "mutation.unknown", "no such mutation was made here"});
+    if (!pending)
+      co_return error_response(
+          {ErrorKind::not_found, "mutation.unknown", "no such mutation was made here"});
     co_return json_response(body + ",\"state\":\"pending\"}");
   }
   const FateEntry& e = (*fate)->entry;
-  body += ",\"state\":\"" + std::string(to_string(e.fate)) + "\",\"csn\":" + std::to_string(e.csn.value);
+  body += ",\"state\":\"" + std::string(to_string(e.fate)) +
+          "\",\"csn\":" + std::to_string(e.csn.value);
   std::optional<Mutation> m;
   if (!(*fate)->content.empty()) {
     Reader r((*fate)->content);
@@ -143,18 +156,23 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
   for (size_t i = 0; i < e.outcomes.size(); ++i) {
     const Outcome& o = e.outcomes[i];
     if (i) body.push_back(',');
-    body += "{\"outcome\":\"" + std::string(to_string(o.fate)) + "\",\"reason\":\"" + std::string(to_string(o.reason)) + "\",\"explanation\":";
+    body += "{\"outcome\":\"" + std::string(to_string(o.fate)) + "\",\"reason\":\"" +
+            std::string(to_string(o.reason)) + "\",\"explanation\":";
     append_json_string(body, explain(o.reason));
     if (!o.other.is_none()) {
       auto at = servers_.find(o.other.origin);
       body += ",\"other\":";
-      append_json_string(body, mutation_text(o.other, at == servers_.end() ? "server" + std::to_string(o.other.origin.value) : at->second));
+      append_json_string(
+          body, mutation_text(o.other, at == servers_.end()
+                                           ? "server" + std::to_string(o.other.origin.value)
+                                           : at->second));
     }
     if (m && o.op < m->ops.size()) {
       const RecordOp& op = m->ops[o.op];
       const Entity* entity = parts_.schema->entity(op.record.entity);
       if (entity) {
-        body += ",\"entity\":\"" + entity->name + "\",\"record\":\"" + to_string(op.record.id) + "\"";
+        body +=
+            ",\"entity\":\"" + entity->name + "\",\"record\":\"" + to_string(op.record.id) + "\"";
         const Field* field = entity->field(o.field);
         if (field) body += ",\"field\":\"" + field->name + "\"";
         for (const auto& cell : op.cells) {
@@ -175,11 +193,12 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call, cons
 std::string OfficeApi::sync_event() const {
   OfficeLink link = parts_.link_state();
   return "{\"pending\":" + std::to_string(parts_.committer->status().ledger.pending) +
-         ",\"connected\":" + (link.connected ? "true" : "false") + ",\"caughtUp\":" + (link.caught_up ? "true" : "false") + "}";
+         ",\"connected\":" + (link.connected ? "true" : "false") +
+         ",\"caughtUp\":" + (link.caught_up ? "true" : "false") + "}";
 }
 
-// Events name records, never values: a client reads what it is shown, with its own rights. A record that it may not
-// read (any more), or that was deleted, is told as such.
+// Events name records, never values: a client reads what it is shown, with its own rights. A record
+// that it may not read (any more), or that was deleted, is told as such.
 HttpResponse OfficeApi::change_stream(Call& call) {
   std::string_view last = call.request.header("Last-Event-ID");
   if (last.empty()) {
@@ -190,26 +209,30 @@ HttpResponse OfficeApi::change_stream(Call& call) {
     auto resumed = parts_.changes->resume_after(last);
     if (!resumed) {
       HttpResponse gone = error_response({ErrorKind::not_found, "changes.gone",
-                                          "this position is of another server or start, or too old: read anew, then follow the stream"});
+                                          "this position is of another server or start, or too "
+                                          "old: read anew, then follow the stream"});
       gone.status = 410;
       return gone;
     }
     after = *resumed;
   }
   if (streams_ >= kMaxStreams) {
-    return error_response({ErrorKind::unavailable, "changes.too_many", "too many change streams are open at this server"});
+    return error_response({ErrorKind::unavailable, "changes.too_many",
+                           "too many change streams are open at this server"});
   }
   HttpResponse r;
   r.content_type = "text/event-stream";
   r.headers.emplace_back("Cache-Control", "no-store");
   std::string token(*bearer_token(call.request.header("Authorization")));
-  r.stream = [this, after, token = std::move(token), principal = call.principal](HttpStream& out) -> boost::asio::awaitable<void> {
+  r.stream = [this, after, token = std::move(token),
+              principal = call.principal](HttpStream& out) -> boost::asio::awaitable<void> {
     return follow_changes(out, after, token, principal);
   };
   return r;
 }
 
-boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t after, std::string token, Principal principal) {
+boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t after,
+                                                       std::string token, Principal principal) {
   struct Counted {
     size_t& n;
     explicit Counted(size_t& count) : n(count) { ++n; }
@@ -260,8 +283,10 @@ boost::asio::awaitable<void> OfficeApi::follow_changes(HttpStream& out, uint64_t
   }
 }
 
-// False where the event is none of the reader's business: credentials, records of territories that it may not read.
-Result<bool> OfficeApi::append_change(std::string& out, const ReadContext& read, const ChangeEvent& event) const {
+// False where the event is none of the reader's business: credentials, records of territories that
+// it may not read.
+Result<bool> OfficeApi::append_change(std::string& out, const ReadContext& read,
+                                      const ChangeEvent& event) const {
   const Entity* entity = parts_.schema->entity(event.record.entity);
   if (!entity || entity->credential) return false;
   BL_ASSIGN(auto flat, read.view->get(Table::records, keys::record(read.side, event.record)));
@@ -272,8 +297,9 @@ Result<bool> OfficeApi::append_change(std::string& out, const ReadContext& read,
     if (!may_read(read.principal, *entity, record)) return false;
     live = record.live();
   }
-  out += "id: " + parts_.changes->event_id(event.number) + "\nevent: change\ndata: {\"entity\":\"" + entity->name + "\",\"set\":\"" +
-         entity->set_name + "\",\"id\":\"" + to_string(event.record.id) + "\",\"kind\":\"" + (live ? "changed" : "gone") + "\"}\n\n";
+  out += "id: " + parts_.changes->event_id(event.number) + "\nevent: change\ndata: {\"entity\":\"" +
+         entity->name + "\",\"set\":\"" + entity->set_name + "\",\"id\":\"" +
+         to_string(event.record.id) + "\",\"kind\":\"" + (live ? "changed" : "gone") + "\"}\n\n";
   return true;
 }
 

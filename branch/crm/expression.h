@@ -1,5 +1,5 @@
-// Conditions of queries, bound to the fields of an entity: OData's comparison, logic, text functions and `in`,
-// with its rules for null. Immutable once built; evaluated on any thread.
+// Conditions of queries, bound to the fields of an entity: OData's comparison, logic, text
+// functions and `in`, with its rules for null. Immutable once built; evaluated on any thread.
 #pragma once
 
 #include <memory>
@@ -27,19 +27,24 @@ Value column_value(const Record& record, const Column& column, std::string& scra
 struct Expression {
   enum class Kind {
     always,
-    all_of,       // operands
-    any_of,       // operands
-    negate,       // one operand
-    equal,        // column = one of `values`; a null value means "is null"
-    not_equal,    // column <> values[0]; true for null where the value is not null
-    less, less_equal, greater, greater_equal,  // values[0]; false for null
-    contains, starts_with, ends_with,          // values[0], without regard to case
-    columns_compare,                           // column `op` other
+    all_of,     // operands
+    any_of,     // operands
+    negate,     // one operand
+    equal,      // column = one of `values`; a null value means "is null"
+    not_equal,  // column <> values[0]; true for null where the value is not null
+    less,
+    less_equal,
+    greater,
+    greater_equal,  // values[0]; false for null
+    contains,
+    starts_with,
+    ends_with,        // values[0], without regard to case
+    columns_compare,  // column `op` other
   } kind = Kind::always;
   std::vector<Expression> operands;
   Column column;
-  Column other;              // columns_compare
-  Kind op = Kind::equal;     // columns_compare
+  Column other;           // columns_compare
+  Kind op = Kind::equal;  // columns_compare
   std::vector<OwnedValue> values;
 
   // Prepared by finish(): comparison keys of values, folded texts.

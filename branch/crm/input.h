@@ -38,10 +38,10 @@ struct RecordAddress {
 
 struct RecordInput {
   const Entity* entity = nullptr;
-  const SubType* subtype = nullptr;       // the set it was addressed through
-  RecordAddress address;                  // empty: a new record under a new id
+  const SubType* subtype = nullptr;  // the set it was addressed through
+  RecordAddress address;             // empty: a new record under a new id
   std::vector<FieldInput> fields;
-  std::string territory;                  // by name; empty: the office's, or the parent's
+  std::string territory;  // by name; empty: the office's, or the parent's
   // Records to be created with it, each looking up to it by `lookup`.
   struct Child {
     FieldId lookup;

@@ -28,15 +28,17 @@ std::string value_bytes(const Value& v) {
   return out;
 }
 
-// The ranges that conditions on one field leave of an index part; `whole` says whether any condition was used.
+// The ranges that conditions on one field leave of an index part; `whole` says whether any
+// condition was used.
 struct Part {
   std::vector<KeyRange> ranges;
   bool equalities = false;  // each range is one value
   bool used = false;
 };
 
-// The values that a condition names, as an index holds them: an id alone may be in any of its lookup's entities.
-// Nothing where the index cannot answer: a null that it leaves out, an id with no entity.
+// The values that a condition names, as an index holds them: an id alone may be in any of its
+// lookup's entities. Nothing where the index cannot answer: a null that it leaves out, an id with
+// no entity.
 std::optional<std::vector<std::string>> keys_of(const Expression& c, bool nulls) {
   std::vector<std::string> out;
   for (const auto& v : c.values) {
@@ -54,7 +56,8 @@ std::optional<std::vector<std::string>> keys_of(const Expression& c, bool nulls)
   return out;
 }
 
-Part part_of(const std::vector<const Expression*>& conditions, FieldId field, const std::string& prefix, bool nulls) {
+Part part_of(const std::vector<const Expression*>& conditions, FieldId field,
+             const std::string& prefix, bool nulls) {
   Part part;
   for (const auto* c : conditions) {
     if (c->kind != Kind::equal || !on_column(*c, field) || c->values.size() > 64) continue;
@@ -65,7 +68,8 @@ Part part_of(const std::vector<const Expression*>& conditions, FieldId field, co
       part.ranges.push_back({key, prefix_end(key)});
     }
     part.equalities = part.used = true;
-    std::sort(part.ranges.begin(), part.ranges.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+    std::sort(part.ranges.begin(), part.ranges.end(),
+              [](const auto& a, const auto& b) { return a.begin < b.begin; });
     part.ranges.erase(std::unique(part.ranges.begin(), part.ranges.end(),
                                   [](const auto& a, const auto& b) { return a.begin == b.begin; }),
                       part.ranges.end());
@@ -73,7 +77,8 @@ Part part_of(const std::vector<const Expression*>& conditions, FieldId field, co
   }
   KeyRange range{prefix, prefix_end(prefix)};
   for (const auto* c : conditions) {
-    if (!on_column(*c, field) || c->values.empty() || c->values[0].type == ValueType::null) continue;
+    if (!on_column(*c, field) || c->values.empty() || c->values[0].type == ValueType::null)
+      continue;
     std::string key = prefix + value_bytes(c->values[0].view());
     // Truncated and folded keys make bounds a little wide; every record is checked again.
     if (c->kind == Kind::greater || c->kind == Kind::greater_equal) {

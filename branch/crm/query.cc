@@ -14,17 +14,22 @@ namespace {
 enum class Place : char { index = 'x', record = 'r', id = 'i', sorted = 's' };
 
 Place place_kind(const Plan& plan) {
-  return plan.kind == Plan::Kind::index ? Place::index : plan.kind == Plan::Kind::records ? Place::record : Place::id;
+  return plan.kind == Plan::Kind::index     ? Place::index
+         : plan.kind == Plan::Kind::records ? Place::record
+                                            : Place::id;
 }
 
 std::unexpected<Error> bad_continuation() {
-  return fail(ErrorKind::invalid, "query.continuation", "this $skiptoken does not belong to this query");
+  return fail(ErrorKind::invalid, "query.continuation",
+              "this $skiptoken does not belong to this query");
 }
 
-// Candidates in the plan's order; `visit(record, key)` returns false to stop. `after`: keys up to here were seen.
+// Candidates in the plan's order; `visit(record, key)` returns false to stop. `after`: keys up to
+// here were seen.
 using Visit = std::function<bool(Record&&, std::string_view key)>;
 
-Result<void> walk_index(const ReadContext& c, const Query& q, const Plan& plan, const std::string& after, const Visit& visit) {
+Result<void> walk_index(const ReadContext& c, const Query& q, const Plan& plan,
+                        const std::string& after, const Visit& visit) {
   for (const auto& range : plan.ranges) {
     std::string begin = range.begin, end = range.end;
     if (!after.empty()) {
@@ -35,7 +40,8 @@ Result<void> walk_index(const ReadContext& c, const Query& q, const Plan& plan, 
       }
     }
     if (begin >= end) continue;
-    auto cursor = plan.descending ? c.view->scan_back(Table::index, begin, end) : c.view->scan(Table::index, begin, end);
+    auto cursor = plan.descending ? c.view->scan_back(Table::index, begin, end)
+                                  : c.view->scan(Table::index, begin, end);
     for (; cursor->valid(); cursor->next()) {
       BL_ASSIGN(auto record, read_record(c, {q.entity->id, keys::index_record(cursor->key())}));
       if (record && !visit(std::move(*record), cursor->key())) return {};
@@ -45,7 +51,8 @@ Result<void> walk_index(const ReadContext& c, const Query& q, const Plan& plan, 
   return {};
 }
 
-Result<void> walk_records(const ReadContext& c, const Query& q, const std::string& after, const Visit& visit) {
+Result<void> walk_records(const ReadContext& c, const Query& q, const std::string& after,
+                          const Visit& visit) {
   std::string prefix = keys::record_prefix(c.side, q.entity->id);
   std::string begin = after.empty() ? prefix : after + '\0';
   auto cursor = c.view->scan(Table::records, begin, prefix_end(prefix));
@@ -60,10 +67,13 @@ Result<void> walk_records(const ReadContext& c, const Query& q, const std::strin
   return {};
 }
 
-Result<void> walk(const ReadContext& c, const Query& q, const Plan& plan, const std::string& after, const Visit& visit) {
+Result<void> walk(const ReadContext& c, const Query& q, const Plan& plan, const std::string& after,
+                  const Visit& visit) {
   switch (plan.kind) {
-    case Plan::Kind::index: return walk_index(c, q, plan, after, visit);
-    case Plan::Kind::records: return walk_records(c, q, after, visit);
+    case Plan::Kind::index:
+      return walk_index(c, q, plan, after, visit);
+    case Plan::Kind::records:
+      return walk_records(c, q, after, visit);
     case Plan::Kind::ids:
       for (const auto& id : plan.ids) {
         if (!after.empty() && id.view() <= after) continue;
@@ -72,7 +82,8 @@ Result<void> walk(const ReadContext& c, const Query& q, const Plan& plan, const 
       }
       return {};
     case Plan::Kind::virtual_set:
-      return for_each_virtual(c, *q.entity, q.filter, [&](Record&& r) { return visit(std::move(r), {}); });
+      return for_each_virtual(c, *q.entity, q.filter,
+                              [&](Record&& r) { return visit(std::move(r), {}); });
   }
   return {};
 }
@@ -84,7 +95,8 @@ std::string sort_key(const Query& q, const Record& record) {
     std::string part = comparison_key(column_value(record, o.column, scratch));
     if (o.descending) {
       for (auto& c : part) c = static_cast<char>(~c);
-      part.push_back('\xff');  // so that the longer of two, one beginning with the other, comes first
+      part.push_back(
+          '\xff');  // so that the longer of two, one beginning with the other, comes first
     } else {
       part.push_back('\0');
     }
@@ -107,12 +119,15 @@ size_t bytes_of(const Record& record) {
 }
 
 uint64_t page_of(const Query& q) {
-  uint64_t page = q.page_size == 0 ? limits::kMaxPageSize : std::min<uint64_t>(q.page_size, limits::kMaxPageSize);
+  uint64_t page = q.page_size == 0 ? limits::kMaxPageSize
+                                   : std::min<uint64_t>(q.page_size, limits::kMaxPageSize);
   return q.top ? std::min(page, *q.top) : page;
 }
 
 // Keys of the replica start with its side, which may have been switched since the page before.
-bool sided(const Plan& plan) { return plan.kind == Plan::Kind::index || plan.kind == Plan::Kind::records; }
+bool sided(const Plan& plan) {
+  return plan.kind == Plan::Kind::index || plan.kind == Plan::Kind::records;
+}
 
 // The key to go on behind; it must be one that this query could have stopped at.
 Result<std::string> place_of(const ReadContext& c, const Query& q, const Plan& plan) {
@@ -123,8 +138,9 @@ Result<std::string> place_of(const ReadContext& c, const Query& q, const Plan& p
   after.insert(after.begin(), static_cast<char>(c.side));
   bool within = plan.kind == Plan::Kind::records
                     ? after.starts_with(keys::record_prefix(c.side, q.entity->id))
-                    : std::any_of(plan.ranges.begin(), plan.ranges.end(),
-                                  [&](const KeyRange& r) { return after >= r.begin && after < r.end; });
+                    : std::any_of(plan.ranges.begin(), plan.ranges.end(), [&](const KeyRange& r) {
+                        return after >= r.begin && after < r.end;
+                      });
   if (!within) return bad_continuation();
   return after;
 }
@@ -153,16 +169,19 @@ Result<QueryResult> run_ordered(const ReadContext& c, const Query& q, const Plan
     return true;
   }));
   bool top_reached = q.top && out.records.size() >= *q.top;
-  if (more && !top_reached) out.continue_at = std::string(1, char(place_kind(plan))) + last.substr(sided(plan) ? 1 : 0);
+  if (more && !top_reached)
+    out.continue_at = std::string(1, char(place_kind(plan))) + last.substr(sided(plan) ? 1 : 0);
   return out;
 }
 
 std::unexpected<Error> too_much_to_sort(const std::string& what) {
   return fail(ErrorKind::invalid, "query.sort",
-              "sorting this would hold more than " + what + "; narrow the $filter, or order by an indexed field");
+              "sorting this would hold more than " + what +
+                  "; narrow the $filter, or order by an indexed field");
 }
 
-// Everything that must be sorted, or has no key to continue at: the best page in a heap of bounded size.
+// Everything that must be sorted, or has no key to continue at: the best page in a heap of bounded
+// size.
 Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan& plan) {
   QueryResult out;
   std::string after;
@@ -172,7 +191,8 @@ Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan&
   }
   uint64_t page = page_of(q);
   uint64_t wanted = q.skip + page + 1;
-  if (wanted > limits::kMaxSortedRows) return too_much_to_sort(std::to_string(limits::kMaxSortedRows) + " rows");
+  if (wanted > limits::kMaxSortedRows)
+    return too_much_to_sort(std::to_string(limits::kMaxSortedRows) + " rows");
   auto less = [](const Sorted& a, const Sorted& b) { return a.key < b.key; };
   std::vector<Sorted> heap;
   uint64_t total = 0;
@@ -194,7 +214,8 @@ Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan&
     }
     return held <= limits::kMaxSortedBytes;
   }));
-  if (held > limits::kMaxSortedBytes) return too_much_to_sort(std::to_string(limits::kMaxSortedBytes) + " bytes");
+  if (held > limits::kMaxSortedBytes)
+    return too_much_to_sort(std::to_string(limits::kMaxSortedBytes) + " bytes");
   std::sort_heap(heap.begin(), heap.end(), less);
   if (q.count) out.count = total;
   if (page == 0) return out;
@@ -206,7 +227,8 @@ Result<QueryResult> run_sorted(const ReadContext& c, const Query& q, const Plan&
     out.records.push_back(std::move(heap[i].record));
   }
   bool top_reached = q.top && out.records.size() >= *q.top;
-  if (i < heap.size() && !top_reached) out.continue_at = std::string(1, char(Place::sorted)) + after;
+  if (i < heap.size() && !top_reached)
+    out.continue_at = std::string(1, char(Place::sorted)) + after;
   return out;
 }
 

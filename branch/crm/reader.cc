@@ -10,12 +10,13 @@ Result<std::optional<Record>> read_record(const ReadContext& c, const RecordKey&
   BL_ASSIGN(auto flat, c.view->get(Table::records, keys::record(c.side, key)));
   if (!flat) return std::optional<Record>();
   BL_ASSIGN(auto record, Record::decode(key, std::move(*flat)));
-  if (!record.live() || !may_read(c.principal, *c.schema->entity(key.entity), record)) return std::optional<Record>();
+  if (!record.live() || !may_read(c.principal, *c.schema->entity(key.entity), record))
+    return std::optional<Record>();
   return std::optional<Record>(std::move(record));
 }
 
-Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& entity, const Index& index,
-                                          const Value& value) {
+Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& entity,
+                                          const Index& index, const Value& value) {
   std::string prefix = keys::index_prefix(c.side, entity.id, index.id);
   put_index_value(prefix, value);
   std::string wanted = comparison_key(value);
@@ -29,10 +30,12 @@ Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& en
   return std::optional<Record>();
 }
 
-Result<std::vector<std::string>> read_set(const ReadContext& c, const Record& record, FieldId field) {
+Result<std::vector<std::string>> read_set(const ReadContext& c, const Record& record,
+                                          FieldId field) {
   std::vector<std::string> out;
   if (!record.find(field)) return out;  // the marker that merge leaves
-  auto cursor = scan_prefix(*c.view, Table::elements, keys::element_prefix(c.side, record.key(), field));
+  auto cursor =
+      scan_prefix(*c.view, Table::elements, keys::element_prefix(c.side, record.key(), field));
   for (; cursor->valid(); cursor->next()) {
     BL_ASSIGN(auto element, decode_element(cursor->value()));
     out.emplace_back(element.value().payload);

@@ -26,9 +26,10 @@ struct ReadContext {
 // A live record that the principal may read; nothing otherwise, as if it did not exist.
 Result<std::optional<Record>> read_record(const ReadContext& c, const RecordKey& key);
 // The record with this value in a unique index.
-Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& entity, const Index& index,
-                                          const Value& value);
+Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& entity,
+                                          const Index& index, const Value& value);
 // Values of a `set` field, sorted.
-Result<std::vector<std::string>> read_set(const ReadContext& c, const Record& record, FieldId field);
+Result<std::vector<std::string>> read_set(const ReadContext& c, const Record& record,
+                                          FieldId field);
 
 }  // namespace branchline

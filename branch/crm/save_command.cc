@@ -15,12 +15,14 @@ std::unexpected<Error> invalid(std::string code, std::string message) {
 }
 
 std::unexpected<Error> not_found(const Entity& entity) {
-  return fail(ErrorKind::not_found, "record.not_found", "there is no " + entity.label + " with this id here");
+  return fail(ErrorKind::not_found, "record.not_found",
+              "there is no " + entity.label + " with this id here");
 }
 
 std::unexpected<Error> denied(const Entity& entity) {
   return fail(ErrorKind::denied, "access.write",
-              "this token may not write " + entity.label_plural + (entity.master_only ? " (they are made at the master)" : ""));
+              "this token may not write " + entity.label_plural +
+                  (entity.master_only ? " (they are made at the master)" : ""));
 }
 
 }  // namespace
@@ -64,7 +66,8 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
   BL_TRY(check_precondition(record));
   if (mode_ == Mode::create || (mode_ == Mode::upsert && !record)) {
     if (record) {
-      return fail(ErrorKind::conflict, "record.exists", "a " + entity.label + " with this id exists already");
+      return fail(ErrorKind::conflict, "record.exists",
+                  "a " + entity.label + " with this id exists already");
     }
     BL_TRY(create(view, ids, now_ms, input_, id, std::nullopt, {}, draft));
     record_ = draft.ops.front().record;
@@ -85,35 +88,43 @@ Result<std::optional<RecordId>> SaveCommand::resolve(Workspace& view) {
   const RecordAddress& address = input_.address;
   if (address.id) return address.id;
   if (!address.key) return std::optional<RecordId>();
-  BL_ASSIGN(auto holder, view.holder_of(*input_.entity, *address.key, address.key_value.view(), {}));
+  BL_ASSIGN(auto holder,
+            view.holder_of(*input_.entity, *address.key, address.key_value.view(), {}));
   if (!holder) return std::optional<RecordId>();
   return std::optional(holder->id);
 }
 
 Result<void> SaveCommand::check_precondition(const Record* record) const {
   if (precondition_.must_not_exist && record) {
-    return fail(ErrorKind::conflict, "precondition.exists", "the record exists, and If-None-Match: * forbids to change it");
+    return fail(ErrorKind::conflict, "precondition.exists",
+                "the record exists, and If-None-Match: * forbids to change it");
   }
   if (precondition_.must_exist && !record) return not_found(*input_.entity);
   if (precondition_.etags.empty()) return {};
   if (!record) return not_found(*input_.entity);
   uint64_t now = etag_of(*record, *input_.entity);
-  if (std::find(precondition_.etags.begin(), precondition_.etags.end(), now) == precondition_.etags.end()) {
+  if (std::find(precondition_.etags.begin(), precondition_.etags.end(), now) ==
+      precondition_.etags.end()) {
     return fail(ErrorKind::conflict, "precondition.etag",
                 "the record was changed since it was read; read it again, then repeat the change");
   }
   return {};
 }
 
-Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity, const std::string& name) const {
+Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity,
+                                                  const std::string& name) const {
   if (entity.territory == TerritoryRule::reference) return kReferenceTerritory;
   if (!name.empty()) {
     auto at = office_->territories.find(name);
-    if (at == office_->territories.end()) return invalid("territory.unknown", "there is no territory `" + name + "`");
-    bool here = std::find(office_->held.begin(), office_->held.end(), at->second) != office_->held.end();
-    if (!here) return invalid("territory.elsewhere", "this office does not hold territory `" + name + "`");
+    if (at == office_->territories.end())
+      return invalid("territory.unknown", "there is no territory `" + name + "`");
+    bool here =
+        std::find(office_->held.begin(), office_->held.end(), at->second) != office_->held.end();
+    if (!here)
+      return invalid("territory.elsewhere", "this office does not hold territory `" + name + "`");
     if (!principal_.works_in(at->second)) {
-      return fail(ErrorKind::denied, "access.territory", "this token may not work in territory `" + name + "`");
+      return fail(ErrorKind::denied, "access.territory",
+                  "this token may not work in territory `" + name + "`");
     }
     return at->second;
   }
@@ -122,29 +133,39 @@ Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity, const st
     if (principal_.works_in(t)) possible.push_back(t);
   }
   if (possible.size() == 1) return possible.front();
-  if (possible.empty()) return fail(ErrorKind::denied, "access.territory", "this token may not work in this office's territories");
+  if (possible.empty())
+    return fail(ErrorKind::denied, "access.territory",
+                "this token may not work in this office's territories");
   std::string names;
   for (const auto& [n, t] : office_->territories) {
-    if (std::find(possible.begin(), possible.end(), t) != possible.end()) names += (names.empty() ? "" : ", ") + n;
+    if (std::find(possible.begin(), possible.end(), t) != possible.end())
+      names += (names.empty() ? "" : ", ") + n;
   }
-  return invalid("territory.missing", "this office has several territories; name one by \"territoryid@odata.bind\" or "
-                                      "\"Branchline.territory\": " + names);
+  return invalid("territory.missing",
+                 "this office has several territories; name one by \"territoryid@odata.bind\" or "
+                 "\"Branchline.territory\": " +
+                     names);
 }
 
-Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t now_ms, const RecordInput& input,
-                                 std::optional<RecordId> id, std::optional<Lookup> parent, FieldId parent_field,
-                                 Draft& draft) {
+Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t now_ms,
+                                 const RecordInput& input, std::optional<RecordId> id,
+                                 std::optional<Lookup> parent, FieldId parent_field, Draft& draft) {
   const Entity& entity = *input.entity;
   if (!may_write_entity(principal_, entity)) return denied(entity);
   if (draft.ops.size() >= limits::kMaxOperationsPerMutation) {
-    return invalid("write.too_many", "more than " + std::to_string(limits::kMaxOperationsPerMutation) + " records in one request");
+    return invalid("write.too_many", "more than " +
+                                         std::to_string(limits::kMaxOperationsPerMutation) +
+                                         " records in one request");
   }
   size_t place = draft.ops.size();
-  if (!id) id = operation_key.empty() ? ids.make(now_ms) : keyed_record_id(author, operation_key, uint32_t(place));
+  if (!id)
+    id = operation_key.empty() ? ids.make(now_ms)
+                               : keyed_record_id(author, operation_key, uint32_t(place));
   RecordKey key{entity.id, *id};
   BL_ASSIGN(auto existing, view.find(key));
   if (existing.record && existing.record->live()) {
-    return fail(ErrorKind::conflict, "record.exists", "a " + entity.label + " with this id exists already");
+    return fail(ErrorKind::conflict, "record.exists",
+                "a " + entity.label + " with this id exists already");
   }
   draft.ops.emplace_back();
   RecordOp op;
@@ -158,7 +179,8 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
     fields.push_back(std::move(f));
   }
   auto given = [&](FieldId field) {
-    return std::any_of(fields.begin(), fields.end(), [&](const FieldInput& f) { return f.field->id == field; });
+    return std::any_of(fields.begin(), fields.end(),
+                       [&](const FieldInput& f) { return f.field->id == field; });
   };
   if (input.subtype && !given(input.subtype->field)) {
     FieldInput f;
@@ -190,12 +212,14 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
   if (!has_parent) {
     BL_ASSIGN(op.territory, choose_territory(entity, input.territory));
   } else if (!input.territory.empty()) {
-    return invalid("territory.child", "a record that belongs to another has that one's territory; leave it out");
+    return invalid("territory.child",
+                   "a record that belongs to another has that one's territory; leave it out");
   }
   draft.ops[place] = std::move(op);
   for (const auto& child : input.children) {
     for (const auto& r : child.records) {
-      BL_TRY(create(view, ids, now_ms, r, r.address.id, Lookup{key.entity, key.id}, child.lookup, draft));
+      BL_TRY(create(view, ids, now_ms, r, r.address.id, Lookup{key.entity, key.id}, child.lookup,
+                    draft));
     }
   }
   return {};
@@ -206,25 +230,32 @@ Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& d
   if (!may_write(principal_, entity, record)) return denied(entity);
   if (!input_.territory.empty()) {
     auto at = office_->territories.find(input_.territory);
-    if (at == office_->territories.end()) return invalid("territory.unknown", "there is no territory `" + input_.territory + "`");
+    if (at == office_->territories.end())
+      return invalid("territory.unknown", "there is no territory `" + input_.territory + "`");
     if (at->second != record.territory()) {
       return invalid("territory.move", "moving a record to another territory is not possible yet");
     }
   }
   if (!input_.children.empty()) {
-    return invalid("write.deep_update", "records in a collection can be created with their parent, not with its update");
+    return invalid("write.deep_update",
+                   "records in a collection can be created with their parent, not with its update");
   }
   BL_TRY(check_values(view, entity, input_.fields, record.key().id, draft));
   RecordOp op;
   op.kind = RecordOpKind::update;
   op.record = record.key();
   for (const auto& f : input_.fields) {
-    bool parent = std::find(entity.parents.begin(), entity.parents.end(), f.field->id) != entity.parents.end();
+    bool parent = std::find(entity.parents.begin(), entity.parents.end(), f.field->id) !=
+                  entity.parents.end();
     if (!parent || f.value.type == ValueType::null) continue;
     Lookup l = decode_lookup(f.value.payload);
     BL_ASSIGN(auto found, view.find({l.entity, l.id}));
-    if (found.record && (found.record->territory() != record.territory() || found.record->also_in() != record.also_in())) {
-      return invalid("territory.move", f.field->name + ": this would move the record to another territory, which is not possible yet");
+    if (found.record && (found.record->territory() != record.territory() ||
+                         found.record->also_in() != record.also_in())) {
+      return invalid(
+          "territory.move",
+          f.field->name +
+              ": this would move the record to another territory, which is not possible yet");
     }
   }
   BL_TRY(add_cells(view, entity, &record, input_.fields, op, draft));
@@ -242,8 +273,9 @@ Result<void> SaveCommand::remove(Workspace&, const Record& record, Draft& draft)
 }
 
 // Lookups must be here and visible; unique keys must be free here.
-Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity, const std::vector<FieldInput>& fields,
-                                       const RecordId& self, const Draft& draft) const {
+Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity,
+                                       const std::vector<FieldInput>& fields, const RecordId& self,
+                                       const Draft& draft) const {
   for (const auto& f : fields) {
     if (f.value.type == ValueType::lookup) {
       Lookup l = decode_lookup(f.value.payload);
@@ -254,7 +286,8 @@ Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity, co
       BL_ASSIGN(auto found, view.find({l.entity, l.id}));
       const Entity& target = *schema_->entity(l.entity);
       if (!found.record || !found.record->live() || !may_read(principal_, target, *found.record)) {
-        return invalid("lookup.unknown", f.field->name + ": there is no " + target.label + " " + to_string(l.id) + " here");
+        return invalid("lookup.unknown", f.field->name + ": there is no " + target.label + " " +
+                                             to_string(l.id) + " here");
       }
     }
     if (f.value.type == ValueType::null) continue;
@@ -263,30 +296,37 @@ Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity, co
       BL_ASSIGN(auto holder, view.holder_of(entity, index, f.value.view(), self));
       if (!holder) continue;
       BL_ASSIGN(auto taken, view.find({entity.id, holder->id}));
-      // A record that the caller may not see is not there for him: the master marks the second claim.
+      // A record that the caller may not see is not there for him: the master marks the second
+      // claim.
       if (taken.record && may_read(principal_, entity, *taken.record)) {
         return fail(ErrorKind::conflict, "key.taken",
-                    "another " + entity.label + " has this " + f.field->name + " already: " + to_string(holder->id));
+                    "another " + entity.label + " has this " + f.field->name +
+                        " already: " + to_string(holder->id));
       }
     }
   }
   return {};
 }
 
-Result<void> SaveCommand::check_required(const Entity& entity, const RecordOp& op, const Record* record) const {
+Result<void> SaveCommand::check_required(const Entity& entity, const RecordOp& op,
+                                         const Record* record) const {
   for (const auto& field : entity.fields) {
     if (!field.required) continue;
-    auto cell = std::find_if(op.cells.begin(), op.cells.end(), [&](const CellOp& c) { return c.field == field.id; });
-    bool absent = cell == op.cells.end() ? !record : cell->value.is_null() || cell->value.payload.empty();
+    auto cell = std::find_if(op.cells.begin(), op.cells.end(),
+                             [&](const CellOp& c) { return c.field == field.id; });
+    bool absent =
+        cell == op.cells.end() ? !record : cell->value.is_null() || cell->value.payload.empty();
     if (absent) return invalid("field.required", field.name + " is required");
   }
   return {};
 }
 
-void SaveCommand::add_group(const Entity& entity, const Record* record, uint16_t group, RecordOp& op, Draft& draft) {
+void SaveCommand::add_group(const Entity& entity, const Record* record, uint16_t group,
+                            RecordOp& op, Draft& draft) {
   // Groups merge as one (SEMANTICS 9): what the author leaves alone is said as it was seen.
   for (const Field* f : entity.group_fields(group)) {
-    bool there = std::any_of(op.cells.begin(), op.cells.end(), [&](const CellOp& c) { return c.field == f->id; });
+    bool there = std::any_of(op.cells.begin(), op.cells.end(),
+                             [&](const CellOp& c) { return c.field == f->id; });
     if (there) continue;
     Value seen;
     if (record && record->find(f->id)) {
@@ -299,19 +339,26 @@ void SaveCommand::add_group(const Entity& entity, const Record* record, uint16_t
 }
 
 Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const Record* record,
-                                    const std::vector<FieldInput>& fields, RecordOp& op, Draft& draft) {
+                                    const std::vector<FieldInput>& fields, RecordOp& op,
+                                    Draft& draft) {
   std::set<uint16_t> groups;
-  auto put = [&](FieldId field, CellOpKind kind, ValueType type, std::string_view payload) -> CellOp& {
+  auto put = [&](FieldId field, CellOpKind kind, ValueType type,
+                 std::string_view payload) -> CellOp& {
     return op.cells.emplace_back(CellOp{field, kind, {type, draft.arena.copy(payload)}, {}});
   };
   for (const auto& f : fields) {
     const Field& field = *f.field;
     if (field.group != 0) groups.insert(field.group);
     switch (f.kind) {
-      case FieldInput::Kind::add: put(field.id, CellOpKind::add, f.value.type, f.value.payload); break;
-      case FieldInput::Kind::correct: put(field.id, CellOpKind::correct, f.value.type, f.value.payload); break;
+      case FieldInput::Kind::add:
+        put(field.id, CellOpKind::add, f.value.type, f.value.payload);
+        break;
+      case FieldInput::Kind::correct:
+        put(field.id, CellOpKind::correct, f.value.type, f.value.payload);
+        break;
       case FieldInput::Kind::append:
-        put(field.id, CellOpKind::append, f.value.type, f.value.payload).key.index = element_index_++;
+        put(field.id, CellOpKind::append, f.value.type, f.value.payload).key.index =
+            element_index_++;
         break;
       case FieldInput::Kind::set: {
         if (field.policy != Policy::sum) {
@@ -327,12 +374,17 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
           if (__builtin_sub_overflow(wanted, before, &difference)) {
             return invalid("value.range", field.name + " would leave the range of integers");
           }
-          if (difference != 0) put(field.id, CellOpKind::add, ValueType::integer, encode_integer(difference));
+          if (difference != 0)
+            put(field.id, CellOpKind::add, ValueType::integer, encode_integer(difference));
         } else {
-          Decimal wanted = f.value.type == ValueType::null ? Decimal() : decode_decimal(f.value.payload);
-          auto difference = Decimal::subtract(wanted, seen.is_null() ? Decimal() : decode_decimal(seen.payload));
-          if (!difference) return invalid("value.range", field.name + " would leave the range of decimals");
-          if (!difference->is_zero()) put(field.id, CellOpKind::add, ValueType::decimal, encode_decimal(*difference));
+          Decimal wanted =
+              f.value.type == ValueType::null ? Decimal() : decode_decimal(f.value.payload);
+          auto difference =
+              Decimal::subtract(wanted, seen.is_null() ? Decimal() : decode_decimal(seen.payload));
+          if (!difference)
+            return invalid("value.range", field.name + " would leave the range of decimals");
+          if (!difference->is_zero())
+            put(field.id, CellOpKind::add, ValueType::decimal, encode_decimal(*difference));
         }
         break;
       }
@@ -347,13 +399,17 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
         for (const auto& [key, element] : there) {
           std::string payload(element.value().payload);
           held.insert(payload);
-          if (!wanted.count(payload)) op.cells.push_back({field.id, CellOpKind::remove, {}, key.key});
+          if (!wanted.count(payload))
+            op.cells.push_back({field.id, CellOpKind::remove, {}, key.key});
         }
         if (wanted.size() > limits::kMaxElementsPerField) {
-          return invalid("value.too_many", field.name + " holds at most " + std::to_string(limits::kMaxElementsPerField) + " values");
+          return invalid("value.too_many", field.name + " holds at most " +
+                                               std::to_string(limits::kMaxElementsPerField) +
+                                               " values");
         }
         for (const auto& w : wanted) {
-          if (!held.count(w)) put(field.id, CellOpKind::insert, field.element, w).key.index = element_index_++;
+          if (!held.count(w))
+            put(field.id, CellOpKind::insert, field.element, w).key.index = element_index_++;
         }
         break;
       }
@@ -363,8 +419,9 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
   return {};
 }
 
-RemoveElementCommand::RemoveElementCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
-                                           RecordKey record, FieldId field, ElementKey key)
+RemoveElementCommand::RemoveElementCommand(std::shared_ptr<const Schema> schema,
+                                           const Principal& principal, RecordKey record,
+                                           FieldId field, ElementKey key)
     : schema_(std::move(schema)), principal_(principal), record_(record), field_(field), key_(key) {
   author = principal.user;
   credential = principal.credential;
@@ -373,10 +430,12 @@ RemoveElementCommand::RemoveElementCommand(std::shared_ptr<const Schema> schema,
 Result<Draft> RemoveElementCommand::prepare(Workspace& view, RecordIdMaker&, int64_t) {
   const Entity& entity = *schema_->entity(record_.entity);
   BL_ASSIGN(auto found, view.find(record_));
-  if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record)) return not_found(entity);
+  if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record))
+    return not_found(entity);
   if (!may_write(principal_, entity, *found.record)) return denied(entity);
   BL_ASSIGN(auto element, view.element(record_, field_, key_));
-  if (!element) return fail(ErrorKind::not_found, "element.not_found", "this note does not exist any more");
+  if (!element)
+    return fail(ErrorKind::not_found, "element.not_found", "this note does not exist any more");
   Draft draft;
   RecordOp& op = draft.ops.emplace_back();
   op.kind = RecordOpKind::update;

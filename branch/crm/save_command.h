@@ -16,9 +16,9 @@ struct OfficeFacts {
 };
 
 struct Precondition {
-  bool must_exist = false;        // If-Match: *
-  bool must_not_exist = false;    // If-None-Match: *
-  std::vector<uint64_t> etags;    // If-Match: one of these
+  bool must_exist = false;      // If-Match: *
+  bool must_not_exist = false;  // If-None-Match: *
+  std::vector<uint64_t> etags;  // If-Match: one of these
 };
 
 class SaveCommand : public Command {
@@ -30,11 +30,13 @@ class SaveCommand : public Command {
     remove,
   };
   SaveCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
-              std::shared_ptr<const OfficeFacts> office, Mode mode, RecordInput input, Precondition precondition);
+              std::shared_ptr<const OfficeFacts> office, Mode mode, RecordInput input,
+              Precondition precondition);
 
   Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) override;
 
-  // After success: the record, and whether it was created. A replayed keyed create has the id it had.
+  // After success: the record, and whether it was created. A replayed keyed create has the id it
+  // had.
   RecordKey record() const;
   bool created() const { return created_; }
 
@@ -42,16 +44,19 @@ class SaveCommand : public Command {
   Result<std::optional<RecordId>> resolve(Workspace& view);
   Result<void> check_precondition(const Record* record) const;
   Result<void> create(Workspace& view, RecordIdMaker& ids, int64_t now_ms, const RecordInput& input,
-                      std::optional<RecordId> id, std::optional<Lookup> parent, FieldId parent_field, Draft& draft);
+                      std::optional<RecordId> id, std::optional<Lookup> parent,
+                      FieldId parent_field, Draft& draft);
   Result<void> update(Workspace& view, const Record& record, Draft& draft);
   Result<void> remove(Workspace& view, const Record& record, Draft& draft);
   Result<TerritoryId> choose_territory(const Entity& entity, const std::string& name) const;
-  Result<void> check_values(Workspace& view, const Entity& entity, const std::vector<FieldInput>& fields,
-                            const RecordId& self, const Draft& draft) const;
+  Result<void> check_values(Workspace& view, const Entity& entity,
+                            const std::vector<FieldInput>& fields, const RecordId& self,
+                            const Draft& draft) const;
   Result<void> check_required(const Entity& entity, const RecordOp& op, const Record* record) const;
   Result<void> add_cells(Workspace& view, const Entity& entity, const Record* record,
                          const std::vector<FieldInput>& fields, RecordOp& op, Draft& draft);
-  void add_group(const Entity& entity, const Record* record, uint16_t group, RecordOp& op, Draft& draft);
+  void add_group(const Entity& entity, const Record* record, uint16_t group, RecordOp& op,
+                 Draft& draft);
 
   std::shared_ptr<const Schema> schema_;
   Principal principal_;
@@ -67,8 +72,8 @@ class SaveCommand : public Command {
 // Removes elements of a record's collection (a note) by their keys.
 class RemoveElementCommand : public Command {
  public:
-  RemoveElementCommand(std::shared_ptr<const Schema> schema, const Principal& principal, RecordKey record,
-                       FieldId field, ElementKey key);
+  RemoveElementCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
+                       RecordKey record, FieldId field, ElementKey key);
   Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) override;
 
  private:

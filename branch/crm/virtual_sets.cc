@@ -7,11 +7,13 @@
 namespace branchline {
 namespace {
 
-void set_text(Record& record, const Entity& entity, const char* field, std::string_view text, const Version& v) {
+void set_text(Record& record, const Entity& entity, const char* field, std::string_view text,
+              const Version& v) {
   if (!text.empty()) record.set(entity.field(field)->id, v, {ValueType::text, text});
 }
 
-std::optional<Record> note_record(const Entity& entity, const Record& owner, const Element& element) {
+std::optional<Record> note_record(const Entity& entity, const Record& owner,
+                                  const Element& element) {
   Version v = element.version;
   RecordKey key{entity.id, {}};
   std::string_view subject, text;
@@ -29,7 +31,8 @@ std::optional<Record> note_record(const Entity& entity, const Record& owner, con
   return note;
 }
 
-std::vector<RecordKey> objects_named(const Schema& schema, const Expression& filter, FieldId field) {
+std::vector<RecordKey> objects_named(const Schema& schema, const Expression& filter,
+                                     FieldId field) {
   std::vector<RecordKey> out;
   if (filter.kind == Expression::Kind::all_of) {
     for (const auto& o : filter.operands) {
@@ -49,14 +52,17 @@ std::vector<RecordKey> objects_named(const Schema& schema, const Expression& fil
       continue;
     }
     // An id alone: it may be in any of the entities that have notes.
-    for (EntityId target : schema.entity(entity_id::kAnnotation)->field(field)->targets) out.push_back({target, l.id});
+    for (EntityId target : schema.entity(entity_id::kAnnotation)->field(field)->targets)
+      out.push_back({target, l.id});
   }
   return out;
 }
 
 // Visits the notes of records in key order; `only` empty means all.
-Result<void> walk_notes(const ReadContext& c, const std::vector<RecordKey>& only,
-                        const std::function<Result<bool>(const Record& owner, const keys::ParsedElement&, const Element&)>& visit) {
+Result<void> walk_notes(
+    const ReadContext& c, const std::vector<RecordKey>& only,
+    const std::function<Result<bool>(const Record& owner, const keys::ParsedElement&,
+                                     const Element&)>& visit) {
   std::vector<std::string> prefixes;
   for (const auto& key : only) prefixes.push_back(keys::element_prefix(c.side, key));
   if (only.empty()) prefixes.push_back(std::string(1, static_cast<char>(c.side)));
@@ -84,17 +90,26 @@ Result<void> walk_notes(const ReadContext& c, const std::vector<RecordKey>& only
 
 std::string shown(const Value& v) {
   switch (v.type) {
-    case ValueType::null: return "";
+    case ValueType::null:
+      return "";
     case ValueType::integer:
     case ValueType::option:
-    case ValueType::duration: return std::to_string(decode_integer(v.payload));
-    case ValueType::decimal: return decode_decimal(v.payload).to_string();
-    case ValueType::money: return decode_money(v.payload).amount.to_string();
-    case ValueType::boolean: return decode_boolean(v.payload) ? "true" : "false";
-    case ValueType::date: return format_date(decode_integer(v.payload));
-    case ValueType::instant: return format_instant(decode_integer(v.payload));
-    case ValueType::lookup: return to_string(decode_lookup(v.payload).id);
-    default: return std::string(v.payload);
+    case ValueType::duration:
+      return std::to_string(decode_integer(v.payload));
+    case ValueType::decimal:
+      return decode_decimal(v.payload).to_string();
+    case ValueType::money:
+      return decode_money(v.payload).amount.to_string();
+    case ValueType::boolean:
+      return decode_boolean(v.payload) ? "true" : "false";
+    case ValueType::date:
+      return format_date(decode_integer(v.payload));
+    case ValueType::instant:
+      return format_instant(decode_integer(v.payload));
+    case ValueType::lookup:
+      return to_string(decode_lookup(v.payload).id);
+    default:
+      return std::string(v.payload);
   }
 }
 
@@ -105,8 +120,8 @@ Result<bool> visit_fate(const ReadContext& c, const Entity& entity, const FateRo
     Reader r(row.content);
     BL_ASSIGN(m, get_mutation(r));
   }
-  // What others wrote is none of this principal's business, and of what was merged only the outcome is kept, not whose
-  // it was.
+  // What others wrote is none of this principal's business, and of what was merged only the outcome
+  // is kept, not whose it was.
   bool own = m && m->author == c.principal.user;
   if (!own && !c.principal.admin) return true;
   uint32_t index = 0;
@@ -128,7 +143,8 @@ Result<bool> visit_fate(const ReadContext& c, const Entity& entity, const FateRo
     std::string number = encode_integer(static_cast<int64_t>(row.entry.csn.value));
     fate.set(entity.field("csn")->id, v, {ValueType::integer, number});
     if (!o.other.is_none()) {
-      set_text(fate, entity, "othermutation", mutation_text(o.other, c.server_name(o.other.origin)), v);
+      set_text(fate, entity, "othermutation", mutation_text(o.other, c.server_name(o.other.origin)),
+               v);
     }
     if (m) {
       std::string author = encode_lookup({entity_id::kUser, m->author});
@@ -158,10 +174,11 @@ Result<void> for_each_virtual(const ReadContext& c, const Entity& entity, const 
                               const std::function<bool(Record&&)>& visit) {
   if (entity.id == entity_id::kAnnotation) {
     auto only = objects_named(*c.schema, filter, entity.field("objectid")->id);
-    return walk_notes(c, only, [&](const Record& owner, const auto&, const Element& element) -> Result<bool> {
-      auto note = note_record(entity, owner, element);
-      return !note || visit(std::move(*note));
-    });
+    return walk_notes(
+        c, only, [&](const Record& owner, const auto&, const Element& element) -> Result<bool> {
+          auto note = note_record(entity, owner, element);
+          return !note || visit(std::move(*note));
+        });
   }
   auto rows = scan_prefix(*c.view, Table::fates, keys::fate_prefix(c.self));
   for (; rows->valid(); rows->next()) {
@@ -178,14 +195,17 @@ Result<void> for_each_virtual(const ReadContext& c, const Entity& entity, const 
 
 Result<std::optional<NotePlace>> find_note(const ReadContext& c, const RecordId& note) {
   std::optional<NotePlace> place;
-  BL_TRY(walk_notes(c, {}, [&](const Record& owner, const keys::ParsedElement& key, const Element& element) -> Result<bool> {
-    for (const auto& f : decode_row(element.value().payload)) {
-      if (f.field == annotation_field::kId && decode_lookup(f.value.payload).id == note) {
-        place = NotePlace{owner.key(), key.field, key.key};
-      }
-    }
-    return !place;
-  }));
+  BL_TRY(walk_notes(c, {},
+                    [&](const Record& owner, const keys::ParsedElement& key,
+                        const Element& element) -> Result<bool> {
+                      for (const auto& f : decode_row(element.value().payload)) {
+                        if (f.field == annotation_field::kId &&
+                            decode_lookup(f.value.payload).id == note) {
+                          place = NotePlace{owner.key(), key.field, key.key};
+                        }
+                      }
+                      return !place;
+                    }));
   return place;
 }
 

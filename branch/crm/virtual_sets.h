@@ -1,5 +1,6 @@
-// Entity sets without records of their own, shown to queries as records: notes (elements of `append` fields) and
-// fates (what became of this server's mutations, where there is more to say than "applied").
+// Entity sets without records of their own, shown to queries as records: notes (elements of
+// `append` fields) and fates (what became of this server's mutations, where there is more to say
+// than "applied").
 #pragma once
 
 #include <functional>
@@ -9,10 +10,10 @@
 
 namespace branchline {
 
-// Visits in order of id until `visit` returns false. Conditions that narrow the walk (a note's object) are used;
-// the caller still has to check the filter.
-Result<void> for_each_virtual(const ReadContext& context, const Entity& entity, const Expression& filter,
-                              const std::function<bool(Record&&)>& visit);
+// Visits in order of id until `visit` returns false. Conditions that narrow the walk (a note's
+// object) are used; the caller still has to check the filter.
+Result<void> for_each_virtual(const ReadContext& context, const Entity& entity,
+                              const Expression& filter, const std::function<bool(Record&&)>& visit);
 
 // Where a note is kept.
 struct NotePlace {

@@ -1,8 +1,10 @@
-// Feed ranges: effects onto the base, pending mutations replayed on it, fates retire them (SEMANTICS 18).
+// Feed ranges: effects onto the base, pending mutations replayed on it, fates retire them
+// (SEMANTICS 18).
 //
-// Order within a range: pending mutations that touch what the range touches are undone, newest first; then
-// events are taken in order of csn; then what is still pending is decided again on the new base. A mutation
-// whose effects are as forecast and which nothing disturbed is only forgotten: its view becomes base.
+// Order within a range: pending mutations that touch what the range touches are undone, newest
+// first; then events are taken in order of csn; then what is still pending is decided again on the
+// new base. A mutation whose effects are as forecast and which nothing disturbed is only forgotten:
+// its view becomes base.
 #include <algorithm>
 #include <set>
 
@@ -19,8 +21,9 @@ namespace branchline {
 namespace {
 
 Error diverged(const MutationId& id, const char* what) {
-  return {ErrorKind::corrupt, "effects.diverged",
-          "mutation " + to_hex(id.incarnation.value) + "." + std::to_string(id.seq.value) + " " + what};
+  return {
+      ErrorKind::corrupt, "effects.diverged",
+      "mutation " + to_hex(id.incarnation.value) + "." + std::to_string(id.seq.value) + " " + what};
 }
 
 }  // namespace
@@ -44,16 +47,17 @@ struct Replica::Apply {
   std::set<PendingRef> touched;             // pending mutations that were undone
   std::set<PendingRef> rewritten;           // blocks whose entries changed
   std::vector<FateEntry> single_fates;
-  std::vector<PendingRef> finished;         // blocks whose last mutation is decided
+  std::vector<PendingRef> finished;  // blocks whose last mutation is decided
   std::set<RecordKey> changed;
-  // What undone mutations did. A fate "as forecast" puts it back as it was: deciding again at its place would
-  // see what was written here after it.
+  // What undone mutations did. A fate "as forecast" puts it back as it was: deciding again at its
+  // place would see what was written here after it.
   std::map<PendingRef, std::vector<RecordOp>> undone;
   Arena arena;
-  std::map<RecordKey, PendingRef> walked;   // down to where a record's pending mutations were looked up
+  std::map<RecordKey, PendingRef>
+      walked;           // down to where a record's pending mutations were looked up
   bool single = false;  // fates are taken one by one
 
-  // --- Finding what is affected -------------------------------------------------------------------------
+  // --- Finding what is affected ---
 
   Result<void> decode() {
     for (const auto& b : range.blocks) {
@@ -73,7 +77,8 @@ struct Replica::Apply {
     single = single || range.from < r.echo_until_;
     if (single) split_fates();
     for (const auto& f : fates()) {
-      if (f.csn <= range.from || f.csn.value + f.count - 1 > range.to.csn.value || f.id.origin != r.state_.self) {
+      if (f.csn <= range.from || f.csn.value + f.count - 1 > range.to.csn.value ||
+          f.id.origin != r.state_.self) {
         return fail(ErrorKind::invalid, "feed.range", "a fate outside of its range");
       }
       events[f.csn].fate = &f;
@@ -101,13 +106,14 @@ struct Replica::Apply {
       return &at->second;
     }
     BL_ASSIGN(auto block, outbox.holding(ref));
-    if (!block) return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in the outbox");
+    if (!block)
+      return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in the outbox");
     PendingRef last = block->last();
     return &cache.insert_or_assign(last, std::move(*block)).first->second;
   }
 
   Result<PendingEntry*> entry_of(PendingRef ref) {
-    BL_ASSIGN(OutboxBlock* block, block_of(ref));
+    BL_ASSIGN(OutboxBlock * block, block_of(ref));
     for (auto& e : block->entries) {
       if (e.mutation.order == ref.order) return &e;
     }
@@ -126,7 +132,7 @@ struct Replica::Apply {
     PendingRef at = record.record->pending();
     while (is_pending(r.state_.retired, at) && at > after) {
       found.insert(at);
-      BL_ASSIGN(PendingEntry* entry, entry_of(at));
+      BL_ASSIGN(PendingEntry * entry, entry_of(at));
       BL_ASSIGN(auto records, undo_records(entry->undo));
       PendingRef previous;
       for (const auto& u : records) {
@@ -158,8 +164,9 @@ struct Replica::Apply {
       if (!event.fate) continue;
       BL_ASSIGN(auto refs, refs_of(*event.fate));
       for (PendingRef ref : refs) {
-        BL_ASSIGN(PendingEntry* entry, entry_of(ref));
-        // Where its forecast has changed since it was shipped, the master's decision is not what is shown.
+        BL_ASSIGN(PendingEntry * entry, entry_of(ref));
+        // Where its forecast has changed since it was shipped, the master's decision is not what is
+        // shown.
         if (!event.fate->as_forecast || entry->current != entry->forecast) open.insert(ref);
       }
     }
@@ -168,7 +175,7 @@ struct Replica::Apply {
       PendingRef ref = *open.begin();
       open.erase(open.begin());
       if (!touched.insert(ref).second) continue;
-      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      BL_ASSIGN(PendingEntry * entry, entry_of(ref));
       BL_ASSIGN(auto records, undo_records(entry->undo));
       for (const auto& u : records) BL_TRY(pending_on(u.key, ref, open));
     }
@@ -183,19 +190,20 @@ struct Replica::Apply {
       for (uint32_t k = 0; k < fate.count; ++k) {
         // One lane so far: seq and order count alike.
         PendingRef ref{i.generation, Order(fate.id.seq.value + k)};
-        Order last = i.generation == r.state_.generation ? r.state_.order
-                                                         : r.incarnations_[i.generation].predecessor_order;
+        Order last = i.generation == r.state_.generation
+                         ? r.state_.order
+                         : r.incarnations_[i.generation].predecessor_order;
         if (ref.order <= last && is_pending(r.state_.retired, ref)) refs.push_back(ref);
       }
     }
     return refs;
   }
 
-  // --- Undo, take in, redo ------------------------------------------------------------------------------
+  // --- Undo, take in, redo ---
 
   Result<void> undo_touched() {
     for (auto ref = touched.rbegin(); ref != touched.rend(); ++ref) {
-      BL_ASSIGN(PendingEntry* entry, entry_of(*ref));
+      BL_ASSIGN(PendingEntry * entry, entry_of(*ref));
       BL_ASSIGN(undone[*ref], effects_of(*r.workspace_, entry->undo, arena));
       r.workspace_->begin();
       BL_TRY(apply_undo(*r.workspace_, entry->undo));
@@ -227,7 +235,8 @@ struct Replica::Apply {
     r.hlc_.observe(c.hlc);
     r.highest_seen_ = std::max(r.highest_seen_, c.hlc);
     r.workspace_->begin();
-    // A record in several territories comes once per territory; the second time its creation is here.
+    // A record in several territories comes once per territory; the second time its creation is
+    // here.
     std::vector<RecordOp> fresh;
     for (const auto& op : c.effects) {
       BL_ASSIGN(auto found, r.workspace_->find(op.record));
@@ -253,10 +262,11 @@ struct Replica::Apply {
     for (size_t i = 0; i < refs.size(); ++i) {
       PendingRef ref = refs[i];
       Order& retired = r.state_.retired.at(ref.generation);
-      if (ref.order != retired.next()) return std::unexpected(diverged(fate.id, "is decided out of order"));
+      if (ref.order != retired.next())
+        return std::unexpected(diverged(fate.id, "is decided out of order"));
       bool was_undone = touched.count(ref) > 0;
       std::string content;
-      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      BL_ASSIGN(PendingEntry * entry, entry_of(ref));
       if (fate.as_forecast && !with_effects) {
         if (was_undone) {
           BL_PROBE("apply.forecast_put_back");
@@ -265,7 +275,8 @@ struct Replica::Apply {
           add_to_base(entry->sums);
         }
       } else if (!was_undone) {
-        return std::unexpected(diverged(fate.id, "came with effects that did not touch its records"));
+        return std::unexpected(
+            diverged(fate.id, "came with effects that did not touch its records"));
       }
       if (fate.clamped.value != 0) {
         BL_PROBE("apply.clock_clamped");
@@ -280,10 +291,11 @@ struct Replica::Apply {
       retired = ref.order;
       touched.erase(ref);
       if (fate.count == 1) r.write_fate(out.batch, fate, content);
-      BL_ASSIGN(OutboxBlock* block, block_of(ref));
+      BL_ASSIGN(OutboxBlock * block, block_of(ref));
       if (ref == block->last()) {
         finished.push_back(ref);
-        bool needed = std::any_of(touched.begin(), touched.end(), [&](PendingRef t) { return t <= ref; });
+        bool needed =
+            std::any_of(touched.begin(), touched.end(), [&](PendingRef t) { return t <= ref; });
         if (!needed) cache.erase(ref);  // ranges of fates may be long: hold no more than needed
       }
     }
@@ -321,7 +333,7 @@ struct Replica::Apply {
   Result<void> redo_touched() {
     for (PendingRef ref : touched) {
       BL_PROBE("apply.pending_redone");
-      BL_ASSIGN(PendingEntry* entry, entry_of(ref));
+      BL_ASSIGN(PendingEntry * entry, entry_of(ref));
       BL_ASSIGN(Decision decision, r.merger_->run(entry->mutation, Csn(0)));
       std::string bytes;
       put_forecast(bytes, entry->mutation.hlc, decision.effects);
@@ -343,19 +355,21 @@ struct Replica::Apply {
       }
       entry->sums = note(std::move(decision.journal));
       entry->sums.counts.clear();
-      BL_ASSIGN(OutboxBlock* block, block_of(ref));
+      BL_ASSIGN(OutboxBlock * block, block_of(ref));
       rewritten.insert(block->last());
     }
     return {};
   }
 
-  // --- Writing ------------------------------------------------------------------------------------------
+  // --- Writing ---
 
   void write() {
     for (PendingRef last : rewritten) {
-      out.batch.put(Table::outbox, keys::outbox(r.state_.side, last), encode_outbox_block(cache.at(last)));
+      out.batch.put(Table::outbox, keys::outbox(r.state_.side, last),
+                    encode_outbox_block(cache.at(last)));
     }
-    for (PendingRef last : finished) out.batch.erase(Table::outbox, keys::outbox(r.state_.side, last));
+    for (PendingRef last : finished)
+      out.batch.erase(Table::outbox, keys::outbox(r.state_.side, last));
     // Process starts without pending work need no entry.
     for (auto at = r.state_.retired.begin(); at != r.state_.retired.end();) {
       auto [generation, order] = *at;
@@ -372,10 +386,11 @@ struct Replica::Apply {
 };
 
 Result<ApplyResult> Replica::apply(const FeedRange& range) {
-  if (range.from != state_.cursor.csn || range.to.line != state_.cursor.line || range.to.csn <= range.from) {
+  if (range.from != state_.cursor.csn || range.to.line != state_.cursor.line ||
+      range.to.csn <= range.from) {
     return fail(ErrorKind::invalid, "feed.gap",
-                "a range from csn " + std::to_string(range.from.value) + ", but this replica is at " +
-                    std::to_string(state_.cursor.csn.value));
+                "a range from csn " + std::to_string(range.from.value) +
+                    ", but this replica is at " + std::to_string(state_.cursor.csn.value));
   }
   Apply work(*this, range);
   ReplicaState before = state_;

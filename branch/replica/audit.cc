@@ -42,7 +42,8 @@ struct Auditor {
     struct Chain {
       MutationHasher hasher;
       Digest digest;
-      Chain(const SaltKey& key, const Digest& start) : hasher(key, Lane::interactive), digest(start) {}
+      Chain(const SaltKey& key, const Digest& start)
+          : hasher(key, Lane::interactive), digest(start) {}
     };
     std::map<uint32_t, Chain> chains;
     std::map<uint32_t, Order> last;
@@ -60,22 +61,28 @@ struct Auditor {
         report.problem("pending work of an unknown process start");
         continue;
       }
-      auto [chain, fresh] = chains.try_emplace(block.generation, info->second.salt_key, block.chain_before);
+      auto [chain, fresh] =
+          chains.try_emplace(block.generation, info->second.salt_key, block.chain_before);
       Digest& digest = chain->second.digest;
-      if (!fresh && digest != block.chain_before) report.problem("the outbox's hash chain has a gap");
+      if (!fresh && digest != block.chain_before)
+        report.problem("the outbox's hash chain has a gap");
       for (auto& e : block.entries) {
         digest = chain_next(digest, chain->second.hasher.digest(e.mutation));
         PendingRef ref{block.generation, e.mutation.order};
         if (!is_pending(state.retired, ref)) continue;
         ++counted.pending;
-        Order due = last.count(ref.generation) ? last[ref.generation].next() : state.retired[ref.generation].next();
-        if (ref.order != due) report.problem("a pending mutation is missing before order " + std::to_string(ref.order.value));
+        Order due = last.count(ref.generation) ? last[ref.generation].next()
+                                               : state.retired[ref.generation].next();
+        if (ref.order != due)
+          report.problem("a pending mutation is missing before order " +
+                         std::to_string(ref.order.value));
         last[ref.generation] = ref.order;
         first_pending.try_emplace(stream_of(e.mutation.id), e.mutation.id.seq);
         known[stream_of(e.mutation.id)] = e.mutation.id.seq;
         for (const auto& [t, sum] : e.sums.sums) pending_sums[t] += sum;
         if (!e.mutation.operation_key.empty()) {
-          BL_ASSIGN(auto row, view.get(Table::keys, keys::operation_key(e.mutation.author, e.mutation.operation_key)));
+          BL_ASSIGN(auto row, view.get(Table::keys, keys::operation_key(e.mutation.author,
+                                                                        e.mutation.operation_key)));
           if (!row) report.problem("the operation key of a pending mutation is missing");
         }
       }
@@ -90,9 +97,12 @@ struct Auditor {
     }
     // Whatever is neither decided nor in the outbox is missing.
     for (const auto& [generation, retired] : state.retired) {
-      Order end = generation == state.generation ? state.order : incarnations[generation + 1].predecessor_order;
+      Order end = generation == state.generation ? state.order
+                                                 : incarnations[generation + 1].predecessor_order;
       Order have = last.count(generation) ? last[generation] : retired;
-      if (have != end) report.problem("pending mutations behind order " + std::to_string(have.value) + " are missing");
+      if (have != end)
+        report.problem("pending mutations behind order " + std::to_string(have.value) +
+                       " are missing");
     }
     return {};
   }
@@ -123,7 +133,9 @@ struct Auditor {
     for (const auto& [stream, first] : first_pending) {
       auto end = coverage.ends().find(stream);
       Seq due = end == coverage.ends().end() ? Seq(1) : end->second.next();
-      if (first != due) report.problem("between fates and outbox, seq " + std::to_string(due.value) + " is missing");
+      if (first != due)
+        report.problem("between fates and outbox, seq " + std::to_string(due.value) +
+                       " is missing");
     }
     for (const auto& [stream, end] : coverage.ends()) known[stream] = std::max(known[stream], end);
     return rows->error() ? Result<void>(std::unexpected(*rows->error())) : Result<void>{};
@@ -141,8 +153,8 @@ struct Auditor {
       }
     }
     if (rows != state.key_rows) {
-      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
-                     std::to_string(rows));
+      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) +
+                     ", there are " + std::to_string(rows));
     }
     return cursor->error() ? Result<void>(std::unexpected(*cursor->error())) : Result<void>{};
   }
@@ -160,17 +172,19 @@ struct Auditor {
     for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
     // What is stored is the view; without what is pending it is the base.
     for (const auto& [t, sum] : pending_sums) report.sums[t] -= sum;
-    for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
+    for (const auto& c : records.totals.counts)
+      report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
     compare_totals(state.totals, report);
     counted.lost = state.ledger.lost;  // written by an operator only
-    counted.accepted = counted.pending + counted.applied + counted.merged + counted.overridden + counted.rejected +
-                       counted.lost;
+    counted.accepted = counted.pending + counted.applied + counted.merged + counted.overridden +
+                       counted.rejected + counted.lost;
     report.counted[state.self] = counted;
     if (counted != state.ledger) {
       auto text = [](const Ledger& l) {
-        return std::to_string(l.accepted) + " accepted, " + std::to_string(l.pending) + " pending, " +
-               std::to_string(l.applied) + " applied, " + std::to_string(l.merged) + " merged, " +
-               std::to_string(l.overridden) + " overridden, " + std::to_string(l.rejected) + " rejected";
+        return std::to_string(l.accepted) + " accepted, " + std::to_string(l.pending) +
+               " pending, " + std::to_string(l.applied) + " applied, " + std::to_string(l.merged) +
+               " merged, " + std::to_string(l.overridden) + " overridden, " +
+               std::to_string(l.rejected) + " rejected";
       };
       report.problem("the ledger says " + text(state.ledger) + "; counted are " + text(counted));
     }

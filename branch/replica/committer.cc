@@ -11,7 +11,8 @@
 namespace branchline {
 namespace {
 
-// A short wait for the next command in busy times saves a sleep and a wake-up, which cost more than this.
+// A short wait for the next command in busy times saves a sleep and a wake-up, which cost more than
+// this.
 constexpr auto kSpin = std::chrono::microseconds(20);
 
 }  // namespace
@@ -41,7 +42,8 @@ CommitterCounters Committer::counters() const {
 boost::asio::awaitable<Result<Accepted>> Committer::submit(std::shared_ptr<Command> command) {
   if (disk_full_.load()) {
     co_return fail(ErrorKind::exhausted, "disk.full",
-                   "this server's disk is nearly full; writes are refused until there is room (reading goes on)");
+                   "this server's disk is nearly full; writes are refused until there is room "
+                   "(reading goes on)");
   }
   auto start = [this, command = std::move(command)](auto handler) mutable {
     bool refused = false, wake = false;
@@ -50,18 +52,20 @@ boost::asio::awaitable<Result<Accepted>> Committer::submit(std::shared_ptr<Comma
       refused = stopping_;
       if (!refused) {
         wake = queued_.fetch_add(1) == 0;
-        commands_.push_back({std::move(command), [h = std::move(handler)](Result<Accepted> r) mutable {
-                               std::move(h)(std::move(r));
-                             }});
+        commands_.push_back(
+            {std::move(command),
+             [h = std::move(handler)](Result<Accepted> r) mutable { std::move(h)(std::move(r)); }});
       }
     }
     if (refused) {
-      std::move(handler)(Result<Accepted>(fail(ErrorKind::shutdown, "server.stopping", "this server is stopping")));
+      std::move(handler)(Result<Accepted>(
+          fail(ErrorKind::shutdown, "server.stopping", "this server is stopping")));
       return;
     }
     if (wake) wake_.notify_one();
   };
-  co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(Result<Accepted>)>(
+  co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>,
+                                                 void(Result<Accepted>)>(
       std::move(start), boost::asio::use_awaitable);
 }
 
@@ -120,13 +124,15 @@ void Committer::write_or_die(const Batch& batch, Sync sync) {
   auto begin = std::chrono::steady_clock::now();
   auto ok = store_.write(batch, sync);
   if (!ok) {
-    // A write that failed may be there or not after the next start; only starting anew tells. Nobody was told
-    // that it is there.
-    std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n", ok.error().message.c_str());
+    // A write that failed may be there or not after the next start; only starting anew tells.
+    // Nobody was told that it is there.
+    std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n",
+                 ok.error().message.c_str());
     std::_Exit(3);
   }
   if (sync == Sync::yes) {
-    auto spent = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin);
+    auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
+        std::chrono::steady_clock::now() - begin);
     std::lock_guard lock(mutex_);
     counters_.sync_us += static_cast<uint64_t>(spent.count());
   }
@@ -161,7 +167,8 @@ void Committer::commit_group(std::vector<Waiting> group) {
   for (auto& w : group) commands.push_back(w.command.get());
   auto result = replica_.accept(commands);
   if (!result) {
-    std::fprintf(stderr, "the store is damaged, this process ends: %s\n", result.error().message.c_str());
+    std::fprintf(stderr, "the store is damaged, this process ends: %s\n",
+                 result.error().message.c_str());
     std::_Exit(3);
   }
   if (result->results.size() < group.size()) give_back(group, result->results.size());
@@ -170,17 +177,20 @@ void Committer::commit_group(std::vector<Waiting> group) {
   {
     std::lock_guard lock(mutex_);
     counters_.groups += wrote ? 1 : 0;
-    for (const auto& r : result->results) counters_.mutations += r && !r->id.is_none() && !r->replayed ? 1 : 0;
+    for (const auto& r : result->results)
+      counters_.mutations += r && !r->id.is_none() && !r->replayed ? 1 : 0;
   }
   // One hand-over per group.
   publish();
-  boost::asio::post(io_, [this, wrote, group = std::move(group), results = std::move(result->results),
-                          changes = std::move(result->changes)]() mutable {
-    for (size_t i = 0; i < group.size(); ++i) group[i].done(std::move(results[i]));
-    if (!wrote) return;
-    if (events_.outbox) events_.outbox();
-    if (events_.changed) events_.changed(changes);
-  });
+  boost::asio::post(io_,
+                    [this, wrote, group = std::move(group), results = std::move(result->results),
+                     changes = std::move(result->changes)]() mutable {
+                      for (size_t i = 0; i < group.size(); ++i)
+                        group[i].done(std::move(results[i]));
+                      if (!wrote) return;
+                      if (events_.outbox) events_.outbox();
+                      if (events_.changed) events_.changed(changes);
+                    });
 }
 
 // What the group had no room for comes first in the next one.

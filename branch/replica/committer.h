@@ -1,10 +1,11 @@
-// The one thread that writes a replica: groups what clients want into synced batches, takes in the feed between
-// groups, and tells the I/O thread. Owns the order of everything that changes the store.
+// The one thread that writes a replica: groups what clients want into synced batches, takes in the
+// feed between groups, and tells the I/O thread. Owns the order of everything that changes the
+// store.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -49,8 +50,8 @@ class Committer {
   // I/O thread: waits until the command is durable or refused. `shutdown` after stop().
   boost::asio::awaitable<Result<Accepted>> submit(std::shared_ptr<Command> command);
 
-  // Any thread: runs `task` on the writing thread, between groups. `write` writes a batch to the store; a failed
-  // write never returns. `done` then runs on the I/O thread.
+  // Any thread: runs `task` on the writing thread, between groups. `write` writes a batch to the
+  // store; a failed write never returns. `done` then runs on the I/O thread.
   using Write = Replica::Write;
   using Task = std::move_only_function<std::move_only_function<void()>(Replica&, const Write&)>;
   void post(Task task);
@@ -77,7 +78,8 @@ class Committer {
   };
   void put(Task task, bool first);
   template <typename T>
-  boost::asio::awaitable<T> awaited(std::move_only_function<T(Replica&, const Write&)> task, bool first);
+  boost::asio::awaitable<T> awaited(std::move_only_function<T(Replica&, const Write&)> task,
+                                    bool first);
   void work();
   void commit_group(std::vector<Waiting> group);
   void give_back(std::vector<Waiting>& group, size_t taken);
@@ -103,7 +105,7 @@ class Committer {
   std::thread thread_;
 };
 
-// --- Template ---------------------------------------------------------------------------------------------
+// --- Template ---
 
 }  // namespace branchline
 
@@ -113,13 +115,17 @@ class Committer {
 namespace branchline {
 
 template <typename T>
-boost::asio::awaitable<T> Committer::awaited(std::move_only_function<T(Replica&, const Write&)> task, bool first) {
+boost::asio::awaitable<T> Committer::awaited(
+    std::move_only_function<T(Replica&, const Write&)> task, bool first) {
   auto start = [this, first, task = std::move(task)](auto handler) mutable {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    put([task = std::move(task), shared](Replica& replica, const Write& write) mutable {
-      auto result = std::make_shared<T>(task(replica, write));
-      return std::move_only_function<void()>([shared, result] { (std::move(*shared))(std::move(*result)); });
-    }, first);
+    put(
+        [task = std::move(task), shared](Replica& replica, const Write& write) mutable {
+          auto result = std::make_shared<T>(task(replica, write));
+          return std::move_only_function<void()>(
+              [shared, result] { (std::move(*shared))(std::move(*result)); });
+        },
+        first);
   };
   co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(T)>(
       std::move(start), boost::asio::use_awaitable);
@@ -132,7 +138,9 @@ boost::asio::awaitable<T> Committer::run(std::move_only_function<T(Replica&, con
 
 template <typename T>
 boost::asio::awaitable<T> Committer::ask(std::move_only_function<T(const Replica&)> question) {
-  return awaited<T>([question = std::move(question)](Replica& replica, const Write&) mutable { return question(replica); }, true);
+  return awaited<T>([question = std::move(question)](
+                        Replica& replica, const Write&) mutable { return question(replica); },
+                    true);
 }
 
 }  // namespace branchline

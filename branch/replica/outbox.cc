@@ -38,7 +38,8 @@ Result<std::vector<RecordOp>> decode_effects(std::string_view bytes) {
   return out;
 }
 
-std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std::string>& canonical) {
+std::string encode_outbox_block(const OutboxBlock& block,
+                                const std::vector<std::string>& canonical) {
   BL_CHECK(!block.entries.empty() && canonical.size() == block.entries.size());
   std::string out;
   Writer w(out);
@@ -142,7 +143,8 @@ Result<std::optional<OutboxBlock>> OutboxReader::holding(PendingRef ref) {
   PendingRef before = ref;
   before.order = Order(ref.order.value - 1);
   BL_ASSIGN(auto block, next(before));
-  if (block && (block->generation != ref.generation || block->entries.front().mutation.order > ref.order)) {
+  if (block &&
+      (block->generation != ref.generation || block->entries.front().mutation.order > ref.order)) {
     block.reset();
   }
   return block;

@@ -16,12 +16,13 @@ namespace branchline {
 
 // One mutation without a fate yet.
 struct PendingEntry {
-  Mutation mutation;              // points into the block's bytes
-  uint64_t forecast = 0;          // digest of its effects when it was accepted: what is shipped
-  uint64_t current = 0;           // digest of its effects on the base of today
-  Deltas sums;                    // what it does to the checksums, on the base of today
-  std::string undo;               // pre-images (replication/merge/undo.h)
-  // Its effects when it was accepted, where those of today are others: a fate "as forecast" means these.
+  Mutation mutation;      // points into the block's bytes
+  uint64_t forecast = 0;  // digest of its effects when it was accepted: what is shipped
+  uint64_t current = 0;   // digest of its effects on the base of today
+  Deltas sums;            // what it does to the checksums, on the base of today
+  std::string undo;       // pre-images (replication/merge/undo.h)
+  // Its effects when it was accepted, where those of today are others: a fate "as forecast" means
+  // these.
   std::string original;
 };
 
@@ -30,28 +31,31 @@ struct OutboxBlock {
   Digest chain_before;  // of the stream, before the first and after the last mutation
   Digest chain_after;
   std::vector<PendingEntry> entries;
-  std::string bytes;    // what the mutations point into
+  std::string bytes;  // what the mutations point into
 
   PendingRef first() const { return {generation, entries.front().mutation.order}; }
   PendingRef last() const { return {generation, entries.back().mutation.order}; }
 };
 
-// Takes canonical bytes of mutations as they were hashed (one per entry), so that nothing is encoded twice.
-std::string encode_outbox_block(const OutboxBlock& block, const std::vector<std::string>& canonical);
+// Takes canonical bytes of mutations as they were hashed (one per entry), so that nothing is
+// encoded twice.
+std::string encode_outbox_block(const OutboxBlock& block,
+                                const std::vector<std::string>& canonical);
 std::string encode_outbox_block(const OutboxBlock& block);
 // Effects as kept in `original`.
 std::string encode_effects(const std::vector<RecordOp>& effects);
 Result<std::vector<RecordOp>> decode_effects(std::string_view bytes);
-// `corrupt` unless it is exactly one block. `with_undo` false leaves undo and sums out: for shipping.
+// `corrupt` unless it is exactly one block. `with_undo` false leaves undo and sums out: for
+// shipping.
 Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool with_undo = true);
 
-// Walks pending mutations. `retired`: through which order each generation is decided; what is older than
-// the oldest generation here is decided too.
+// Walks pending mutations. `retired`: through which order each generation is decided; what is older
+// than the oldest generation here is decided too.
 using Retired = std::map<uint32_t, Order>;
 bool is_pending(const Retired& retired, PendingRef ref);
 
-// Blocks read in order cost one cursor, which sees the outbox as it was when it was opened: a reader is for one
-// walk, not to be kept.
+// Blocks read in order cost one cursor, which sees the outbox as it was when it was opened: a
+// reader is for one walk, not to be kept.
 class OutboxReader {
  public:
   OutboxReader(const StoreView& view, keys::Side side) : view_(view), side_(side) {}

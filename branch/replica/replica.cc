@@ -15,8 +15,8 @@ namespace branchline {
 Replica::Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random)
     : store_(store), schema_(std::move(schema)), clock_(clock), ids_(random), random_(random) {}
 
-Result<std::unique_ptr<Replica>> Replica::open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
-                                               Random& random, Batch& start) {
+Result<std::unique_ptr<Replica>> Replica::open(Store& store, std::shared_ptr<const Schema> schema,
+                                               Clock& clock, Random& random, Batch& start) {
   std::unique_ptr<Replica> replica(new Replica(store, std::move(schema), clock, random));
   BL_TRY(replica->load(start));
   return replica;
@@ -38,7 +38,8 @@ Result<void> Replica::load(Batch& start) {
   if (auto e = rows->error()) return std::unexpected(*e);
   if (state_.generation != 0 &&
       (incarnations_.empty() || incarnations_.back().generation != state_.generation)) {
-    return fail(ErrorKind::corrupt, "replica.incarnation", "the row of the last process start is missing");
+    return fail(ErrorKind::corrupt, "replica.incarnation",
+                "the row of the last process start is missing");
   }
   BL_TRY(check_outbox());
 
@@ -57,7 +58,8 @@ Result<void> Replica::load(Batch& start) {
   start.put(Table::meta, keys::meta_incarnation(info.generation), encode_incarnation(info));
 
   // Starts that left no pending work need no entry.
-  if (auto at = state_.retired.find(state_.generation); at != state_.retired.end() && at->second == state_.order) {
+  if (auto at = state_.retired.find(state_.generation);
+      at != state_.retired.end() && at->second == state_.order) {
     state_.retired.erase(at);
   }
   state_.generation = info.generation;
@@ -96,9 +98,11 @@ Result<void> Replica::check_outbox() const {
       auto info = std::find_if(incarnations_.begin(), incarnations_.end(),
                                [&](const auto& i) { return i.generation == generation; });
       if (info == incarnations_.end()) {
-        return fail(ErrorKind::corrupt, "outbox.incarnation", "pending work of an unknown process start");
+        return fail(ErrorKind::corrupt, "outbox.incarnation",
+                    "pending work of an unknown process start");
       }
-      hasher = std::make_unique<MutationHasher>(info->salt_key, block->entries.front().mutation.id.lane);
+      hasher =
+          std::make_unique<MutationHasher>(info->salt_key, block->entries.front().mutation.id.lane);
       chain = block->chain_before;
     }
     bool continues = block->chain_before == chain;
@@ -108,15 +112,15 @@ Result<void> Replica::check_outbox() const {
     }
     if (!continues || chain != block->chain_after) {
       return fail(ErrorKind::corrupt, "outbox.chain",
-                  "the hash chain of pending work breaks at generation " + std::to_string(at.generation) +
-                      ", order " + std::to_string(at.order.value) +
+                  "the hash chain of pending work breaks at generation " +
+                      std::to_string(at.generation) + ", order " + std::to_string(at.order.value) +
                       ": the log was damaged or a part of it is missing");
     }
   }
   if (pending != state_.ledger.pending) {
     return fail(ErrorKind::corrupt, "outbox.count",
-                "the ledger says " + std::to_string(state_.ledger.pending) + " mutations are pending, the outbox has " +
-                    std::to_string(pending));
+                "the ledger says " + std::to_string(state_.ledger.pending) +
+                    " mutations are pending, the outbox has " + std::to_string(pending));
   }
   return {};
 }
@@ -132,7 +136,7 @@ void Replica::add_counts(const Deltas& deltas) {
   }
 }
 
-// --- Local writes ---------------------------------------------------------------------------------------
+// --- Local writes ---
 
 struct Replica::Group {
   OutboxBlock block;
@@ -147,8 +151,9 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
   GroupResult out;
   if (!state_.joined()) {
     for (size_t i = 0; i < commands.size(); ++i) {
-      out.results.push_back(fail(ErrorKind::unavailable, "branch.joining",
-                                 "this branch has not received its data yet; try again in a moment"));
+      out.results.push_back(
+          fail(ErrorKind::unavailable, "branch.joining",
+               "this branch has not received its data yet; try again in a moment"));
     }
     return out;
   }
@@ -187,7 +192,8 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
   return out;
 }
 
-Result<std::optional<Accepted>> Replica::replayed(const Command& command, const Group& group) const {
+Result<std::optional<Accepted>> Replica::replayed(const Command& command,
+                                                  const Group& group) const {
   if (command.operation_key.empty()) return std::optional<Accepted>();
   std::string key = keys::operation_key(command.author, command.operation_key);
   KeyRow row;
@@ -199,8 +205,9 @@ Result<std::optional<Accepted>> Replica::replayed(const Command& command, const 
     BL_ASSIGN(row, decode_branch_key_row(*stored));
   }
   if (row.request != command.request) {
-    return fail(ErrorKind::invalid, "key.reused",
-                "this Idempotency-Key was used for another request; draw a new key for each request");
+    return fail(
+        ErrorKind::invalid, "key.reused",
+        "this Idempotency-Key was used for another request; draw a new key for each request");
   }
   return std::optional<Accepted>(Accepted{row.mutation, true});
 }
@@ -235,7 +242,8 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   BL_ASSIGN(Decision decision, merger_->run(m, Csn(0)));
   if (decision.fate == Fate::rejected) {
     Reason reason = decision.outcomes.empty() ? Reason::malformed : decision.outcomes.back().reason;
-    return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)), std::string(explain(reason)));
+    return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)),
+                std::string(explain(reason)));
   }
   std::string forecast;
   put_forecast(forecast, m.hlc, decision.effects);
@@ -254,7 +262,8 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   state_.ledger.accepted += 1;
   state_.ledger.pending += 1;
   if (!command.operation_key.empty()) {
-    group.keys[keys::operation_key(command.author, command.operation_key)] = {m.id, command.request};
+    group.keys[keys::operation_key(command.author, command.operation_key)] = {m.id,
+                                                                              command.request};
   }
   Accepted accepted{m.id, false};
   group.canonical.push_back(std::move(canonical));
@@ -262,9 +271,10 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   return accepted;
 }
 
-// --- The link -------------------------------------------------------------------------------------------
+// --- The link ---
 
-Introduction Replica::introduction(const std::string& server, const std::string& topology_digest) const {
+Introduction Replica::introduction(const std::string& server,
+                                   const std::string& topology_digest) const {
   Introduction intro;
   intro.server = server;
   intro.origin = state_.self;
@@ -278,7 +288,8 @@ Introduction Replica::introduction(const std::string& server, const std::string&
     auto retired = state_.retired.find(i.generation);
     if (retired == state_.retired.end()) continue;
     // One lane so far: seq and order count alike.
-    Order last = i.generation == state_.generation ? state_.order : incarnations_[i.generation].predecessor_order;
+    Order last = i.generation == state_.generation ? state_.order
+                                                   : incarnations_[i.generation].predecessor_order;
     if (i.generation != state_.generation && retired->second == last) continue;
     intro.pending.push_back({{state_.self, i.incarnation, Lane::interactive},
                              Seq(retired->second.value + 1),
@@ -294,14 +305,17 @@ Result<Batch> Replica::welcome(const Registration& r) {
     for (const auto& i : incarnations_) lineage_.add(state_.self, i.incarnation, i.link());
     for (int lane = 0; lane < kLaneCount; ++lane) {
       BL_CHECK(state_.ends[size_t(lane)].seq.value == 0);
-      state_.ends[size_t(lane)].chain = chain_start({state_.self, state_.incarnation, static_cast<Lane>(lane)});
+      state_.ends[size_t(lane)].chain =
+          chain_start({state_.self, state_.incarnation, static_cast<Lane>(lane)});
     }
   } else if (state_.self != r.origin) {
-    return fail(ErrorKind::conflict, "session.other_master", "the master gives this server another number than before");
+    return fail(ErrorKind::conflict, "session.other_master",
+                "the master gives this server another number than before");
   }
   if (state_.joined() && r.territories != state_.territories) {
     return fail(ErrorKind::conflict, "session.subscription",
-                "the master says this branch subscribes to other territories than it holds; changing a subscription "
+                "the master says this branch subscribes to other territories than it holds; "
+                "changing a subscription "
                 "is not possible yet");
   }
   state_.territories = r.territories;
@@ -321,15 +335,17 @@ Result<int64_t> Replica::oldest_pending_ms() const {
     BL_ASSIGN(auto block, reader.next({generation, order}, false));
     if (!block) return 0;
     for (const auto& e : block->entries) {
-      if (is_pending(state_.retired, {block->generation, e.mutation.order})) return e.mutation.hlc.ms();
+      if (is_pending(state_.retired, {block->generation, e.mutation.order}))
+        return e.mutation.hlc.ms();
     }
   }
   return 0;
 }
 
-// --- What the uplink reads ------------------------------------------------------------------------------
+// --- What the uplink reads ---
 
-Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations, size_t max_bytes) const {
+Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations,
+                                        size_t max_bytes) const {
   OutboxReader reader(*view_, side_);
   OutboxSlice slice;
   slice.last = after;

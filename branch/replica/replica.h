@@ -1,5 +1,5 @@
-// A branch's replica. A state machine: commands, feed ranges and snapshots in, Batches out. One thread; other
-// threads read the store through views of their own.
+// A branch's replica. A state machine: commands, feed ranges and snapshots in, Batches out. One
+// thread; other threads read the store through views of their own.
 #pragma once
 
 #include <atomic>
@@ -27,8 +27,8 @@ struct Draft {
   Arena arena;
 };
 
-// A client's write. prepare() runs on the writing thread, within the transaction: it sees the view with all
-// writes before it, checks what has to be checked and says what is to be done.
+// A client's write. prepare() runs on the writing thread, within the transaction: it sees the view
+// with all writes before it, checks what has to be checked and says what is to be done.
 class Command {
  public:
   virtual ~Command() = default;
@@ -51,39 +51,41 @@ struct Changes {
 };
 
 struct GroupResult {
-  Batch batch;                            // to be written synced before anyone is told; may be empty
+  Batch batch;  // to be written synced before anyone is told; may be empty
   std::vector<Result<Accepted>> results;  // one per command taken, in order
   Changes changes;
 };
 
 struct ApplyResult {
-  Batch batch;                       // need not be synced
-  std::vector<FateEntry> fates;      // other than plainly applied
+  Batch batch;                   // need not be synced
+  std::vector<FateEntry> fates;  // other than plainly applied
   uint64_t retired = 0;
   Changes changes;
 };
 
 class Replica {
  public:
-  // Reads the state and checks the outbox's chain; draws an incarnation and puts it in `start`, to be written
-  // synced before anything else. `corrupt` where what is stored contradicts itself.
-  static Result<std::unique_ptr<Replica>> open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
-                                               Random& random, Batch& start);
+  // Reads the state and checks the outbox's chain; draws an incarnation and puts it in `start`, to
+  // be written synced before anything else. `corrupt` where what is stored contradicts itself.
+  static Result<std::unique_ptr<Replica>> open(Store& store, std::shared_ptr<const Schema> schema,
+                                               Clock& clock, Random& random, Batch& start);
 
-  // At most limits::kMaxGroupMutations commands. Takes the first of them, and further ones as long as the group stays
-  // small enough to be shipped (limits::kTargetGroupBytes); the others are to be given again.
+  // At most limits::kMaxGroupMutations commands. Takes the first of them, and further ones as long
+  // as the group stays small enough to be shipped (limits::kTargetGroupBytes); the others are to be
+  // given again.
   Result<GroupResult> accept(const std::vector<Command*>& commands);
 
-  // --- The link ---------------------------------------------------------------------------------------
+  // --- The link ---
   Introduction introduction(const std::string& server, const std::string& topology_digest) const;
   // Notes what the master said; the rows need not be synced.
   Result<Batch> welcome(const Registration& registration);
-  // `invalid` for a range that does not continue the cursor, `corrupt` with code "effects.diverged" where the
-  // base proves to differ from the master's: then nothing was changed, and the replica must be seeded anew.
+  // `invalid` for a range that does not continue the cursor, `corrupt` with code "effects.diverged"
+  // where the base proves to differ from the master's: then nothing was changed, and the replica
+  // must be seeded anew.
   Result<ApplyResult> apply(const FeedRange& range);
 
-  // A snapshot: begin, chunks in order, end. Until the end the live side goes on as it is. `write` writes a
-  // batch; the one that switches comes last, everything before it need not be synced.
+  // A snapshot: begin, chunks in order, end. Until the end the live side goes on as it is. `write`
+  // writes a batch; the one that switches comes last, everything before it need not be synced.
   using Write = std::function<Result<void>(const Batch&, Sync)>;
   Result<void> begin_seed(const SnapshotHead& head, const Write& write);
   Result<void> seed_chunk(std::string_view payload, const Write& write);
@@ -120,7 +122,8 @@ class Replica {
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);
   void write_fate(Batch& batch, FateEntry entry, std::string_view content);
-  Result<void> replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result, ReplicaState& next);
+  Result<void> replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result,
+                              ReplicaState& next);
 
   Store& store_;
   std::shared_ptr<const Schema> schema_;
@@ -131,8 +134,8 @@ class Replica {
   std::vector<IncarnationInfo> incarnations_;  // all of this data directory, by generation
   Lineage lineage_;
   HybridClock hlc_;
-  Csn echo_until_;   // see Registration
-  Hlc highest_seen_;  // of others' stamps: ours must exceed them
+  Csn echo_until_;                   // see Registration
+  Hlc highest_seen_;                 // of others' stamps: ours must exceed them
   int64_t clock_correction_ms_ = 0;  // learnt from stamps that the master clamped
   std::unique_ptr<MutationHasher> hasher_;
   std::unique_ptr<Workspace> workspace_;

@@ -1,5 +1,5 @@
-// Snapshots: the other side of the keyspace is filled beside the live one, pending work is replayed on it,
-// and one batch switches (SEMANTICS 24, 25).
+// Snapshots: the other side of the keyspace is filled beside the live one, pending work is replayed
+// on it, and one batch switches (SEMANTICS 24, 25).
 #include <algorithm>
 
 #include "branch/replica/replica.h"
@@ -24,7 +24,9 @@ Error not_seeding() {
   return {ErrorKind::invalid, "snapshot.unexpected", "a part of a snapshot that was not announced"};
 }
 
-Error damaged(const char* what) { return {ErrorKind::corrupt, "snapshot.corrupt", std::string("snapshot: ") + what}; }
+Error damaged(const char* what) {
+  return {ErrorKind::corrupt, "snapshot.corrupt", std::string("snapshot: ") + what};
+}
 
 }  // namespace
 
@@ -57,7 +59,8 @@ Result<void> Replica::seed_chunk(std::string_view payload, const Write& write) {
       BL_ASSIGN(record, Record::decode(*parsed, std::string(value)));
       record->set_pending({});
       batch.put(Table::records, full, record->encode());
-      for (const auto& k : index_keys(*record, *entity, s.side, IndexScope::all)) batch.put(Table::index, k, {});
+      for (const auto& k : index_keys(*record, *entity, s.side, IndexScope::all))
+        batch.put(Table::index, k, {});
       if (record->state() != RecordState::tombstone) add_term(record_sum(*record));
       if (record->live()) {
         ++s.totals.counts[{parsed->entity, record->territory()}];
@@ -121,9 +124,10 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
   return result;
 }
 
-// Decides pending mutations on the new side, block by block; those that the snapshot holds are retired.
-Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result,
-                                     ReplicaState& old) {
+// Decides pending mutations on the new side, block by block; those that the snapshot holds are
+// retired.
+Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
+                                     ApplyResult& result, ReplicaState& old) {
   std::map<Stream, Seq> high;
   for (auto h : end.high_waters) {
     h.stream.origin = state_.self;
@@ -172,7 +176,8 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
       BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
       std::string bytes;
       put_forecast(bytes, e.mutation.hlc, decision.effects);
-      // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts anew.
+      // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts
+      // anew.
       e.forecast = e.current = forecast_digest(bytes);
       e.original.clear();
       e.undo.clear();

@@ -7,28 +7,28 @@
 namespace branchline {
 
 struct ReplicaState {
-  OriginId self;        // 0 before the first welcome
-  LineCursor cursor;    // csn 0 before the first snapshot is installed
+  OriginId self;      // 0 before the first welcome
+  LineCursor cursor;  // csn 0 before the first snapshot is installed
   Term term;
-  keys::Side side = 0;  // of the live replica
+  keys::Side side = 0;                   // of the live replica
   std::vector<TerritoryId> territories;  // the subscription, without the reference territory
   bool holds_everything = false;
 
-  uint32_t generation = 0;       // of this process start
+  uint32_t generation = 0;  // of this process start
   Incarnation incarnation;
-  Order order;                   // last used in this incarnation
+  Order order;  // last used in this incarnation
   struct LaneEnd {
     Seq seq;
     Digest chain;
   };
   std::array<LaneEnd, kLaneCount> ends;
-  uint32_t announced = 0;        // the master knows our incarnations through this generation
+  uint32_t announced = 0;  // the master knows our incarnations through this generation
   Retired retired;
 
   Hlc hlc;
   Ledger ledger;
-  uint64_t key_rows = 0;         // in Table::keys
-  Totals totals;                 // sums of the base, counts of the view
+  uint64_t key_rows = 0;  // in Table::keys
+  Totals totals;          // sums of the base, counts of the view
 
   bool joined() const { return cursor.csn.value != 0; }
 };
@@ -39,7 +39,8 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes);
 // Rows of Table::keys at a branch.
 struct KeyRow {
   MutationId mutation;
-  std::string request;  // 16 bytes of the request's SHA-256: a key used for something else is refused
+  std::string
+      request;  // 16 bytes of the request's SHA-256: a key used for something else is refused
 };
 std::string encode_key_row(const KeyRow& row);
 Result<KeyRow> decode_branch_key_row(std::string_view bytes);

@@ -13,9 +13,9 @@ namespace {
 constexpr size_t kMaxDistinct = 1'000'000;  // over all groups and columns
 
 struct Cell {
-  uint64_t count = 0;                 // of values that are not null
-  __int128 sum = 0;                   // at Decimal::kMaxScale
-  std::string best_key;               // min, max: comparison key of the best so far
+  uint64_t count = 0;    // of values that are not null
+  __int128 sum = 0;      // at Decimal::kMaxScale
+  std::string best_key;  // min, max: comparison key of the best so far
   OwnedValue best;
   std::set<std::string> distinct;
 };
@@ -57,10 +57,12 @@ struct Folder {
     if (fresh) {
       if (groups.size() > limits::kMaxGroups) {
         problem = Error{ErrorKind::invalid, "apply.groups",
-                        "$apply: more than " + std::to_string(limits::kMaxGroups) + " groups; filter, or group by less"};
+                        "$apply: more than " + std::to_string(limits::kMaxGroups) +
+                            " groups; filter, or group by less"};
         return false;
       }
-      for (const auto& c : plan.group_by) g.values.push_back(owned(column_value(record, c, scratch)));
+      for (const auto& c : plan.group_by)
+        g.values.push_back(owned(column_value(record, c, scratch)));
       g.cells.resize(plan.aggregates.size());
     }
     ++g.rows;
@@ -78,11 +80,14 @@ struct Folder {
     ++cell.count;
     switch (a.method) {
       case Aggregate::Method::sum:
-      case Aggregate::Method::average: cell.sum += widened(number_of(v)); break;
+      case Aggregate::Method::average:
+        cell.sum += widened(number_of(v));
+        break;
       case Aggregate::Method::min:
       case Aggregate::Method::max: {
         std::string key = comparison_key(v);
-        bool better = cell.count == 1 || (a.method == Aggregate::Method::min ? key < cell.best_key : key > cell.best_key);
+        bool better = cell.count == 1 || (a.method == Aggregate::Method::min ? key < cell.best_key
+                                                                             : key > cell.best_key);
         if (better) {
           cell.best_key = std::move(key);
           cell.best = owned(v);
@@ -91,32 +96,41 @@ struct Folder {
       }
       case Aggregate::Method::count_distinct:
         if (cell.distinct.insert(comparison_key(v)).second && ++distinct > kMaxDistinct) {
-          problem = Error{ErrorKind::invalid, "apply.distinct", "$apply: countdistinct over more than a million values"};
+          problem = Error{ErrorKind::invalid, "apply.distinct",
+                          "$apply: countdistinct over more than a million values"};
           return false;
         }
         break;
-      case Aggregate::Method::count: break;
+      case Aggregate::Method::count:
+        break;
     }
     return true;
   }
 
   Result<OwnedValue> result_of(const Aggregate& a, const Group& g, const Cell& cell) const {
     switch (a.method) {
-      case Aggregate::Method::count: return OwnedValue{ValueType::integer, encode_integer(int64_t(g.rows))};
+      case Aggregate::Method::count:
+        return OwnedValue{ValueType::integer, encode_integer(int64_t(g.rows))};
       case Aggregate::Method::count_distinct:
         return OwnedValue{ValueType::integer, encode_integer(int64_t(cell.distinct.size()))};
       case Aggregate::Method::min:
-      case Aggregate::Method::max: return cell.best;
+      case Aggregate::Method::max:
+        return cell.best;
       case Aggregate::Method::sum: {
         if (cell.count == 0) return OwnedValue{};
         auto sum = Decimal::from_wide(cell.sum, Decimal::kMaxScale);
-        if (!sum) return fail(ErrorKind::invalid, "apply.range", "$apply: the sum " + a.alias + " leaves the range of numbers");
+        if (!sum)
+          return fail(ErrorKind::invalid, "apply.range",
+                      "$apply: the sum " + a.alias + " leaves the range of numbers");
         return OwnedValue{ValueType::decimal, encode_decimal(*sum)};
       }
       case Aggregate::Method::average: {
         if (cell.count == 0) return OwnedValue{};
-        auto average = Decimal::from_wide(cell.sum / static_cast<__int128>(cell.count), Decimal::kMaxScale);
-        if (!average) return fail(ErrorKind::invalid, "apply.range", "$apply: the average " + a.alias + " leaves the range of numbers");
+        auto average =
+            Decimal::from_wide(cell.sum / static_cast<__int128>(cell.count), Decimal::kMaxScale);
+        if (!average)
+          return fail(ErrorKind::invalid, "apply.range",
+                      "$apply: the average " + a.alias + " leaves the range of numbers");
         return OwnedValue{ValueType::decimal, encode_decimal(*average)};
       }
     }
@@ -128,9 +142,11 @@ struct Folder {
 
 Result<std::vector<ApplyRow>> run_apply(const ReadContext& context, const ApplyPlan& plan) {
   Folder folder{plan, {}, 0, {}};
-  BL_TRY(for_each_match(context, *plan.entity, plan.filter, [&](const Record& r) { return folder.add(r); }));
+  BL_TRY(for_each_match(context, *plan.entity, plan.filter,
+                        [&](const Record& r) { return folder.add(r); }));
   if (folder.problem) return std::unexpected(*folder.problem);
-  if (plan.group_by.empty() && folder.groups.empty()) folder.groups[""].cells.resize(plan.aggregates.size());
+  if (plan.group_by.empty() && folder.groups.empty())
+    folder.groups[""].cells.resize(plan.aggregates.size());
   std::vector<ApplyRow> rows;
   rows.reserve(folder.groups.size());
   for (auto& [key, g] : folder.groups) {

@@ -17,7 +17,7 @@ struct Aggregate {
 struct ApplyPlan {
   const Entity* entity = nullptr;
   Expression filter;
-  std::vector<Column> group_by;       // empty: one row over all
+  std::vector<Column> group_by;  // empty: one row over all
   std::vector<Aggregate> aggregates;
 };
 

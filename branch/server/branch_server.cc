@@ -1,7 +1,7 @@
 #include "branch/server/branch_server.h"
 
-#include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
+#include <boost/asio/steady_timer.hpp>
 
 #include <filesystem>
 
@@ -26,14 +26,19 @@ namespace {
 namespace asio = boost::asio;
 
 // What was acknowledged must still be in the log (DESIGN 2.1).
-Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
+Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor,
+                          const std::string& directory) {
   if (!anchor || anchor->number == 0) return {};
   auto lost = [&] {
     return fail(ErrorKind::corrupt, "store.lost_log",
-                "the store in " + directory + " lacks changes that had been acknowledged (up to seq " + std::to_string(anchor->number) +
-                    " of process start " + to_hex(anchor->incarnation.value) +
-                    "): log files were lost, or an older copy was put in place. Put the complete data directory back. Only to go on "
-                    "without those changes (what the master has of them comes back by itself), start once with --accept-lost-log");
+                "the store in " + directory +
+                    " lacks changes that had been acknowledged (up to seq " +
+                    std::to_string(anchor->number) + " of process start " +
+                    to_hex(anchor->incarnation.value) +
+                    "): log files were lost, or an older copy was put in place. Put the complete "
+                    "data directory back. Only to go on "
+                    "without those changes (what the master has of them comes back by itself), "
+                    "start once with --accept-lost-log");
   };
   BL_ASSIGN(auto row, store.get(Table::meta, keys::meta_state()));
   if (!row) return lost();
@@ -60,18 +65,22 @@ Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& a
 
 class BranchServer {
  public:
-  explicit BranchServer(const BranchConfig& config) : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 512}) {}
+  explicit BranchServer(const BranchConfig& config)
+      : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 512}) {}
 
   Result<int> run() {
     const ServerSpec* spec = config_.topology.server(config_.server);
     if (!spec || spec->kind != ServerKind::branch) {
-      return fail(ErrorKind::invalid, "server.unknown", "the topology has no branch named `" + config_.server + "`");
+      return fail(ErrorKind::invalid, "server.unknown",
+                  "the topology has no branch named `" + config_.server + "`");
     }
     std::error_code ec;
     std::filesystem::create_directories(config_.data_directory, ec);
     BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
     if (tls->server() != config_.server) {
-      return fail(ErrorKind::invalid, "tls.other_server", "the certificate in " + config_.tls_directory + " is " + tls->server() + "'s, not " + config_.server + "'s");
+      return fail(ErrorKind::invalid, "tls.other_server",
+                  "the certificate in " + config_.tls_directory + " is " + tls->server() +
+                      "'s, not " + config_.server + "'s");
     }
     BL_TRY(open_store());
     Batch start;
@@ -80,7 +89,8 @@ class BranchServer {
     if (lost_accepted_) {
       // The loss was accepted once, now: the old anchor would have the next start refused again.
       const ReplicaState& s = replica_->state();
-      BL_TRY(write_anchor(config_.data_directory + "/anchor", {s.incarnation, s.ends[0].seq.value, s.ends[0].chain}));
+      BL_TRY(write_anchor(config_.data_directory + "/anchor",
+                          {s.incarnation, s.ends[0].seq.value, s.ends[0].chain}));
     }
     changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
     changes_->set_incarnation(replica_->state().incarnation);
@@ -90,12 +100,15 @@ class BranchServer {
     committer_ = std::make_unique<Committer>(runtime_.io(), *store_, *replica_, events);
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
-    Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link), config_.topology.digest()};
-    uplink_ = std::make_unique<Uplink>(runtime_, link, tls, *store_, *committer_, clock_, [this](const Changes& c) { on_changes(c); },
-                                       [this] {
-                                         api_->on_changes(Changes{});
-                                         changes_->start_anew();
-                                       });
+    Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link),
+                        config_.topology.digest()};
+    uplink_ = std::make_unique<Uplink>(
+        runtime_, link, tls, *store_, *committer_, clock_,
+        [this](const Changes& c) { on_changes(c); },
+        [this] {
+          api_->on_changes(Changes{});
+          changes_->start_anew();
+        });
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
@@ -114,28 +127,42 @@ class BranchServer {
     };
     parts.link_status = [this] { return link_status(); };
     api_ = std::make_unique<OfficeApi>(std::move(parts));
-    BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
-      BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, committer_->side(), *schema_, token, clock_.wall_ms()));
-      return answer.principal;
-    }));
+    BL_ASSIGN(auto access,
+              OperatorAccess::load(
+                  config_.data_directory, [this](std::string_view token) -> Result<Principal> {
+                    BL_ASSIGN(TokenAnswer answer,
+                              authenticate_token(*store_, committer_->side(), *schema_, token,
+                                                 clock_.wall_ms()));
+                    return answer.principal;
+                  }));
     HttpServer::Handler office = [this](const HttpRequest& r) { return api_->handle(r); };
     if (config_.wrap_office) office = config_.wrap_office(std::move(office));
-    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port, std::move(office)));
+    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port,
+                                            std::move(office)));
     BL_ASSIGN(auto admin, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
-                                             [this, &access](const HttpRequest& r) { return handle_admin(r, access); }));
+                                             [this, &access](const HttpRequest& r) {
+                                               return handle_admin(r, access);
+                                             }));
     http_ = http.get();
-    runtime_.tasks().spawn("drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
-    runtime_.tasks().spawn("drain operators' http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *admin); });
-    runtime_.tasks().spawn("uplink", [this]() -> asio::awaitable<void> { co_await uplink_->run(); });
-    runtime_.tasks().spawn("housekeeping", [this]() -> asio::awaitable<void> { co_await keep_house(); });
+    runtime_.tasks().spawn(
+        "drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
+    runtime_.tasks().spawn("drain operators' http", [&]() -> asio::awaitable<void> {
+      co_await drain_on_stop(runtime_, *admin);
+    });
+    runtime_.tasks().spawn("uplink",
+                           [this]() -> asio::awaitable<void> { co_await uplink_->run(); });
+    runtime_.tasks().spawn("housekeeping",
+                           [this]() -> asio::awaitable<void> { co_await keep_house(); });
     auto stop = runtime_.tasks().on_stop([this] {
       changes_->stop();
       uplink_->stop();
       timer_.cancel();
     });
     runtime_.stop_on_signals();
-    spdlog::info("branch {} at csn {} with {} changes waiting, office on http://{}, operators on {}", config_.server,
-                 replica_->state().cursor.csn.value, replica_->state().ledger.pending, spec->http.to_string(), spec->admin.to_string());
+    spdlog::info(
+        "branch {} at csn {} with {} changes waiting, office on http://{}, operators on {}",
+        config_.server, replica_->state().cursor.csn.value, replica_->state().ledger.pending,
+        spec->http.to_string(), spec->admin.to_string());
     int code = runtime_.run();
     committer_->stop();
     spdlog::info("stopped");
@@ -179,9 +206,12 @@ class BranchServer {
         const ReplicaState& s = replica.state();
         return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
       });
-      oldest_pending_ms_ = co_await committer_->ask<int64_t>([](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
+      oldest_pending_ms_ = co_await committer_->ask<int64_t>(
+          [](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
       if (now.number > 0 && !(now == written)) {
-        auto job = [path = config_.data_directory + "/anchor", now] { return write_anchor(path, now); };
+        auto job = [path = config_.data_directory + "/anchor", now] {
+          return write_anchor(path, now);
+        };
         auto ok = co_await runtime_.pool().run(std::move(job));
         if (!ok) {
           spdlog::error("the anchor could not be written: {}", ok.error().message);
@@ -189,31 +219,40 @@ class BranchServer {
           written = now;
         }
       }
-      auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
+      auto room = config_.disk_room ? config_.disk_room(config_.data_directory)
+                                    : disk_room(config_.data_directory);
       if (room) {
         disk_free_ = room->free;
         bool full = nearly_full(*room);
         if (full != disk_full_) {
           disk_full_ = full;
           committer_->set_disk_full(full);
-          if (full) spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507", config_.data_directory, room->free >> 20);
+          if (full)
+            spdlog::error(
+                "the disk of {} is nearly full ({} MiB left): writes are refused with 507",
+                config_.data_directory, room->free >> 20);
           if (!full) spdlog::info("the disk has room again, writes go on");
         }
       }
     }
   }
 
-  static bool is_up(const UplinkStatus& s) { return s.state == "following" || s.state == "joining"; }
+  static bool is_up(const UplinkStatus& s) {
+    return s.state == "following" || s.state == "joining";
+  }
 
   std::string link_status() {
     UplinkStatus s = uplink_->status();
     std::string out;
     JsonWriter w(out);
-    w.member("state", s.state).member("upstream", config_.topology.server(config_.server)->upstream);
+    w.member("state", s.state)
+        .member("upstream", config_.topology.server(config_.server)->upstream);
     w.member("connected", is_up(s)).member("caughtUp", s.caught_up);
     if (s.down_since_ms > 0) w.member("downSince", format_instant(s.down_since_ms));
     w.member("roundTripMs", s.round_trip_us / 1000).member("clockOffsetMs", s.clock_offset_ms);
-    w.member("masterCsn", s.master_head.value).member("bytesIn", s.bytes_in).member("bytesOut", s.bytes_out);
+    w.member("masterCsn", s.master_head.value)
+        .member("bytesIn", s.bytes_in)
+        .member("bytesOut", s.bytes_out);
     w.member("unacknowledgedBytes", s.unacknowledged_bytes);
     if (!s.problem.empty()) w.member("problem", s.problem).member("problemCode", s.problem_code);
     return out;
@@ -223,32 +262,54 @@ class BranchServer {
     ReplicaStatus r = committer_->status();
     CommitterCounters c = committer_->counters();
     UplinkStatus l = uplink_->status();
-    auto set = [this](const char* name, const char* help, double v) { metrics_.gauge(name, help).Set(v); };
+    auto set = [this](const char* name, const char* help, double v) {
+      metrics_.gauge(name, help).Set(v);
+    };
     auto total = [this](const char* name, const char* help, double v) {
       auto& counter = metrics_.counter(name, help);
       counter.Increment(v - counter.Value());
     };
-    set("branchline_replica_csn", "Commit that the base stands at", static_cast<double>(r.cursor.csn.value));
-    set("branchline_replica_pending", "Own mutations without a fate", static_cast<double>(r.ledger.pending));
-    double oldest = oldest_pending_ms_ > 0 ? static_cast<double>(std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0)) / 1e3 : 0;
-    set("branchline_replica_oldest_pending_seconds", "Age of the oldest own mutation without a fate", oldest);
-    set("branchline_disk_free_bytes", "Free on the disk of the data directory", static_cast<double>(disk_free_));
-    total("branchline_replica_accepted_total", "Own mutations accepted", static_cast<double>(r.ledger.accepted));
-    total("branchline_commit_groups_total", "Synced groups of client writes since start", static_cast<double>(c.groups));
-    total("branchline_commit_mutations_total", "Client writes since start", static_cast<double>(c.mutations));
-    total("branchline_commit_sync_seconds_total", "Time spent in synced writes since start", static_cast<double>(c.sync_us) / 1e6);
+    set("branchline_replica_csn", "Commit that the base stands at",
+        static_cast<double>(r.cursor.csn.value));
+    set("branchline_replica_pending", "Own mutations without a fate",
+        static_cast<double>(r.ledger.pending));
+    double oldest =
+        oldest_pending_ms_ > 0
+            ? static_cast<double>(std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0)) / 1e3
+            : 0;
+    set("branchline_replica_oldest_pending_seconds",
+        "Age of the oldest own mutation without a fate", oldest);
+    set("branchline_disk_free_bytes", "Free on the disk of the data directory",
+        static_cast<double>(disk_free_));
+    total("branchline_replica_accepted_total", "Own mutations accepted",
+          static_cast<double>(r.ledger.accepted));
+    total("branchline_commit_groups_total", "Synced groups of client writes since start",
+          static_cast<double>(c.groups));
+    total("branchline_commit_mutations_total", "Client writes since start",
+          static_cast<double>(c.mutations));
+    total("branchline_commit_sync_seconds_total", "Time spent in synced writes since start",
+          static_cast<double>(c.sync_us) / 1e6);
     set("branchline_link_up", "1 while following the master", l.state == "following" ? 1 : 0);
-    set("branchline_link_round_trip_seconds", "Round trip of the link", static_cast<double>(l.round_trip_us) / 1e6);
-    total("branchline_link_received_bytes_total", "Received over the link since start", static_cast<double>(l.bytes_in));
-    total("branchline_link_sent_bytes_total", "Sent over the link since start", static_cast<double>(l.bytes_out));
-    total("branchline_http_requests_total", "Requests since start", static_cast<double>(http_->counters().requests));
-    total("branchline_http_refused_connections_total", "Connections over the limit", static_cast<double>(http_->counters().refused_connections));
-    total("branchline_http_malformed_requests_total", "Requests that were no HTTP, too large or too slow", static_cast<double>(http_->counters().malformed));
-    set("branchline_http_connections", "Open connections", static_cast<double>(http_->counters().open));
+    set("branchline_link_round_trip_seconds", "Round trip of the link",
+        static_cast<double>(l.round_trip_us) / 1e6);
+    total("branchline_link_received_bytes_total", "Received over the link since start",
+          static_cast<double>(l.bytes_in));
+    total("branchline_link_sent_bytes_total", "Sent over the link since start",
+          static_cast<double>(l.bytes_out));
+    total("branchline_http_requests_total", "Requests since start",
+          static_cast<double>(http_->counters().requests));
+    total("branchline_http_refused_connections_total", "Connections over the limit",
+          static_cast<double>(http_->counters().refused_connections));
+    total("branchline_http_malformed_requests_total",
+          "Requests that were no HTTP, too large or too slow",
+          static_cast<double>(http_->counters().malformed));
+    set("branchline_http_connections", "Open connections",
+        static_cast<double>(http_->counters().open));
     return metrics_.render_metrics();
   }
 
-  asio::awaitable<HttpResponse> handle_admin(const HttpRequest& request, const OperatorAccess& access) {
+  asio::awaitable<HttpResponse> handle_admin(const HttpRequest& request,
+                                             const OperatorAccess& access) {
     std::string path(request.target.substr(0, request.target.find('?')));
     if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
     if (path == "/readyz") co_return readiness(committer_->joined());
@@ -261,7 +322,9 @@ class BranchServer {
     if (auto refused = access.refuse(request)) co_return std::move(*refused);
     if (path == "/admin/status") co_return co_await admin_status();
     if (path == "/admin/audit") {
-      auto job = [view = store_->snapshot(), schema = schema_] { return audit_replica(*view, *schema); };
+      auto job = [view = store_->snapshot(), schema = schema_] {
+        return audit_replica(*view, *schema);
+      };
       auto report = co_await runtime_.pool().run(std::move(job));
       if (!report) co_return error_response(report.error());
       std::string body;
@@ -278,13 +341,17 @@ class BranchServer {
     std::map<TerritoryId, std::string> territories{{kReferenceTerritory, "reference"}};
     const Entity& entity = *schema_->entity(entity_id::kTerritory);
     auto held = committer_->status().territories;
-    auto rows = scan_prefix(*store_, Table::records, keys::record_prefix(committer_->side(), entity.id));
+    auto rows =
+        scan_prefix(*store_, Table::records, keys::record_prefix(committer_->side(), entity.id));
     for (; rows->valid(); rows->next()) {
       auto key = keys::parse_record(rows->key());
-      auto record = key ? Record::decode(*key, std::string(rows->value())) : Result<Record>(std::unexpected(Error{}));
+      auto record = key ? Record::decode(*key, std::string(rows->value()))
+                        : Result<Record>(std::unexpected(Error{}));
       if (!record || !record->live()) continue;
-      TerritoryId t(static_cast<uint32_t>(decode_integer(record->value(entity.field("territorynumber")->id).payload)));
-      if (std::find(held.begin(), held.end(), t) != held.end()) territories[t] = std::string(record->value(entity.field("name")->id).payload);
+      TerritoryId t(static_cast<uint32_t>(
+          decode_integer(record->value(entity.field("territorynumber")->id).payload)));
+      if (std::find(held.begin(), held.end(), t) != held.end())
+        territories[t] = std::string(record->value(entity.field("name")->id).payload);
     }
     n.territory = [territories](TerritoryId t) {
       auto at = territories.find(t);
@@ -307,11 +374,17 @@ class BranchServer {
     std::string body;
     JsonWriter w(body);
     w.begin_object();
-    w.member("server", config_.server).member("role", "branch").member("joined", committer_->joined());
+    w.member("server", config_.server)
+        .member("role", "branch")
+        .member("joined", committer_->joined());
     w.member("line", to_hex(s.cursor.line.value)).member("csn", s.cursor.csn.value);
     w.member("pending", s.ledger.pending);
     if (ReplicaStatus join = committer_->status(); !join.joined || join.seed_expected > 0) {
-      w.key("joining").begin_object().member("records", join.seeded).member("expected", join.seed_expected).end_object();
+      w.key("joining")
+          .begin_object()
+          .member("records", join.seeded)
+          .member("expected", join.seed_expected)
+          .end_object();
     }
     w.key("ledger");
     put_ledger_json(w, s.ledger);

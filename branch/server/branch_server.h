@@ -18,9 +18,10 @@ struct BranchConfig {
   std::string server;
   std::string data_directory;
   std::string tls_directory;
-  std::string web_directory;      // the built web app
+  std::string web_directory;  // the built web app
   bool accept_lost_log = false;
-  // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the data directory.
+  // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the
+  // data directory.
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
   // Tests say how full a disk is; empty: the disk itself is asked.
   std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;

@@ -9,14 +9,21 @@
 
 int main(int argc, char** argv) {
   CLI::App app{
-      "A Branchline branch server: answers every read, report and write of its office from its own replica, and ships the\n"
-      "writes to the master in the background. With the WAN down the office loses nothing but fresh news from elsewhere."};
+      "A Branchline branch server: answers every read, report and write of its office from its own "
+      "replica, and ships the\n"
+      "writes to the master in the background. With the WAN down the office loses nothing but "
+      "fresh news from elsewhere."};
   branchline::ServerOptions options;
   branchline::BranchConfig config;
   add_server_options(app, options);
-  app.add_option("--web", config.web_directory, "folder of the built web app; default: ../share/web beside this program");
-  app.add_flag("--accept-lost-log", config.accept_lost_log, "start although acknowledged changes are missing (only after the complete data directory is lost for good)");
-  app.footer("Example:\n  branchline-branch --topology topology/demo.yaml --server east --data /var/lib/branchline/east");
+  app.add_option("--web", config.web_directory,
+                 "folder of the built web app; default: ../share/web beside this program");
+  app.add_flag("--accept-lost-log", config.accept_lost_log,
+               "start although acknowledged changes are missing (only after the complete data "
+               "directory is lost for good)");
+  app.footer(
+      "Example:\n  branchline-branch --topology topology/demo.yaml --server east --data "
+      "/var/lib/branchline/east");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -1,6 +1,7 @@
-// Feed ranges between the link, which brings them, and the committer's thread, which applies them. What waits is
-// joined into one range: applying undoes and replays the pending mutations on the records it touches, so ten ranges
-// at once cost little more than one, and an office that is behind catches up instead of falling further back.
+// Feed ranges between the link, which brings them, and the committer's thread, which applies them.
+// What waits is joined into one range: applying undoes and replays the pending mutations on the
+// records it touches, so ten ranges at once cost little more than one, and an office that is behind
+// catches up instead of falling further back.
 #pragma once
 
 #include <deque>

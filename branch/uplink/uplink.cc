@@ -20,8 +20,9 @@ constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a
 
 }  // namespace
 
-Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store,
-               Committer& committer, Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed)
+Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
+               const Store& store, Committer& committer, Clock& clock,
+               std::function<void(const Changes&)> on_changes, std::function<void()> on_installed)
     : runtime_(runtime),
       config_(std::move(config)),
       tls_(std::move(tls)),
@@ -59,25 +60,28 @@ asio::awaitable<void> Uplink::run() {
     status_.state = refused ? "refused" : "connecting";
     status_.problem = why.message;
     status_.problem_code = why.code;
-    backoff_.expires_after(milliseconds(backoff.pause_ms(clock_.steady_us() - begin, refused, random)));
+    backoff_.expires_after(
+        milliseconds(backoff.pause_ms(clock_.steady_us() - begin, refused, random)));
     co_await backoff_.async_wait(kTuple);
   }
 }
 
 asio::awaitable<Error> Uplink::connect_once() {
   if (status_.state != "refused") status_.state = "connecting";
-  auto link = co_await tls_dial(runtime_.io(), config_.address.host, config_.address.port, tls_, config_.upstream, {},
-                                stop_.get_token());
+  auto link = co_await tls_dial(runtime_.io(), config_.address.host, config_.address.port, tls_,
+                                config_.upstream, {}, stop_.get_token());
   if (!link) co_return link.error();
   if (stopping_) co_return Error{ErrorKind::shutdown, "link.closed", "stopping"};
-  // Before the cursor is asked for: what an earlier connection brought and is not applied will come again.
+  // Before the cursor is asked for: what an earlier connection brought and is not applied will come
+  // again.
   ranges_.clear();
   // What is committed after this moment is announced by on_outbox().
-  auto introduction = co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
-    Introduction intro = replica.introduction(config_.server, config_.topology_digest);
-    intro.reseed = reseed_;
-    return intro;
-  });
+  auto introduction =
+      co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
+        Introduction intro = replica.introduction(config_.server, config_.topology_digest);
+        intro.reseed = reseed_;
+        return intro;
+      });
   uint64_t connection = ++connection_;
   close_reason_.reset();
   chunks_installed_ = 0;
@@ -86,7 +90,9 @@ asio::awaitable<Error> Uplink::connect_once() {
   session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us());
   ++status_.connects;
   perform(session_->start(introduction, clock_.wall_ms()));
-  runtime_.tasks().spawn("uplink ticks", [this, connection]() -> asio::awaitable<void> { co_await send_ticks(connection); });
+  runtime_.tasks().spawn("uplink ticks", [this, connection]() -> asio::awaitable<void> {
+    co_await send_ticks(connection);
+  });
 
   Error why{ErrorKind::unavailable, "link.ended", "the connection ended"};
   while (!close_reason_) {
@@ -119,17 +125,22 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
     co_await timer.async_wait(kTuple);
     if (connection != connection_ || !session_ || stopping_) co_return;
     int64_t now = clock_.steady_us();
-    if (now - refreshed > 1'000'000) {  // once a second what was applied becomes durable, and is told
+    if (now - refreshed >
+        1'000'000) {  // once a second what was applied becomes durable, and is told
       refreshed = now;
-      // Not awaited: it may queue behind much work, and a heartbeat that comes late is taken for a dead line.
-      if (!refreshing_) runtime_.tasks().spawn("uplink refresh", [this]() -> asio::awaitable<void> { co_await refresh_oldest(); });
+      // Not awaited: it may queue behind much work, and a heartbeat that comes late is taken for a
+      // dead line.
+      if (!refreshing_)
+        runtime_.tasks().spawn("uplink refresh",
+                               [this]() -> asio::awaitable<void> { co_await refresh_oldest(); });
     }
     ReplicaStatus replica = committer_.status();
     BranchSession::Facts facts;
     facts.applied = replica.cursor.csn;
     facts.durable = durable_;
     facts.pending = replica.ledger.pending;
-    facts.oldest_pending_ms = oldest_pending_ms_ == 0 ? 0 : std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0);
+    facts.oldest_pending_ms =
+        oldest_pending_ms_ == 0 ? 0 : std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0);
     perform(session_->tick(now, clock_.wall_ms(), facts));
   }
 }
@@ -140,17 +151,18 @@ asio::awaitable<void> Uplink::refresh_oldest() {
     Csn durable;
   };
   refreshing_ = true;
-  Facts facts = co_await committer_.run<Facts>([known = durable_](Replica& replica, const Committer::Write& write) {
-    Facts f;
-    f.oldest = replica.oldest_pending_ms().value_or(0);
-    f.durable = replica.state().cursor.csn;
-    if (f.durable != known) {
-      Batch sync;  // the state row again, synced: everything before it is durable with it
-      sync.put(Table::meta, keys::meta_state(), encode_replica_state(replica.state()));
-      (void)write(sync, Sync::yes);
-    }
-    return f;
-  });
+  Facts facts = co_await committer_.run<Facts>(
+      [known = durable_](Replica& replica, const Committer::Write& write) {
+        Facts f;
+        f.oldest = replica.oldest_pending_ms().value_or(0);
+        f.durable = replica.state().cursor.csn;
+        if (f.durable != known) {
+          Batch sync;  // the state row again, synced: everything before it is durable with it
+          sync.put(Table::meta, keys::meta_state(), encode_replica_state(replica.state()));
+          (void)write(sync, Sync::yes);
+        }
+        return f;
+      });
   oldest_pending_ms_ = facts.oldest;
   durable_ = facts.durable;
   refreshing_ = false;
@@ -163,20 +175,22 @@ void Uplink::on_outbox() {
 void Uplink::perform(BranchEffects effects) {
   uint64_t connection = connection_;
   if (effects.welcome) {
-    committer_.post([this, connection, r = *effects.welcome](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-      auto rows = replica.welcome(r);
-      if (rows) {
-        (void)write(*rows, Sync::no);
-        return {};
-      }
-      return [this, connection, e = rows.error()] {
-        if (connection != connection_) return;
-        close_reason_ = e;
-        if (link_) link_->close();
-      };
-    });
-    spdlog::info("connected to {} (head csn {}{})", config_.upstream, effects.welcome->head.csn.value,
-                 effects.welcome->join ? ", joining" : "");
+    committer_.post(
+        [this, connection, r = *effects.welcome](
+            Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+          auto rows = replica.welcome(r);
+          if (rows) {
+            (void)write(*rows, Sync::no);
+            return {};
+          }
+          return [this, connection, e = rows.error()] {
+            if (connection != connection_) return;
+            close_reason_ = e;
+            if (link_) link_->close();
+          };
+        });
+    spdlog::info("connected to {} (head csn {}{})", config_.upstream,
+                 effects.welcome->head.csn.value, effects.welcome->join ? ", joining" : "");
     status_.problem.clear();
     status_.problem_code.clear();
   }
@@ -194,7 +208,8 @@ void Uplink::perform(BranchEffects effects) {
   }
   if (session_) {
     status_.state = std::string(to_string(session_->state()));
-    if (session_->state() == LinkState::joining || session_->state() == LinkState::following) status_.down_since_ms = 0;
+    if (session_->state() == LinkState::joining || session_->state() == LinkState::following)
+      status_.down_since_ms = 0;
     status_.round_trip_us = session_->round_trip_us();
     status_.clock_offset_ms = session_->clock_offset_ms();
     status_.master_head = session_->master_head();
@@ -208,7 +223,8 @@ void Uplink::perform(BranchEffects effects) {
 
 // One task at a time, so that clients' groups come in between.
 void Uplink::apply_waiting() {
-  committer_.post([this](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+  committer_.post([this](Replica& replica,
+                         const Committer::Write& write) -> std::move_only_function<void()> {
     bool more = false;
     auto range = ranges_.take(more);
     if (more) apply_waiting();
@@ -216,9 +232,11 @@ void Uplink::apply_waiting() {
     Csn csn = range->to.csn;
     auto result = range->from == replica.state().cursor.csn
                       ? replica.apply(*range)
-                      : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap", "a range before this one could not be applied"));
+                      : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap",
+                                                 "a range before this one could not be applied"));
     if (result) (void)write(result->batch, Sync::no);
-    return [this, csn, result = std::move(result)]() mutable { after_apply(std::move(result), csn); };
+    return
+        [this, csn, result = std::move(result)]() mutable { after_apply(std::move(result), csn); };
   });
 }
 
@@ -232,36 +250,45 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
     };
   };
   if (effects.begin_join) {
-    spdlog::info("receiving a snapshot at csn {} (about {} records)", effects.begin_join->at.csn.value, effects.begin_join->records);
+    spdlog::info("receiving a snapshot at csn {} (about {} records)",
+                 effects.begin_join->at.csn.value, effects.begin_join->records);
     join_told_at_ = clock_.steady_us();
-    committer_.post([head = *effects.begin_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-      auto ok = replica.begin_seed(head, write);
-      return ok ? std::move_only_function<void()>() : failed(ok.error());
-    });
+    committer_.post(
+        [head = *effects.begin_join, failed](
+            Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+          auto ok = replica.begin_seed(head, write);
+          return ok ? std::move_only_function<void()>() : failed(ok.error());
+        });
   }
   for (const auto& chunk : effects.chunks) {
-    committer_.post([this, connection, chunk, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-      auto ok = replica.seed_chunk(chunk, write);
-      if (!ok) return failed(ok.error());
-      return [this, connection, records = replica.seeded_records(), expected = replica.seed_expected()] {
-        if (connection != connection_ || !session_) return;
-        if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
-          join_told_at_ = clock_.steady_us();
-          spdlog::info("joining: {} of about {} records", records, expected);
-        }
-        perform(session_->on_chunk_installed(++chunks_installed_));
-      };
-    });
+    committer_.post(
+        [this, connection, chunk, failed](
+            Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+          auto ok = replica.seed_chunk(chunk, write);
+          if (!ok) return failed(ok.error());
+          return [this, connection, records = replica.seeded_records(),
+                  expected = replica.seed_expected()] {
+            if (connection != connection_ || !session_) return;
+            if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
+              join_told_at_ = clock_.steady_us();
+              spdlog::info("joining: {} of about {} records", records, expected);
+            }
+            perform(session_->on_chunk_installed(++chunks_installed_));
+          };
+        });
   }
   if (effects.end_join) {
-    committer_.post([this, connection, end = *effects.end_join, failed](Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+    committer_.post([this, connection, end = *effects.end_join, failed](
+                        Replica& replica,
+                        const Committer::Write& write) -> std::move_only_function<void()> {
       auto result = replica.end_seed(end, write);
       if (!result) return failed(result.error());
       (void)write(result->batch, Sync::yes);
       uint64_t records = 0;
       for (const auto& [key, count] : replica.state().totals.counts) records += count;
       return [this, connection, records, retired = result->retired] {
-        spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided", records, retired);
+        spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided",
+                     records, retired);
         reseed_ = false;
         // Everything may be another: caches start anew, open browsers read anew.
         on_installed_();
@@ -277,15 +304,18 @@ void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
   if (!result) {
     if (result.error().code == "effects.diverged") {
       // The base proves to differ from the master's: a fresh copy mends it, pending work is kept.
-      spdlog::error("the feed cannot be applied, this replica is fetched anew: {}", result.error().message);
+      spdlog::error("the feed cannot be applied, this replica is fetched anew: {}",
+                    result.error().message);
       reseed_ = true;
     }
-    if (!close_reason_) close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
+    if (!close_reason_)
+      close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
     if (link_) link_->close();
     return;
   }
   for (const auto& f : result->fates) {
-    spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value, to_string(f.fate));
+    spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value,
+                 to_string(f.fate));
   }
   if (!result->changes.records.empty()) on_changes_(result->changes);
   if (session_) perform(session_->on_applied(csn, clock_.steady_us()));

@@ -22,7 +22,7 @@ struct UplinkStatus {
   std::string state = "connecting";  // connecting, greeting, joining, following, refused
   std::string problem;               // why there is no link, for people
   std::string problem_code;
-  int64_t down_since_ms = 0;             // wall time; 0 while there is a link
+  int64_t down_since_ms = 0;  // wall time; 0 while there is a link
   int64_t round_trip_us = 0;
   int64_t clock_offset_ms = 0;
   Csn master_head;
@@ -35,13 +35,14 @@ struct UplinkStatus {
 class Uplink {
  public:
   struct Config {
-    std::string server;           // our name
-    std::string upstream;         // its name, as in its certificate
-    Endpoint address;             // where to dial
+    std::string server;    // our name
+    std::string upstream;  // its name, as in its certificate
+    Endpoint address;      // where to dial
     std::string topology_digest;
   };
-  Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls, const Store& store, Committer& committer,
-         Clock& clock, std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
+  Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
+         const Store& store, Committer& committer, Clock& clock,
+         std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
@@ -73,7 +74,7 @@ class Uplink {
   std::unique_ptr<BranchSession> session_;
   std::unique_ptr<ReplicaOutbox> outbox_;
   RangeQueue ranges_;
-  uint64_t connection_ = 0;   // callbacks of an earlier connection are ignored
+  uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
   bool reseed_ = false;
   bool refreshing_ = false;
   bool stopping_ = false;

@@ -21,14 +21,17 @@ bool Principal::works_in(TerritoryId t) const {
   return everywhere || std::find(territories.begin(), territories.end(), t) != territories.end();
 }
 
-Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user, int64_t now_ms) {
+Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user,
+                               int64_t now_ms) {
   const Entity& entity = *schema.entity(entity_id::kApiToken);
   if (!token.live() || flag(schema, token, "isrevoked")) {
-    return fail(ErrorKind::denied, "token.revoked", "this API token was revoked; ask an administrator for another");
+    return fail(ErrorKind::denied, "token.revoked",
+                "this API token was revoked; ask an administrator for another");
   }
   Value expires = token.value(entity.field("expireson")->id);
   if (!expires.is_null() && decode_integer(expires.payload) <= now_ms) {
-    return fail(ErrorKind::denied, "token.expired", "this API token has expired; ask an administrator for another");
+    return fail(ErrorKind::denied, "token.expired",
+                "this API token has expired; ask an administrator for another");
   }
   if (!user.live() || flag(schema, user, "isdisabled")) {
     return fail(ErrorKind::denied, "user.disabled", "this user is disabled");

@@ -1,5 +1,5 @@
-// Who may do what; pure. Uses: an API token's record (its territories are where its holder may work; the
-// reference territory means everywhere) and its user's record.
+// Who may do what; pure. Uses: an API token's record (its territories are where its holder may
+// work; the reference territory means everywhere) and its user's record.
 #pragma once
 
 #include <optional>
@@ -24,7 +24,8 @@ struct Principal {
 };
 
 // What a token allows; `denied` with the reason (revoked, expired, user disabled).
-Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user, int64_t now_ms);
+Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user,
+                               int64_t now_ms);
 
 bool may_read(const Principal& p, const Entity& entity, const Record& record);
 // `record` as it is, or as it would be created.

@@ -33,17 +33,20 @@ Result<TokenAnswer> authenticate_token(const StoreView& view, keys::Side side, c
     }
     if (auto e = cursor->error()) return std::unexpected(*e);
   }
-  return fail(ErrorKind::denied, "token.unknown", "this token is not known here (or not good for this office)");
+  return fail(ErrorKind::denied, "token.unknown",
+              "this token is not known here (or not good for this office)");
 }
 
 Result<std::string_view> bearer_token(std::string_view header) {
   if (header.empty()) {
-    return fail(ErrorKind::denied, "token.missing", "this needs a token: send \"Authorization: Bearer <token>\"");
+    return fail(ErrorKind::denied, "token.missing",
+                "this needs a token: send \"Authorization: Bearer <token>\"");
   }
   std::string scheme(header.substr(0, 7));
   for (char& c : scheme) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (header.size() < 8 || scheme != "bearer ") {
-    return fail(ErrorKind::denied, "token.missing", "the Authorization header must be \"Bearer <token>\"");
+    return fail(ErrorKind::denied, "token.missing",
+                "the Authorization header must be \"Bearer <token>\"");
   }
   return header.substr(7);
 }

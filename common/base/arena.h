@@ -1,4 +1,5 @@
-// Bytes that live as long as a batch: string_views in operations and effects point here. Chunks never move.
+// Bytes that live as long as a batch: string_views in operations and effects point here. Chunks
+// never move.
 #pragma once
 
 #include <cstring>

@@ -1,6 +1,7 @@
-// Writing and reading bytes. Integers are LEB128 varints unless a width is named; fixed widths are big
-// endian, so that keys sort as numbers do. A Reader never reads past its end: the first bad read makes it
-// fail for good, every later read returns zeros, and the caller asks ok() once at the end.
+// Writing and reading bytes. Integers are LEB128 varints unless a width is named; fixed widths are
+// big endian, so that keys sort as numbers do. A Reader never reads past its end: the first bad
+// read makes it fail for good, every later read returns zeros, and the caller asks ok() once at the
+// end.
 #pragma once
 
 #include <cstdint>
@@ -85,8 +86,8 @@ class Reader {
     }
     return fail();
   }
-  // A varint that must fit below `limit` (inclusive): for counts and lengths, so that a hostile number
-  // fails here and allocates nothing.
+  // A varint that must fit below `limit` (inclusive): for counts and lengths, so that a hostile
+  // number fails here and allocates nothing.
   uint64_t varint_max(uint64_t limit) {
     uint64_t v = varint();
     return v <= limit ? v : fail();
@@ -139,7 +140,8 @@ inline int hex_digit(char c) {
 }
 std::string hex(std::string_view bytes);
 
-// Identities as columns of keys and messages write them: origin (2), incarnation (8), lane (1), seq (8).
+// Identities as columns of keys and messages write them: origin (2), incarnation (8), lane (1), seq
+// (8).
 void put_mutation_id(Writer& w, const MutationId& id);
 MutationId get_mutation_id(Reader& r);
 

@@ -1,5 +1,6 @@
-// Errors as values. Retry and HTTP status are decided on `kind` alone; `code` is a stable short name for
-// programs and tests ("frame.too_large"), `message` tells people what, where and how to mend it.
+// Errors as values. Retry and HTTP status are decided on `kind` alone; `code` is a stable short
+// name for programs and tests ("frame.too_large"), `message` tells people what, where and how to
+// mend it.
 #pragma once
 
 #include <expected>
@@ -46,7 +47,8 @@ inline std::unexpected<Error> fail(ErrorKind kind, std::string code, std::string
 
 // BL_ASSIGN(auto x, expr): x is the value of a Result, or its error is returned.
 #define BL_ASSIGN(decl, expr) BL_ASSIGN_(BL_CONCAT(bl_result_, __LINE__), decl, expr)
-#define BL_ASSIGN_(tmp, decl, expr)                                \
-  auto tmp = (expr);                                               \
-  if (!tmp) [[unlikely]] return std::unexpected(std::move(tmp).error()); \
+#define BL_ASSIGN_(tmp, decl, expr)                 \
+  auto tmp = (expr);                                \
+  if (!tmp) [[unlikely]]                            \
+    return std::unexpected(std::move(tmp).error()); \
   decl = std::move(*tmp)

@@ -1,10 +1,10 @@
-// Two kinds of hash, never mixed: SHA-256 where somebody might forge (chains, tokens, snapshots), XXH3-128
-// where only accidents count (additive checksums, ETags).
+// Two kinds of hash, never mixed: SHA-256 where somebody might forge (chains, tokens, snapshots),
+// XXH3-128 where only accidents count (additive checksums, ETags).
 #pragma once
 
 #include <array>
-#include <cstdint>
 #include <compare>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,7 +37,8 @@ class Sha256 {
 
 Digest sha256(std::string_view bytes);
 
-// A sum of 128-bit hashes modulo 2^128: order does not matter, and what was added can be taken away.
+// A sum of 128-bit hashes modulo 2^128: order does not matter, and what was added can be taken
+// away.
 struct Sum128 {
   uint64_t low = 0;
   uint64_t high = 0;

@@ -1,5 +1,5 @@
-// The names of things: records, servers, mutations, places in the main line. docs/formats.md says how each
-// is written to disk and wire; SEMANTICS 1-4 says why a position is never a bare number.
+// The names of things: records, servers, mutations, places in the main line. docs/formats.md says
+// how each is written to disk and wire; SEMANTICS 1-4 says why a position is never a bare number.
 #pragma once
 
 #include <array>
@@ -25,7 +25,8 @@ using Order = Strong<struct OrderTag, uint64_t>;
 using OriginId = Strong<struct OriginTag, uint16_t>;
 // Drawn at random at every process start of a server.
 using Incarnation = Strong<struct IncarnationTag, uint64_t>;
-// Names one history of the main line; a new one is drawn when a master is restored behind its branches.
+// Names one history of the main line; a new one is drawn when a master is restored behind its
+// branches.
 using LineId = Strong<struct LineTag, uint64_t>;
 using Term = Strong<struct TermTag, uint32_t>;
 // A node of the territory tree; 0 is none, 1 is reference data that goes to every branch.
@@ -40,9 +41,9 @@ enum class Lane : uint8_t { interactive = 0, bulk = 1 };
 inline constexpr int kLaneCount = 2;
 std::string_view to_string(Lane lane);
 
-// 16 bytes, a UUID in text. Made where the record is created: 48 bits of milliseconds, a 12-bit counter and
-// a 62-bit node part that a process draws once (layout of RFC 9562 version 8). Ids are guessable; they are
-// names, never secrets.
+// 16 bytes, a UUID in text. Made where the record is created: 48 bits of milliseconds, a 12-bit
+// counter and a 62-bit node part that a process draws once (layout of RFC 9562 version 8). Ids are
+// guessable; they are names, never secrets.
 struct RecordId {
   std::array<uint8_t, 16> bytes{};
 

@@ -1,4 +1,5 @@
-// Every limit of the system, in one place; how they relate is asserted here (docs/limits.md explains them).
+// Every limit of the system, in one place; how they relate is asserted here (docs/limits.md
+// explains them).
 #pragma once
 
 #include <cstddef>
@@ -7,25 +8,29 @@
 namespace branchline::limits {
 
 // Records and mutations.
-inline constexpr size_t kMaxValueBytes = 1024 * 1024;       // one field value, one note
+inline constexpr size_t kMaxValueBytes = 1024 * 1024;         // one field value, one note
 inline constexpr size_t kMaxMutationBytes = 2 * 1024 * 1024;  // canonical bytes of one mutation
-inline constexpr size_t kMaxOperationsPerMutation = 5000;   // record operations (an order with its lines)
+inline constexpr size_t kMaxOperationsPerMutation =
+    5000;  // record operations (an order with its lines)
 inline constexpr size_t kMaxFieldsPerRecord = 1024;
 inline constexpr size_t kMaxElementsPerField = 100'000;
 inline constexpr size_t kMaxOperationKeyBytes = 255;
-inline constexpr size_t kMaxEffectBytes = 2560 * 1024;       // what one mutation may change, cascades and revivals included
-inline constexpr size_t kMaxCascade = 10'000;               // records that one delete may take along
+inline constexpr size_t kMaxEffectBytes =
+    2560 * 1024;  // what one mutation may change, cascades and revivals included
+inline constexpr size_t kMaxCascade = 10'000;  // records that one delete may take along
 inline constexpr size_t kMaxHierarchyDepth = 32;
 
 // Blocks and frames.
-inline constexpr size_t kMaxBlockMutations = 512;           // per shipped or stored block
-inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;   // decompressed
+inline constexpr size_t kMaxBlockMutations = 512;             // per shipped or stored block
+inline constexpr size_t kMaxBlockBytes = 4 * 1024 * 1024;     // decompressed
 inline constexpr size_t kMaxBlockCells = kMaxBlockBytes / 4;  // each has 4 canonical bytes
-inline constexpr size_t kTargetBlockBytes = 256 * 1024;     // a shipper closes a block beyond this
-inline constexpr size_t kMaxBatchEffectBytes = 1024 * 1024; // effects beyond this wait for the next batch of the line
-inline constexpr size_t kMaxFrameBytes = 6 * 1024 * 1024;   // on the wire
+inline constexpr size_t kTargetBlockBytes = 256 * 1024;  // a shipper closes a block beyond this
+inline constexpr size_t kMaxBatchEffectBytes =
+    1024 * 1024;  // effects beyond this wait for the next batch of the line
+inline constexpr size_t kMaxFrameBytes = 6 * 1024 * 1024;  // on the wire
 inline constexpr size_t kTargetFeedFrameBytes = 256 * 1024;
-inline constexpr size_t kMaxFeedRangeBytes = 64 * 1024 * 1024;  // parts of one range, held until complete
+inline constexpr size_t kMaxFeedRangeBytes =
+    64 * 1024 * 1024;  // parts of one range, held until complete
 inline constexpr size_t kSnapshotChunkBytes = 256 * 1024;
 
 // Flow control: what may be under way and not yet acknowledged.
@@ -36,12 +41,13 @@ inline constexpr size_t kSnapshotWindowBytes = 1024 * 1024;
 // Connections of the link.
 inline constexpr size_t kMaxLinkQueueBytes = 8 * 1024 * 1024;  // frames that wait to be sent
 inline constexpr size_t kLinkWriteBytes = 64 * 1024;           // gathered into one write
-inline constexpr int kLinkSendBufferBytes = 256 * 1024;        // the kernel's: what cannot be counted or dropped
-inline constexpr size_t kMaxHandshakes = 64;                   // at a time
+inline constexpr int kLinkSendBufferBytes =
+    256 * 1024;                               // the kernel's: what cannot be counted or dropped
+inline constexpr size_t kMaxHandshakes = 64;  // at a time
 
 // Local commit groups.
 inline constexpr size_t kMaxGroupMutations = 256;
-inline constexpr size_t kTargetGroupBytes = 1024 * 1024;       // a group takes nothing more beyond this
+inline constexpr size_t kTargetGroupBytes = 1024 * 1024;  // a group takes nothing more beyond this
 
 // HTTP.
 inline constexpr size_t kMaxHttpHeaderBytes = 32 * 1024;
@@ -51,20 +57,22 @@ inline constexpr size_t kMaxPageSize = 5000;
 inline constexpr size_t kMaxFilterDepth = 64;
 inline constexpr size_t kMaxFilterTerms = 512;
 inline constexpr size_t kMaxExpandedRows = 5000;
-inline constexpr size_t kMaxGroups = 50'000;                // rows that one $apply may return
-inline constexpr size_t kMaxSortedRows = 200'000;           // rows that one $orderby may hold in memory
+inline constexpr size_t kMaxGroups = 50'000;       // rows that one $apply may return
+inline constexpr size_t kMaxSortedRows = 200'000;  // rows that one $orderby may hold in memory
 inline constexpr size_t kMaxSortedBytes = 128 * 1024 * 1024;  // and their bytes
-inline constexpr size_t kMaxPageBytes = 8 * 1024 * 1024;    // records of one page: it ends early beyond this
+inline constexpr size_t kMaxPageBytes =
+    8 * 1024 * 1024;  // records of one page: it ends early beyond this
 inline constexpr size_t kMaxAnswerBytes = 64 * 1024 * 1024;  // with everything expanded
 
-// The topology file. The last two are the lengths of the fields that carry it (common/schema/crm.yaml; a test
-// compares them): a file that passes the check can be committed.
+// The topology file. The last two are the lengths of the fields that carry it
+// (common/schema/crm.yaml; a test compares them): a file that passes the check can be committed.
 inline constexpr size_t kMaxTopologyBytes = 1024 * 1024;
-inline constexpr size_t kMaxTopologyDepth = 8;              // lists and maps within one another
-inline constexpr size_t kMaxTopologyEntries = 1000;         // of each list: sites, territories, links, servers
-inline constexpr size_t kMaxTopologyMistakes = 100;         // told at once
-inline constexpr size_t kMaxSubscriptionText = 10'000;      // names of one branch's territories
-inline constexpr size_t kMaxTopologyText = 200'000;         // canonical form
+inline constexpr size_t kMaxTopologyDepth = 8;  // lists and maps within one another
+inline constexpr size_t kMaxTopologyEntries =
+    1000;  // of each list: sites, territories, links, servers
+inline constexpr size_t kMaxTopologyMistakes = 100;     // told at once
+inline constexpr size_t kMaxSubscriptionText = 10'000;  // names of one branch's territories
+inline constexpr size_t kMaxTopologyText = 200'000;     // canonical form
 
 // Clocks.
 inline constexpr int64_t kMaxClockAheadMs = 5 * 60 * 1000;
@@ -77,16 +85,18 @@ static_assert(kMaxFrameBytes >= kMaxBatchEffectBytes + kMaxEffectBytes + kMaxMut
 static_assert(kMaxEffectBytes > kMaxMutationBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
 static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
-// A block is shipped of whole groups: the last one may be as large as a group with one more mutation. An eighth of the
-// room is for what columns cost beside the canonical bytes.
-static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <= kMaxBlockBytes - kMaxBlockBytes / 8);
+// A block is shipped of whole groups: the last one may be as large as a group with one more
+// mutation. An eighth of the room is for what columns cost beside the canonical bytes.
+static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <=
+              kMaxBlockBytes - kMaxBlockBytes / 8);
 static_assert(kMaxBlockCells * 4 >= kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
 // A page holds at least one record, whatever its size.
 static_assert(kMaxAnswerBytes >= 4 * kMaxPageBytes);
 static_assert(kMaxPageBytes >= 4 * kMaxMutationBytes);
 static_assert(kMaxTopologyText <= kMaxValueBytes);
-// `territories: all` names every territory at every server: what that expands to has a bound as well.
+// `territories: all` names every territory at every server: what that expands to has a bound as
+// well.
 static_assert(kMaxTopologyEntries * kMaxSubscriptionText <= 16 * 1024 * 1024);
 
 }  // namespace branchline::limits

@@ -1,5 +1,5 @@
-// BL_PROBE("name"): a rare path was taken. A counter per place, for tests that must prove they reach it; costs
-// one relaxed addition.
+// BL_PROBE("name"): a rare path was taken. A counter per place, for tests that must prove they
+// reach it; costs one relaxed addition.
 #pragma once
 
 #include <atomic>
@@ -24,8 +24,8 @@ class Probe {
 
 }  // namespace branchline
 
-#define BL_PROBE(name)                       \
-  do {                                       \
+#define BL_PROBE(name)                         \
+  do {                                         \
     static ::branchline::Probe bl_probe(name); \
-    bl_probe.hit();                          \
+    bl_probe.hit();                            \
   } while (false)

@@ -1,4 +1,5 @@
-// Where randomness comes from. The protocol's code takes a Random&, so that the simulator repeats a run.
+// Where randomness comes from. The protocol's code takes a Random&, so that the simulator repeats a
+// run.
 #pragma once
 
 #include <array>
@@ -34,8 +35,8 @@ class SeededRandom : public Random {
   std::array<uint64_t, 4> state_;
 };
 
-// Makes RecordIds in the order of time: ids of one process never repeat while its clock is within 2^48 ms,
-// also when the clock steps back. Not thread-safe.
+// Makes RecordIds in the order of time: ids of one process never repeat while its clock is within
+// 2^48 ms, also when the clock steps back. Not thread-safe.
 class RecordIdMaker {
  public:
   explicit RecordIdMaker(Random& random);

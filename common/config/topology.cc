@@ -40,15 +40,17 @@ std::string Topology::canonical() const {
   for (const auto& x : servers) {
     std::vector<std::string> held = x.territories;
     std::sort(held.begin(), held.end());
-    std::string line = "server " + x.name + (x.kind == ServerKind::master ? " master" : " branch") + " site " +
-                       x.site + " upstream " + x.upstream + " link " + x.link.to_string() + " http " +
-                       x.http.to_string() + " admin " + x.admin.to_string() + " dial " +
-                       (x.dial ? x.dial->to_string() : "") + " holds";
+    std::string line = "server " + x.name + (x.kind == ServerKind::master ? " master" : " branch") +
+                       " site " + x.site + " upstream " + x.upstream + " link " +
+                       x.link.to_string() + " http " + x.http.to_string() + " admin " +
+                       x.admin.to_string() + " dial " + (x.dial ? x.dial->to_string() : "") +
+                       " holds";
     for (const auto& h : held) line += " " + h;
     s.push_back(line);
   }
-  return "topology " + name + "\n" + lines(t) + lines(s) + "max_offline " + std::to_string(policies.max_offline_us) +
-         "\nrestore_window " + std::to_string(policies.restore_window_us) + "\n";
+  return "topology " + name + "\n" + lines(t) + lines(s) + "max_offline " +
+         std::to_string(policies.max_offline_us) + "\nrestore_window " +
+         std::to_string(policies.restore_window_us) + "\n";
 }
 
 std::string Topology::digest() const { return hex(sha256(canonical()).view()); }

@@ -20,25 +20,26 @@ struct Endpoint {
 // "host:port", "[v6]:port"; nothing otherwise.
 std::optional<Endpoint> parse_endpoint(std::string_view text);
 
-// "80ms", "2s", "30d" -> microseconds; "20Mbit", "256kbit" -> bits per second; "256KiB", "2GB" -> bytes.
+// "80ms", "2s", "30d" -> microseconds; "20Mbit", "256kbit" -> bits per second; "256KiB", "2GB" ->
+// bytes.
 std::optional<int64_t> parse_duration_us(std::string_view text);
 std::optional<uint64_t> parse_rate_bits(std::string_view text);
 std::optional<uint64_t> parse_size_bytes(std::string_view text);
 
 struct SiteSpec {
   std::string name;
-  std::string place;       // for people
+  std::string place;  // for people
   uint32_t clients = 0;
 };
 
 struct TerritorySpec {
   std::string name;
-  std::string parent;      // empty: a root of the tree
+  std::string parent;  // empty: a root of the tree
 };
 
 // A line between two sites: for planning and for the demo's emulator, never needed to run.
 struct LinkSpec {
-  std::string from, to;    // sites
+  std::string from, to;  // sites
   int64_t rtt_us = 0;
   uint64_t rate_bits = 0;
   double price_per_gb = 0;
@@ -47,14 +48,15 @@ struct LinkSpec {
 enum class ServerKind { master, branch };
 
 struct ServerSpec {
-  std::string name;        // [a-z][a-z0-9-]{0,62}: also the name in its certificate
+  std::string name;  // [a-z][a-z0-9-]{0,62}: also the name in its certificate
   ServerKind kind = ServerKind::branch;
   std::string site;
-  std::string upstream;    // a branch's; empty at the master
-  std::vector<std::string> territories;  // a branch's subscription; `all` in the file is expanded here
-  Endpoint link;           // master: where branches connect
-  Endpoint http;           // branch: where the office's clients connect
-  Endpoint admin;          // operators
+  std::string upstream;  // a branch's; empty at the master
+  std::vector<std::string>
+      territories;  // a branch's subscription; `all` in the file is expanded here
+  Endpoint link;    // master: where branches connect
+  Endpoint http;    // branch: where the office's clients connect
+  Endpoint admin;   // operators
   // Branch: where to dial instead of the upstream's `link` (a tunnel, a link emulator).
   std::optional<Endpoint> dial;
 };
@@ -74,8 +76,8 @@ struct Topology {
 
   const ServerSpec* server(std::string_view server_name) const;
   const ServerSpec& master() const;
-  // Everything that two servers must agree on, in a fixed form: equal texts, equal topologies. Comments, order
-  // of keys and layout of the file do not count.
+  // Everything that two servers must agree on, in a fixed form: equal texts, equal topologies.
+  // Comments, order of keys and layout of the file do not count.
   std::string canonical() const;
   // SHA-256 of canonical(), hex.
   std::string digest() const;

@@ -1,4 +1,5 @@
-// An HTTP server's part in an orderly stop: a task that waits for it, then lets answers under way finish.
+// An HTTP server's part in an orderly stop: a task that waits for it, then lets answers under way
+// finish.
 #pragma once
 
 #include "common/http/http.h"

@@ -79,8 +79,9 @@ class HttpServer {
   using Handler = std::function<boost::asio::awaitable<HttpResponse>(const HttpRequest&)>;
 
   // Errors: unavailable "http.cannot_listen" with the address and why.
-  static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io, const std::string& host,
-                                                    uint16_t port, Handler handler, HttpOptions options = {});
+  static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io,
+                                                    const std::string& host, uint16_t port,
+                                                    Handler handler, HttpOptions options = {});
   ~HttpServer();
 
   // Accepts no more, closes idle connections, lets requests under way finish.

@@ -8,7 +8,8 @@
 namespace branchline {
 
 std::string make_token() {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  static constexpr char digits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   SystemRandom random;
   std::string bits = random.bytes(32), out = "branchline_";
   uint32_t buffer = 0;
@@ -44,7 +45,8 @@ std::optional<HttpResponse> OperatorAccess::refuse(const HttpRequest& request) c
   auto principal = lookup_(*token);
   if (!principal) return error_response(principal.error());
   if (!principal->admin || !principal->may_write) {
-    return error_response({ErrorKind::denied, "access.operator", "this needs an administrator's token"});
+    return error_response(
+        {ErrorKind::denied, "access.operator", "this needs an administrator's token"});
   }
   return std::nullopt;
 }

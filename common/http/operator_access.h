@@ -1,5 +1,5 @@
-// Who may use a server's operators' interface: the bearer of the token in its data directory (made at the first
-// start, readable by the owner), or of an administrator's API token.
+// Who may use a server's operators' interface: the bearer of the token in its data directory (made
+// at the first start, readable by the owner), or of an administrator's API token.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,8 @@ class OperatorAccess {
   // Reads or makes FOLDER/operator.token (mode 0600). `lookup` finds API tokens.
   using Lookup = std::function<Result<Principal>(std::string_view token)>;
   static Result<OperatorAccess> load(const std::string& folder, Lookup lookup);
-  // Nothing, or the answer that refuses: 401 without a token, 403 for one that is not an administrator's.
+  // Nothing, or the answer that refuses: 401 without a token, 403 for one that is not an
+  // administrator's.
   std::optional<HttpResponse> refuse(const HttpRequest& request) const;
 
  private:

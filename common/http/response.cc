@@ -7,14 +7,22 @@ int http_status(const Error& error) {
   if (error.code == "disk.full") return 507;
   if (error.code == "body.type") return 415;
   switch (error.kind) {
-    case ErrorKind::invalid: return 400;
-    case ErrorKind::not_found: return 404;
-    case ErrorKind::conflict: return 412;
-    case ErrorKind::denied: return error.code.starts_with("token.") ? 401 : 403;
-    case ErrorKind::unavailable: return 503;
-    case ErrorKind::exhausted: return 429;
-    case ErrorKind::corrupt: return 500;
-    case ErrorKind::shutdown: return 503;
+    case ErrorKind::invalid:
+      return 400;
+    case ErrorKind::not_found:
+      return 404;
+    case ErrorKind::conflict:
+      return 412;
+    case ErrorKind::denied:
+      return error.code.starts_with("token.") ? 401 : 403;
+    case ErrorKind::unavailable:
+      return 503;
+    case ErrorKind::exhausted:
+      return 429;
+    case ErrorKind::corrupt:
+      return 500;
+    case ErrorKind::shutdown:
+      return 503;
   }
   return 500;
 }
@@ -42,7 +50,8 @@ HttpResponse json_response(std::string body, int status) {
 }
 
 HttpResponse not_found_response(std::string_view paths) {
-  return error_response({ErrorKind::not_found, "path.unknown", "there is nothing here; there are: " + std::string(paths)});
+  return error_response({ErrorKind::not_found, "path.unknown",
+                         "there is nothing here; there are: " + std::string(paths)});
 }
 
 }  // namespace branchline

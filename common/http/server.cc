@@ -23,46 +23,76 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr int64_t kLeavingMs = 3'000;       // for a refused client to read why
-constexpr size_t kMaxTurnedAway = 100;      // clients over the limit that are told so; others are just cut
+constexpr int64_t kLeavingMs = 3'000;  // for a refused client to read why
+constexpr size_t kMaxTurnedAway =
+    100;  // clients over the limit that are told so; others are just cut
 
 bool same_name(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (std::tolower(static_cast<unsigned char>(a[i])) != std::tolower(static_cast<unsigned char>(b[i]))) return false;
+    if (std::tolower(static_cast<unsigned char>(a[i])) !=
+        std::tolower(static_cast<unsigned char>(b[i])))
+      return false;
   }
   return true;
 }
 
 const char* reason(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 410: return "Gone";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 422: return "Unprocessable Content";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 505: return "HTTP Version Not Supported";
-    case 507: return "Insufficient Storage";
-    default: return "Status";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 410:
+      return "Gone";
+    case 412:
+      return "Precondition Failed";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 422:
+      return "Unprocessable Content";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "Status";
   }
 }
 
@@ -97,24 +127,31 @@ struct Refusal {
   Error error;
 };
 
-Refusal malformed(const std::string& what) { return {400, {ErrorKind::invalid, "http.malformed", "malformed HTTP request: " + what}}; }
+Refusal malformed(const std::string& what) {
+  return {400, {ErrorKind::invalid, "http.malformed", "malformed HTTP request: " + what}};
+}
 
 Refusal header_too_large(const HttpOptions& o) {
-  return {431, {ErrorKind::invalid, "http.header_too_large",
-                "the request's line and header fields take more than " + std::to_string(o.max_header_bytes) +
-                    " bytes; shorten the URL or send fewer header fields"}};
+  return {
+      431,
+      {ErrorKind::invalid, "http.header_too_large",
+       "the request's line and header fields take more than " + std::to_string(o.max_header_bytes) +
+           " bytes; shorten the URL or send fewer header fields"}};
 }
 
 Refusal refusal(const boost::beast::error_code& ec, const HttpOptions& o) {
   if (ec == http::error::header_limit) return header_too_large(o);
   if (ec == http::error::body_limit || ec == http::error::buffer_overflow) {
-    return {413, {ErrorKind::invalid, "http.body_too_large",
-                  "the request's body is larger than " + std::to_string(o.max_body_bytes) + " bytes; send less at a time"}};
+    return {413,
+            {ErrorKind::invalid, "http.body_too_large",
+             "the request's body is larger than " + std::to_string(o.max_body_bytes) +
+                 " bytes; send less at a time"}};
   }
   if (ec == http::error::bad_version) {
     return {505, {ErrorKind::invalid, "http.version", "this port speaks HTTP/1.1 without TLS"}};
   }
-  if (ec == http::error::bad_method) return malformed("it does not begin with a method (this port speaks HTTP/1.1 without TLS)");
+  if (ec == http::error::bad_method)
+    return malformed("it does not begin with a method (this port speaks HTTP/1.1 without TLS)");
   return malformed(ec.message());
 }
 
@@ -122,7 +159,8 @@ Refusal refusal(const boost::beast::error_code& ec, const HttpOptions& o) {
 bool is_host(std::string_view host) {
   if (host.empty() || host.size() > 255) return false;
   for (char c : host) {
-    bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == ':' || c == '_' || c == '[' || c == ']';
+    bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == ':' ||
+                 c == '_' || c == '[' || c == ']';
     if (!plain) return false;
   }
   return true;
@@ -141,7 +179,12 @@ struct Connection;
 
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(asio::io_context& context, Handler h, HttpOptions o)
-      : io(context), acceptor(context), handler(std::move(h)), options(o), ticker(context), idle(context) {}
+      : io(context),
+        acceptor(context),
+        handler(std::move(h)),
+        options(o),
+        ticker(context),
+        idle(context) {}
 
   asio::io_context& io;
   tcp::acceptor acceptor;
@@ -159,8 +202,8 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   asio::awaitable<void> tick();
 };
 
-// One connection. Deadlines are kept as numbers that the server's ticker looks at: a timer per request would
-// cost more than the request's parsing.
+// One connection. Deadlines are kept as numbers that the server's ticker looks at: a timer per
+// request would cost more than the request's parsing.
 struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
   Connection(std::shared_ptr<HttpServer::State> s, tcp::socket sock, std::string address)
       : server(std::move(s)), socket(std::move(sock)), remote(std::move(address)) {
@@ -191,8 +234,10 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
   bool overdue(int64_t now) const {
     const auto& o = server->options;
     int64_t spent = now - since_ms;
-    return (phase == Phase::idle && spent > o.idle_ms) || (phase == Phase::reading && spent > o.request_ms) ||
-           (phase == Phase::writing && spent > o.write_ms) || (phase == Phase::leaving && spent > kLeavingMs);
+    return (phase == Phase::idle && spent > o.idle_ms) ||
+           (phase == Phase::reading && spent > o.request_ms) ||
+           (phase == Phase::writing && spent > o.write_ms) ||
+           (phase == Phase::leaving && spent > kLeavingMs);
   }
   // A request that does not arrive is told so; everything else that takes too long is just cut.
   void expire() {
@@ -242,9 +287,12 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
         if (ec == http::error::need_more) ec = {};
         if (ec) co_return co_await refuse(refusal(ec, server->options));
         if (parser.is_done()) break;
-        if (parser.is_header_done() && !continue_sent && !parser.get()[http::field::expect].empty()) {
+        if (parser.is_header_done() && !continue_sent &&
+            !parser.get()[http::field::expect].empty()) {
           if (!same_name(parser.get()[http::field::expect], "100-continue")) {
-            co_return co_await refuse({417, {ErrorKind::invalid, "http.expect", "the only expectation known here is 100-continue"}});
+            co_return co_await refuse({417,
+                                       {ErrorKind::invalid, "http.expect",
+                                        "the only expectation known here is 100-continue"}});
           }
           continue_sent = true;
           int64_t begun = since_ms;
@@ -258,8 +306,10 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
       }
       auto [read_error, n] = co_await socket.async_read_some(buffer.prepare(16 * 1024), kTuple);
       if (timed_out) {
-        co_return co_await refuse({408, {ErrorKind::invalid, "http.timeout",
-                                         "the request did not arrive within " + std::to_string(server->options.request_ms / 1000) + " s"}});
+        co_return co_await refuse({408,
+                                   {ErrorKind::invalid, "http.timeout",
+                                    "the request did not arrive within " +
+                                        std::to_string(server->options.request_ms / 1000) + " s"}});
       }
       if (read_error) {
         if (phase == Phase::reading && read_error == asio::error::eof) {
@@ -272,9 +322,11 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     }
     ++server->counters.requests;
     auto& message = parser.get();
-    // Two lengths that disagree, or a length beside chunks, are how requests are smuggled past proxies.
+    // Two lengths that disagree, or a length beside chunks, are how requests are smuggled past
+    // proxies.
     if (message.count(http::field::content_length) > 1 ||
-        (message.count(http::field::content_length) > 0 && message.count(http::field::transfer_encoding) > 0)) {
+        (message.count(http::field::content_length) > 0 &&
+         message.count(http::field::transfer_encoding) > 0)) {
       co_return co_await refuse(malformed("contradictory lengths of the body"));
     }
     auto host = message[http::field::host];
@@ -288,8 +340,9 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
     request.body = message.body();
     request.remote = remote;
     for (const auto& field : message) {
-      request.headers.emplace_back(std::string_view(field.name_string().data(), field.name_string().size()),
-                                   std::string_view(field.value().data(), field.value().size()));
+      request.headers.emplace_back(
+          std::string_view(field.name_string().data(), field.name_string().size()),
+          std::string_view(field.value().data(), field.value().size()));
     }
     bool keep_alive = message.keep_alive();
     enter(Phase::working);
@@ -335,8 +388,10 @@ struct Connection : HttpStream, std::enable_shared_from_this<Connection> {
   }
 
   asio::awaitable<void> turn_away() {
-    co_await refuse({503, {ErrorKind::unavailable, "http.too_many_connections",
-                           "this server has as many connections open as it allows; try again in a moment"}});
+    co_await refuse(
+        {503,
+         {ErrorKind::unavailable, "http.too_many_connections",
+          "this server has as many connections open as it allows; try again in a moment"}});
     cut();
   }
 };
@@ -360,11 +415,15 @@ asio::awaitable<void> HttpServer::State::accept() {
     boost::system::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     auto endpoint = socket.remote_endpoint(ignored);
-    auto connection = std::make_shared<Connection>(self, std::move(socket), endpoint.address().to_string());
+    auto connection =
+        std::make_shared<Connection>(self, std::move(socket), endpoint.address().to_string());
     connection->serves = serves;
     serving += serves ? 1 : 0;
     asio::co_spawn(
-        io, [connection, serves]() -> asio::awaitable<void> { co_await (serves ? connection->run() : connection->turn_away()); },
+        io,
+        [connection, serves]() -> asio::awaitable<void> {
+          co_await (serves ? connection->run() : connection->turn_away());
+        },
         [](std::exception_ptr e) {
           if (e) std::rethrow_exception(e);  // a bug: the I/O loop ends, and the process with it
         });
@@ -374,7 +433,9 @@ asio::awaitable<void> HttpServer::State::accept() {
 asio::awaitable<void> HttpServer::State::tick() {
   auto self = shared_from_this();
   while (!stopping || !connections.empty()) {
-    now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                 std::chrono::steady_clock::now().time_since_epoch())
+                 .count();
     for (Connection* c : connections) {
       if (c->overdue(now_ms)) c->expire();
     }
@@ -384,7 +445,8 @@ asio::awaitable<void> HttpServer::State::tick() {
   }
 }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& host, uint16_t port,
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io,
+                                                       const std::string& host, uint16_t port,
                                                        Handler handler, HttpOptions options) {
   boost::system::error_code ec;
   BL_ASSIGN(tcp::endpoint endpoint, listen_address(host, port));
@@ -400,7 +462,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, con
   auto rethrow = [](std::exception_ptr e) {
     if (e) std::rethrow_exception(e);
   };
-  state->now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  state->now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                      std::chrono::steady_clock::now().time_since_epoch())
+                      .count();
   asio::co_spawn(io, [state]() -> asio::awaitable<void> { co_await state->accept(); }, rethrow);
   asio::co_spawn(io, [state]() -> asio::awaitable<void> { co_await state->tick(); }, rethrow);
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
@@ -423,8 +487,8 @@ void HttpServer::stop() {
 
 asio::awaitable<void> HttpServer::drained(int64_t ms) {
   auto state = state_;
-  // Twice: those that were cut must come to their end as well, or they would be destroyed with the loop, when the
-  // handler that they are in is gone already.
+  // Twice: those that were cut must come to their end as well, or they would be destroyed with the
+  // loop, when the handler that they are in is gone already.
   for (int round = 0; round < 2 && !state->connections.empty(); ++round) {
     state->idle.expires_after(std::chrono::milliseconds(ms));
     co_await state->idle.async_wait(kTuple);

@@ -105,7 +105,8 @@ class Handler {
     ec = json::error::extra_data;
     return false;
   }
-  // Open containers, outermost first. A container's address is stable: siblings are added only after it closed.
+  // Open containers, outermost first. A container's address is stable: siblings are added only
+  // after it closed.
   std::vector<Json*> stack_;
   std::string part_;
 };
@@ -133,10 +134,13 @@ Result<Json> parse_json(std::string_view text, size_t max_depth) {
   json::error_code ec;
   size_t n = parser.write_some(false, text.data(), text.size(), ec);
   auto wrong = [&](const std::string& what) {
-    return fail(ErrorKind::invalid, "json.malformed", "malformed JSON at offset " + std::to_string(n) + ": " + what);
+    return fail(ErrorKind::invalid, "json.malformed",
+                "malformed JSON at offset " + std::to_string(n) + ": " + what);
   };
   if (ec) return wrong(parser.handler().problem.empty() ? ec.message() : parser.handler().problem);
-  while (n < text.size() && (text[n] == ' ' || text[n] == '\n' || text[n] == '\r' || text[n] == '\t')) ++n;
+  while (n < text.size() &&
+         (text[n] == ' ' || text[n] == '\n' || text[n] == '\r' || text[n] == '\t'))
+    ++n;
   if (n != text.size()) return wrong("something follows the end of the document");
   return std::move(parser.handler().root);
 }
@@ -152,11 +156,21 @@ void append_json_string(std::string& out, std::string_view text) {
     out.append(text, start, i - start);
     start = i + 1;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         out += "\\u00";
         out.push_back(digits[c >> 4]);

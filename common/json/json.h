@@ -1,5 +1,5 @@
-// JSON as clients send it: numbers keep their text, so that money never meets binary floating point; doubled
-// keys and deep nesting are refused with the place.
+// JSON as clients send it: numbers keep their text, so that money never meets binary floating
+// point; doubled keys and deep nesting are refused with the place.
 #pragma once
 
 #include <string>
@@ -13,10 +13,10 @@ namespace branchline {
 struct Json {
   enum class Kind { null, boolean, number, string, array, object } kind = Kind::null;
   bool boolean = false;
-  std::string text;                                   // string; number as written
-  std::vector<Json> items;                            // array
+  std::string text;         // string; number as written
+  std::vector<Json> items;  // array
   struct Member;
-  std::vector<Member> members;                        // object, in order
+  std::vector<Member> members;  // object, in order
 
   Json();
   Json(const Json&);

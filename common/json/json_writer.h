@@ -1,4 +1,5 @@
-// JSON written straight into a string, for answers of any size: keys, values and commas in the right places.
+// JSON written straight into a string, for answers of any size: keys, values and commas in the
+// right places.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,8 @@ struct ServerOptions {
 
 // Adds the options to `app`, with help that teaches.
 void add_server_options(CLI::App& app, ServerOptions& options);
-// After parsing: sets up logging, reads and checks the topology. On an error it has told why on stderr.
+// After parsing: sets up logging, reads and checks the topology. On an error it has told why on
+// stderr.
 Result<Topology> finish_server_options(ServerOptions& options);
 
 }  // namespace branchline

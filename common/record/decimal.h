@@ -1,4 +1,5 @@
-// Exact decimals: mantissa x 10^-scale, normalised so that equal numbers have equal representations.
+// Exact decimals: mantissa x 10^-scale, normalised so that equal numbers have equal
+// representations.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ class Decimal {
   // Normalises; `scale` in [0, kMaxScale].
   Decimal(int64_t mantissa, int scale);
 
-  // Plain or scientific notation ("-12.50", "1e3"); nothing if it is no number, has more than kMaxScale
-  // decimals, or does not fit 64 bits.
+  // Plain or scientific notation ("-12.50", "1e3"); nothing if it is no number, has more than
+  // kMaxScale decimals, or does not fit 64 bits.
   static std::optional<Decimal> parse(std::string_view text);
   // From a 128-bit intermediate; nothing if it does not fit.
   static std::optional<Decimal> from_wide(__int128 mantissa, int scale);

@@ -1,6 +1,6 @@
-// Operations (what an author asked for) and effects (what the master decided), in one shape: a list of
-// record operations, each with operations on fields. SEMANTICS 13's table says what each kind does under
-// each policy (replication/merge/policy.h).
+// Operations (what an author asked for) and effects (what the master decided), in one shape: a list
+// of record operations, each with operations on fields. SEMANTICS 13's table says what each kind
+// does under each policy (replication/merge/policy.h).
 #pragma once
 
 #include <string>
@@ -24,21 +24,30 @@ enum class RecordOpKind : uint8_t {
   put_new = 16,    // the record comes into being with these cells
   put_cells = 17,  // cells and elements of an existing record change
   tombstone = 18,
-  revive = 19,     // a tombstone lives again, with the cells it had
-  redirect = 20,   // reserved, as merge is
+  revive = 19,    // a tombstone lives again, with the cells it had
+  redirect = 20,  // reserved, as merge is
 };
 
 constexpr std::string_view to_string(RecordOpKind kind) {
   switch (kind) {
-    case RecordOpKind::create: return "create";
-    case RecordOpKind::update: return "update";
-    case RecordOpKind::remove: return "delete";
-    case RecordOpKind::merge: return "merge";
-    case RecordOpKind::put_new: return "put_new";
-    case RecordOpKind::put_cells: return "put_cells";
-    case RecordOpKind::tombstone: return "tombstone";
-    case RecordOpKind::revive: return "revive";
-    case RecordOpKind::redirect: return "redirect";
+    case RecordOpKind::create:
+      return "create";
+    case RecordOpKind::update:
+      return "update";
+    case RecordOpKind::remove:
+      return "delete";
+    case RecordOpKind::merge:
+      return "merge";
+    case RecordOpKind::put_new:
+      return "put_new";
+    case RecordOpKind::put_cells:
+      return "put_cells";
+    case RecordOpKind::tombstone:
+      return "tombstone";
+    case RecordOpKind::revive:
+      return "revive";
+    case RecordOpKind::redirect:
+      return "redirect";
   }
   return "unknown";
 }
@@ -59,15 +68,24 @@ enum class CellOpKind : uint8_t {
 
 constexpr std::string_view to_string(CellOpKind kind) {
   switch (kind) {
-    case CellOpKind::set: return "set";
-    case CellOpKind::add: return "add";
-    case CellOpKind::insert: return "insert";
-    case CellOpKind::remove: return "remove";
-    case CellOpKind::append: return "append";
-    case CellOpKind::correct: return "correct";
-    case CellOpKind::put: return "put";
-    case CellOpKind::put_element: return "put_element";
-    case CellOpKind::remove_element: return "remove_element";
+    case CellOpKind::set:
+      return "set";
+    case CellOpKind::add:
+      return "add";
+    case CellOpKind::insert:
+      return "insert";
+    case CellOpKind::remove:
+      return "remove";
+    case CellOpKind::append:
+      return "append";
+    case CellOpKind::correct:
+      return "correct";
+    case CellOpKind::put:
+      return "put";
+    case CellOpKind::put_element:
+      return "put_element";
+    case CellOpKind::remove_element:
+      return "remove_element";
   }
   return "unknown";
 }
@@ -76,18 +94,19 @@ struct CellOp {
   FieldId field;
   CellOpKind kind = CellOpKind::set;
   Value value;
-  // Of the element that is put or removed. An element that an operation inserts is keyed by its mutation
-  // and `key.index`, which counts up within the mutation; then `key.mutation` is not written.
+  // Of the element that is put or removed. An element that an operation inserts is keyed by its
+  // mutation and `key.index`, which counts up within the mutation; then `key.mutation` is not
+  // written.
   ElementKey key;
 };
 
 struct RecordOp {
   RecordOpKind kind = RecordOpKind::update;
   RecordKey record;
-  TerritoryId territory;              // create, put_new: the home; 0 where it follows a parent
-  std::vector<TerritoryId> also_in;   // create, put_new
-  RecordId target;                    // merge, redirect
-  Csn seen;                           // of the upstream read it was based on; 0: the record was held here
+  TerritoryId territory;             // create, put_new: the home; 0 where it follows a parent
+  std::vector<TerritoryId> also_in;  // create, put_new
+  RecordId target;                   // merge, redirect
+  Csn seen;  // of the upstream read it was based on; 0: the record was held here
   std::vector<CellOp> cells;
 };
 

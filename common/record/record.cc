@@ -16,7 +16,8 @@ constexpr uint8_t kKnownFlags = kStateMask | kHasAlsoIn | kHasPending;
 
 Error corrupt(const RecordKey& key, const char* what) {
   return {ErrorKind::corrupt, "record.corrupt",
-          "record " + to_string(key.id) + " of entity " + std::to_string(key.entity.value) + ": " + what};
+          "record " + to_string(key.id) + " of entity " + std::to_string(key.entity.value) + ": " +
+              what};
 }
 
 }  // namespace
@@ -252,7 +253,7 @@ const Version& Record::last_version() const {
   return *last;
 }
 
-// --- Checksums ------------------------------------------------------------------------------------------
+// --- Checksums ---
 
 namespace {
 
@@ -277,7 +278,8 @@ Sum128 state_term(const Record& record) {
   return hash128(bytes);
 }
 
-Sum128 cell_term(const RecordKey& key, FieldId field, const Value& value, const MutationId& writer) {
+Sum128 cell_term(const RecordKey& key, FieldId field, const Value& value,
+                 const MutationId& writer) {
   thread_local std::string bytes;
   bytes.clear();
   Writer w(bytes);
@@ -289,7 +291,8 @@ Sum128 cell_term(const RecordKey& key, FieldId field, const Value& value, const 
   return hash128(bytes);
 }
 
-Sum128 element_term(const RecordKey& key, FieldId field, const ElementKey& element, const Value& value) {
+Sum128 element_term(const RecordKey& key, FieldId field, const ElementKey& element,
+                    const Value& value) {
   thread_local std::string bytes;
   bytes.clear();
   Writer w(bytes);

@@ -1,8 +1,9 @@
 // One record: its state, territories and cells, each cell with the version that wrote it.
 //
-// Flat form (docs/formats.md, "Record"): versions stand once per distinct writer, a cell costs about four
-// bytes beside its value. The same bytes are kept at master and branches; a branch appends a reference to
-// the newest pending mutation that touched the record, which never leaves it.
+// Flat form (docs/formats.md, "Record"): versions stand once per distinct writer, a cell costs
+// about four bytes beside its value. The same bytes are kept at master and branches; a branch
+// appends a reference to the newest pending mutation that touched the record, which never leaves
+// it.
 #pragma once
 
 #include <optional>
@@ -16,8 +17,8 @@
 
 namespace branchline {
 
-// Who wrote a cell (SEMANTICS 5). `csn` is 0 while it is not known here: a branch's own mutation that
-// committed as it forecast costs no record write, so its csn is found in the fates instead.
+// Who wrote a cell (SEMANTICS 5). `csn` is 0 while it is not known here: a branch's own mutation
+// that committed as it forecast costs no record write, so its csn is found in the fates instead.
 struct Version {
   MutationId id;
   Order order;
@@ -42,7 +43,8 @@ struct Cell {
   uint32_t size;
 };
 
-// Where a pending mutation stands at its branch: the process start that took it, and its order there.
+// Where a pending mutation stands at its branch: the process start that took it, and its order
+// there.
 struct PendingRef {
   uint32_t generation = 0;
   Order order;
@@ -53,7 +55,8 @@ struct PendingRef {
 class Record {
  public:
   // A new live record without cells, created by `version`.
-  Record(RecordKey key, TerritoryId territory, std::vector<TerritoryId> also_in, const Version& version);
+  Record(RecordKey key, TerritoryId territory, std::vector<TerritoryId> also_in,
+         const Version& version);
 
   // `corrupt` if the bytes are not exactly one record of a known format.
   static Result<Record> decode(RecordKey key, std::string flat);
@@ -63,7 +66,8 @@ class Record {
   const RecordKey& key() const { return key_; }
   RecordState state() const { return state_; }
   bool live() const { return state_ == RecordState::live; }
-  // Who created, deleted, revived or redirected it last. For a tombstone this is its deletion group.
+  // Who created, deleted, revived or redirected it last. For a tombstone this is its deletion
+  // group.
   const Version& state_version() const { return writers_[state_writer_]; }
   const Version& created_version() const { return writers_[created_writer_]; }
   void set_state(RecordState state, const Version& version);
@@ -91,8 +95,8 @@ class Record {
   void remove_cell(FieldId field);
   // Puts back a cell copied from this record earlier; null: there was none.
   void restore_cell(FieldId field, const Cell* before);
-  // Drops payloads and versions that edits left behind, once they outweigh the rest. `flat` is what encode()
-  // just gave.
+  // Drops payloads and versions that edits left behind, once they outweigh the rest. `flat` is what
+  // encode() just gave.
   void compact(const std::string& flat);
 
   PendingRef pending() const { return pending_; }
@@ -121,14 +125,16 @@ class Record {
 void put_version(Writer& w, const Version& v);
 Version get_version(Reader& r);
 
-// --- Additive checksums (SEMANTICS 27) -----------------------------------------------------------------
-// A territory's checksum is the sum of one term per live or redirected record and one per cell and element
-// of it. Terms cover ids, territories, values and the versions' mutation ids; neither csn nor HLC, which a
-// branch may not know yet. Tombstones add nothing.
+// --- Additive checksums (SEMANTICS 27) ---
+// ----------------------------------------------------------------- A territory's checksum is the
+// sum of one term per live or redirected record and one per cell and element of it. Terms cover
+// ids, territories, values and the versions' mutation ids; neither csn nor HLC, which a branch may
+// not know yet. Tombstones add nothing.
 
 Sum128 state_term(const Record& record);
 Sum128 cell_term(const RecordKey& key, FieldId field, const Value& value, const MutationId& writer);
-Sum128 element_term(const RecordKey& key, FieldId field, const ElementKey& element, const Value& value);
+Sum128 element_term(const RecordKey& key, FieldId field, const ElementKey& element,
+                    const Value& value);
 // state_term and all cell_terms; zero for a tombstone. Elements are the caller's, who stores them.
 Sum128 record_sum(const Record& record);
 

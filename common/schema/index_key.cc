@@ -56,10 +56,18 @@ void put_value(std::string& out, const Value& value, size_t text_limit) {
     case ValueType::instant:
     case ValueType::duration:
     case ValueType::option:
-    case ValueType::local_time: put_ordered(out, decode_integer(value.payload)); break;
-    case ValueType::decimal: put_decimal(out, decode_decimal(value.payload)); break;
-    case ValueType::money: put_decimal(out, decode_money(value.payload).amount); break;
-    case ValueType::boolean: out.push_back(decode_boolean(value.payload) ? '\1' : '\0'); break;
+    case ValueType::local_time:
+      put_ordered(out, decode_integer(value.payload));
+      break;
+    case ValueType::decimal:
+      put_decimal(out, decode_decimal(value.payload));
+      break;
+    case ValueType::money:
+      put_decimal(out, decode_money(value.payload).amount);
+      break;
+    case ValueType::boolean:
+      out.push_back(decode_boolean(value.payload) ? '\1' : '\0');
+      break;
     case ValueType::lookup: {
       Lookup l = decode_lookup(value.payload);
       Writer w(out);
@@ -77,7 +85,9 @@ void put_value(std::string& out, const Value& value, size_t text_limit) {
 
 }  // namespace
 
-void put_index_value(std::string& out, const Value& value) { put_value(out, value, kMaxTextKeyBytes); }
+void put_index_value(std::string& out, const Value& value) {
+  put_value(out, value, kMaxTextKeyBytes);
+}
 
 std::string comparison_key(const Value& value) {
   std::string out;
@@ -86,7 +96,8 @@ std::string comparison_key(const Value& value) {
 }
 
 std::string collation_key(std::string_view text) {
-  icu::UnicodeString u = icu::UnicodeString::fromUTF8({text.data(), static_cast<int32_t>(text.size())});
+  icu::UnicodeString u =
+      icu::UnicodeString::fromUTF8({text.data(), static_cast<int32_t>(text.size())});
   uint8_t small[256];
   int32_t n = collator().getSortKey(u, small, sizeof small);
   if (n <= static_cast<int32_t>(sizeof small)) {
@@ -109,7 +120,8 @@ std::string fold_case(std::string_view text) {
   }
   UErrorCode status = U_ZERO_ERROR;
   icu::StringByteSink<std::string> sink(&out);
-  icu::CaseMap::utf8Fold(0, {text.data(), static_cast<int32_t>(text.size())}, sink, nullptr, status);
+  icu::CaseMap::utf8Fold(0, {text.data(), static_cast<int32_t>(text.size())}, sink, nullptr,
+                         status);
   return U_SUCCESS(status) ? out : std::string(text);
 }
 

@@ -1,5 +1,5 @@
-// Order-preserving bytes of values, for index keys: memcmp of the bytes sorts as people expect the values to.
-// Text sorts and compares by ICU's root collation, without regard to case.
+// Order-preserving bytes of values, for index keys: memcmp of the bytes sorts as people expect the
+// values to. Text sorts and compares by ICU's root collation, without regard to case.
 #pragma once
 
 #include <string>
@@ -12,7 +12,8 @@ namespace branchline {
 // Longest part of an index key that a text takes; equal prefixes are told apart on the record.
 inline constexpr size_t kMaxTextKeyBytes = 64;
 
-// Appends one value: a byte that says null or not, then bytes that no other value's bytes are a prefix of.
+// Appends one value: a byte that says null or not, then bytes that no other value's bytes are a
+// prefix of.
 void put_index_value(std::string& out, const Value& value);
 
 // The whole collation key of a text (unbounded), for sorting and comparing in memory.

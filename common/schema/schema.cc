@@ -11,12 +11,18 @@ extern const char* const kBuiltInSchema;  // crm.yaml, made a string at build ti
 
 std::string_view to_string(Policy policy) {
   switch (policy) {
-    case Policy::latest: return "latest";
-    case Policy::sum: return "sum";
-    case Policy::set: return "set";
-    case Policy::append: return "append";
-    case Policy::max: return "max";
-    case Policy::min: return "min";
+    case Policy::latest:
+      return "latest";
+    case Policy::sum:
+      return "sum";
+    case Policy::set:
+      return "set";
+    case Policy::append:
+      return "append";
+    case Policy::max:
+      return "max";
+    case Policy::min:
+      return "min";
   }
   return "unknown";
 }

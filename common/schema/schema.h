@@ -37,18 +37,19 @@ inline constexpr FieldId kModifiedOn{3};
 inline constexpr FieldId kModifiedBy{4};
 inline constexpr FieldId kTerritory{5};
 // Cells that the merge writes on any record.
-inline constexpr FieldId kRevivedOn{6};      // a concurrent edit brought it back from deletion
-inline constexpr FieldId kDuplicateOf{7};    // another record held its unique key first
+inline constexpr FieldId kRevivedOn{6};    // a concurrent edit brought it back from deletion
+inline constexpr FieldId kDuplicateOf{7};  // another record held its unique key first
 inline constexpr uint16_t kFirstOwn = 16;
 }  // namespace system_field
 
 // Recomputed by the merge from the merged record (SEMANTICS 10), never written by an operation.
 struct Derived {
   enum class Kind { none, join, sum_of_children, line_amount, late } kind = Kind::none;
-  std::vector<FieldId> inputs;  // join: parts; line_amount: quantity, price, discount; late: promised, done...
-  EntityId child;               // sum_of_children
-  FieldId child_parent;         //   the child's lookup to this record
-  FieldId child_field;          //   what is summed
+  std::vector<FieldId>
+      inputs;      // join: parts; line_amount: quantity, price, discount; late: promised, done...
+  EntityId child;  // sum_of_children
+  FieldId child_parent;  //   the child's lookup to this record
+  FieldId child_field;   //   what is summed
 };
 
 struct Option {
@@ -62,16 +63,17 @@ struct Field {
   std::string label;
   ValueType type = ValueType::text;
   Policy policy = Policy::latest;
-  uint16_t group = 0;                // 1-based index into Entity::groups; 0: none
-  std::vector<EntityId> targets;     // lookup
-  std::vector<std::string> inverse;  // per target: the name of its collection of records that look up to it
+  uint16_t group = 0;             // 1-based index into Entity::groups; 0: none
+  std::vector<EntityId> targets;  // lookup
+  std::vector<std::string>
+      inverse;  // per target: the name of its collection of records that look up to it
   ValueType element = ValueType::text;  // set: the type of its elements
   bool required = false;
-  bool read_only = false;            // written by Branchline, not by clients
-  bool hierarchy = false;            // a lookup to its own entity that must not form a cycle
-  size_t max_length = 0;             // text, in code points; 0: limits::kMaxValueBytes
+  bool read_only = false;  // written by Branchline, not by clients
+  bool hierarchy = false;  // a lookup to its own entity that must not form a cycle
+  size_t max_length = 0;   // text, in code points; 0: limits::kMaxValueBytes
   std::vector<Option> options;
-  std::string default_value;         // canonical payload; empty: none
+  std::string default_value;                    // canonical payload; empty: none
   std::array<char, 3> currency{'X', 'X', 'X'};  // money: of amounts that name none
   Derived derived;
 
@@ -79,16 +81,16 @@ struct Field {
 };
 
 struct Index {
-  uint16_t id;                    // unique within the entity, part of the keyspace
-  std::vector<FieldId> fields;    // system_field::kCreatedOn may be the last
+  uint16_t id;                  // unique within the entity, part of the keyspace
+  std::vector<FieldId> fields;  // system_field::kCreatedOn may be the last
   bool unique = false;
-  bool parent = false;            // kept by the master too: finds a record's children
+  bool parent = false;  // kept by the master too: finds a record's children
 };
 
 // An entity set that shows part of an entity's records: tasks are activities of one type.
 struct SubType {
-  std::string name;       // task
-  std::string set_name;   // tasks
+  std::string name;      // task
+  std::string set_name;  // tasks
   FieldId field;
   int64_t value;
 };
@@ -129,10 +131,10 @@ struct Entity {
   const Collection* collection(std::string_view name) const;
   // Parents whose derived sums this entity's fields feed: computed.
   struct FeedsParent {
-    FieldId lookup;       // here
+    FieldId lookup;  // here
     EntityId parent;
-    FieldId parent_field; // the derived sum there
-    FieldId field;        // here
+    FieldId parent_field;  // the derived sum there
+    FieldId field;         // here
   };
   std::vector<FeedsParent> feeds;
 
@@ -173,7 +175,8 @@ class Schema {
   std::map<std::string, Set, std::less<>> by_set_;
 };
 
-// Entities that the code itself refers to: their numbers are fixed in crm.yaml, and parse() insists.
+// Entities that the code itself refers to: their numbers are fixed in crm.yaml, and parse()
+// insists.
 namespace entity_id {
 inline constexpr EntityId kAccount{1};
 inline constexpr EntityId kContact{2};
@@ -186,8 +189,8 @@ inline constexpr EntityId kAnnotation{100};
 inline constexpr EntityId kFate{101};
 }  // namespace entity_id
 
-// A timeline's note is an element of an `append` field, a row of these fields; the API shows the notes of
-// all records as the entity set `annotations`.
+// A timeline's note is an element of an `append` field, a row of these fields; the API shows the
+// notes of all records as the entity set `annotations`.
 namespace annotation_field {
 inline constexpr FieldId kId{1};       // lookup: its own id, in no entity (0)
 inline constexpr FieldId kSubject{2};  // text

@@ -60,7 +60,8 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     allow_keys(root, {"version", "currency", "entities"}, "the schema");
     schema_->version_ = get<uint32_t>(root, "version", "the schema");
     currency_ = get<std::string>(root, "currency", "the schema");
-    if (currency_.size() != 3) mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
+    if (currency_.size() != 3)
+      mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
     YAML::Node entities = root["entities"];
     if (!entities || !entities.IsSequence()) mistake(root, "`entities` must be a list");
     list_ = entities;
@@ -91,8 +92,8 @@ void SchemaParser::read_names(const YAML::Node& entities) {
   for (const auto& node : entities) {
     allow_keys(node,
                {"id", "name", "set", "primary_key", "primary_name", "label", "territory", "parents",
-                "delete", "master_only", "admin_only", "credential", "virtual", "fields", "indexes", "subtypes",
-                "retired"},
+                "delete", "master_only", "admin_only", "credential", "virtual", "fields", "indexes",
+                "subtypes", "retired"},
                "an entity");
     auto entity = std::make_unique<Entity>();
     entity->id = EntityId(get<uint16_t>(node, "id", "an entity"));
@@ -100,9 +101,11 @@ void SchemaParser::read_names(const YAML::Node& entities) {
     entity->set_name = get<std::string>(node, "set", "entity " + entity->name);
     if (entity->id.value == 0) mistake(node["id"], "entity ids start at 1");
     if (schema_->entity(entity->id)) {
-      mistake(node["id"], "entity id " + std::to_string(entity->id.value) + " is taken; ids are never reused");
+      mistake(node["id"],
+              "entity id " + std::to_string(entity->id.value) + " is taken; ids are never reused");
     }
-    if (schema_->entity(entity->name)) mistake(node["name"], "entity " + entity->name + " stands twice");
+    if (schema_->entity(entity->name))
+      mistake(node["name"], "entity " + entity->name + " stands twice");
     if (schema_->by_set_.count(entity->set_name)) {
       mistake(node["set"], "entity set " + entity->set_name + " stands twice");
     }
@@ -144,7 +147,8 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
   if (node["admin_only"]) entity.admin_only = get<bool>(node, "admin_only", what);
   if (node["virtual"]) entity.virtual_set = get<bool>(node, "virtual", what);
   if (node["credential"]) entity.credential = get<bool>(node, "credential", what);
-  if (!node["fields"] || !node["fields"].IsSequence()) mistake(node, what + " lacks a list of `fields`");
+  if (!node["fields"] || !node["fields"].IsSequence())
+    mistake(node, what + " lacks a list of `fields`");
   for (const auto& field : node["fields"]) read_field(field, entity);
   std::sort(entity.fields.begin(), entity.fields.end(),
             [](const Field& a, const Field& b) { return a.id < b.id; });
@@ -152,16 +156,19 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
   if (node["retired"]) {
     for (auto id : node["retired"].as<std::vector<uint16_t>>()) {
       if (entity.field(FieldId(id))) {
-        mistake(node["retired"], "field id " + std::to_string(id) + " of " + what + " is retired and in use");
+        mistake(node["retired"],
+                "field id " + std::to_string(id) + " of " + what + " is retired and in use");
       }
     }
   }
   for (size_t g = 1; g <= entity.groups.size(); ++g) {
     if (entity.group_fields(static_cast<uint16_t>(g)).size() < 2) {
-      mistake(node, "group " + entity.groups[g - 1] + " of " + what + " has one field; a group needs two");
+      mistake(node, "group " + entity.groups[g - 1] + " of " + what +
+                        " has one field; a group needs two");
     }
   }
-  entity.primary_name = field_named(node["primary_name"], entity, get<std::string>(node, "primary_name", what));
+  entity.primary_name =
+      field_named(node["primary_name"], entity, get<std::string>(node, "primary_name", what));
   if (node["parents"]) {
     for (const auto& name : node["parents"]) {
       entity.parents.push_back(field_named(name, entity, name.as<std::string>()));
@@ -178,8 +185,8 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
 
 void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   allow_keys(node,
-             {"id", "name", "label", "type", "max", "required", "policy", "group", "targets", "inverse",
-              "options", "default", "derived", "hierarchy"},
+             {"id", "name", "label", "type", "max", "required", "policy", "group", "targets",
+              "inverse", "options", "default", "derived", "hierarchy"},
              "a field of entity " + entity.name);
   Field f;
   f.id = FieldId(get<uint16_t>(node, "id", "a field of entity " + entity.name));
@@ -190,8 +197,8 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   }
   for (const auto& other : entity.fields) {
     if (other.id == f.id) {
-      mistake(node["id"], what + ": field id " + std::to_string(f.id.value) + " is " + entity.name + "." +
-                              other.name + "'s; ids are never reused");
+      mistake(node["id"], what + ": field id " + std::to_string(f.id.value) + " is " + entity.name +
+                              "." + other.name + "'s; ids are never reused");
     }
     if (other.name == f.name) mistake(node["name"], what + " stands twice");
   }
@@ -207,10 +214,12 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   if (node["policy"]) {
     auto name = get<std::string>(node, "policy", what);
     if (kPlannedPolicies.count(name)) {
-      mistake(node["policy"], what + ": policy `" + name + "` is not built yet; use `latest` until it is");
+      mistake(node["policy"],
+              what + ": policy `" + name + "` is not built yet; use `latest` until it is");
     }
     auto policy = kPolicies.find(name);
-    if (policy == kPolicies.end()) mistake(node["policy"], what + ": unknown policy `" + name + "`");
+    if (policy == kPolicies.end())
+      mistake(node["policy"], what + ": unknown policy `" + name + "`");
     f.policy = policy->second;
   }
   f.element = f.type;
@@ -228,7 +237,8 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
     for (const auto& pair : node["inverse"]) {
       EntityId target = entity_named(pair.first, pair.first.as<std::string>());
       auto at = std::find(f.targets.begin(), f.targets.end(), target);
-      if (at == f.targets.end()) mistake(pair.first, what + ": `inverse` names an entity that is no target");
+      if (at == f.targets.end())
+        mistake(pair.first, what + ": `inverse` names an entity that is no target");
       f.inverse[size_t(at - f.targets.begin())] = pair.second.as<std::string>();
     }
   }
@@ -287,7 +297,8 @@ void SchemaParser::read_derived(const YAML::Node& node, const Entity& entity, Fi
   auto formula = node.begin()->first.as<std::string>();
   YAML::Node spec = node.begin()->second;
   auto inputs = [&](size_t count) {
-    for (const auto& name : spec) field.derived.inputs.push_back(field_named(name, entity, name.as<std::string>()));
+    for (const auto& name : spec)
+      field.derived.inputs.push_back(field_named(name, entity, name.as<std::string>()));
     if (field.derived.inputs.size() != count) {
       mistake(spec, formula + " of " + what + " takes " + std::to_string(count) + " fields");
     }
@@ -309,12 +320,16 @@ void SchemaParser::read_derived(const YAML::Node& node, const Entity& entity, Fi
     for (auto& e : schema_->entities_) {
       if (e->id == field.derived.child) child = e.get();
     }
-    field.derived.child_parent = field_named(spec["by"], *child, get<std::string>(spec, "by", what));
-    field.derived.child_field = field_named(spec["field"], *child, get<std::string>(spec, "field", what));
-    if (child->field(field.derived.child_field)->type != ValueType::money || field.type != ValueType::money) {
+    field.derived.child_parent =
+        field_named(spec["by"], *child, get<std::string>(spec, "by", what));
+    field.derived.child_field =
+        field_named(spec["field"], *child, get<std::string>(spec, "field", what));
+    if (child->field(field.derived.child_field)->type != ValueType::money ||
+        field.type != ValueType::money) {
       mistake(spec, "sum_of of " + what + " adds money");
     }
-    child->feeds.push_back({field.derived.child_parent, entity.id, field.id, field.derived.child_field});
+    child->feeds.push_back(
+        {field.derived.child_parent, entity.id, field.id, field.derived.child_field});
     child->has_derived = true;
   }
   for (auto& e : schema_->entities_) {
@@ -328,7 +343,8 @@ void SchemaParser::read_index(const YAML::Node& node, Entity& entity) {
   Index index;
   index.id = get<uint16_t>(node, "id", what);
   for (const auto& other : entity.indexes) {
-    if (other.id == index.id) mistake(node["id"], what + ": id " + std::to_string(index.id) + " is taken");
+    if (other.id == index.id)
+      mistake(node["id"], what + ": id " + std::to_string(index.id) + " is taken");
   }
   for (const auto& name : node["fields"]) {
     auto field = name.as<std::string>();
@@ -356,9 +372,10 @@ void SchemaParser::read_subtypes(const YAML::Node& node, Entity& entity) {
   entity.subtypes.reserve(node["of"].size());  // by_set_ points into it
   for (const auto& sub : node["of"]) {
     allow_keys(sub, {"name", "set", "value"}, "a subtype of entity " + entity.name);
-    SubType s{get<std::string>(sub, "name", "a subtype"), get<std::string>(sub, "set", "a subtype"), field,
-              get<int64_t>(sub, "value", "a subtype")};
-    if (schema_->by_set_.count(s.set_name)) mistake(sub, "entity set " + s.set_name + " stands twice");
+    SubType s{get<std::string>(sub, "name", "a subtype"), get<std::string>(sub, "set", "a subtype"),
+              field, get<int64_t>(sub, "value", "a subtype")};
+    if (schema_->by_set_.count(s.set_name))
+      mistake(sub, "entity set " + s.set_name + " stands twice");
     entity.subtypes.push_back(std::move(s));
     schema_->by_set_[entity.subtypes.back().set_name] = {&entity, &entity.subtypes.back()};
   }
@@ -370,7 +387,8 @@ void SchemaParser::link() {
       for (size_t i = 0; i < f.targets.size(); ++i) {
         if (f.inverse[i].empty()) continue;
         for (auto& target : schema_->entities_) {
-          if (target->id == f.targets[i]) target->collections.push_back({f.inverse[i], entity->id, f.id});
+          if (target->id == f.targets[i])
+            target->collections.push_back({f.inverse[i], entity->id, f.id});
         }
       }
     }
@@ -378,12 +396,12 @@ void SchemaParser::link() {
   for (auto& child : schema_->entities_) {
     for (FieldId parent : child->parents) {
       const Field* field = child->field(parent);
-      bool indexed = std::any_of(child->indexes.begin(), child->indexes.end(), [&](const Index& i) {
-        return i.parent && i.fields[0] == parent;
-      });
+      bool indexed = std::any_of(child->indexes.begin(), child->indexes.end(),
+                                 [&](const Index& i) { return i.parent && i.fields[0] == parent; });
       if (field->type != ValueType::lookup || !indexed) {
         mistake(entities_.at(child->id)["parents"],
-                child->name + "." + field->name + ": a parent is a lookup with an index marked `parent: true`");
+                child->name + "." + field->name +
+                    ": a parent is a lookup with an index marked `parent: true`");
       }
       for (EntityId target : field->targets) {
         for (auto& e : schema_->entities_) {
@@ -396,20 +414,23 @@ void SchemaParser::link() {
     EntityId id;
     const char* name;
   };
-  for (auto [id, name] : {Fixed{entity_id::kAccount, "account"}, Fixed{entity_id::kContact, "contact"},
-                          Fixed{entity_id::kUser, "systemuser"}, Fixed{entity_id::kTerritory, "territory"},
-                          Fixed{entity_id::kServer, "server"}, Fixed{entity_id::kApiToken, "apitoken"},
-                          Fixed{entity_id::kTopology, "topology"},
-                          Fixed{entity_id::kAnnotation, "annotation"}, Fixed{entity_id::kFate, "fate"}}) {
+  for (auto [id, name] :
+       {Fixed{entity_id::kAccount, "account"}, Fixed{entity_id::kContact, "contact"},
+        Fixed{entity_id::kUser, "systemuser"}, Fixed{entity_id::kTerritory, "territory"},
+        Fixed{entity_id::kServer, "server"}, Fixed{entity_id::kApiToken, "apitoken"},
+        Fixed{entity_id::kTopology, "topology"}, Fixed{entity_id::kAnnotation, "annotation"},
+        Fixed{entity_id::kFate, "fate"}}) {
     const Entity* e = schema_->entity(id);
     if (!e || e->name != name) {
-      mistake(e ? entities_.at(id)["name"] : list_,
-              "entity " + std::to_string(id.value) + " must be `" + name + "`, which Branchline itself uses");
+      mistake(e ? entities_.at(id)["name"] : list_, "entity " + std::to_string(id.value) +
+                                                        " must be `" + name +
+                                                        "`, which Branchline itself uses");
     }
   }
 }
 
-FieldId SchemaParser::field_named(const YAML::Node& at, const Entity& entity, const std::string& name) const {
+FieldId SchemaParser::field_named(const YAML::Node& at, const Entity& entity,
+                                  const std::string& name) const {
   for (const auto& f : entity.fields) {
     if (f.name == name) return f.id;
   }

@@ -20,12 +20,14 @@ class SchemaParser {
   Result<std::shared_ptr<const Schema>> parse();
 
  private:
-  // A mistake, thrown within the parser only (yaml-cpp throws as well) and turned into an Error by parse().
+  // A mistake, thrown within the parser only (yaml-cpp throws as well) and turned into an Error by
+  // parse().
   struct Mistake {
     std::string message;
   };
   [[noreturn]] void mistake(const YAML::Node& at, const std::string& what) const;
-  void allow_keys(const YAML::Node& map, const std::set<std::string>& keys, const std::string& what) const;
+  void allow_keys(const YAML::Node& map, const std::set<std::string>& keys,
+                  const std::string& what) const;
   template <typename T>
   T get(const YAML::Node& map, const char* key, const std::string& what) const;
 
@@ -45,7 +47,7 @@ class SchemaParser {
   std::string origin_;
   std::string currency_;
   std::shared_ptr<Schema> schema_;
-  YAML::Node list_;                        // of the entities
+  YAML::Node list_;                          // of the entities
   std::map<EntityId, YAML::Node> entities_;  // to name lines in mistakes found when all are read
 };
 

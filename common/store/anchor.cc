@@ -31,7 +31,8 @@ Result<void> write_anchor(const std::string& path, const Anchor& anchor) {
   std::string fresh = path + ".new";
   int fd = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return io(fresh, "creating");
-  bool written = ::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && ::fdatasync(fd) == 0;
+  bool written = ::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) &&
+                 ::fdatasync(fd) == 0;
   ::close(fd);
   if (!written) return io(fresh, "writing");
   if (::rename(fresh.c_str(), path.c_str()) != 0) return io(path, "renaming to");
@@ -55,7 +56,8 @@ Result<std::optional<Anchor>> read_anchor(const std::string& path) {
   if (n < 0) return io(path, "reading");
   std::string_view bytes(buffer, static_cast<size_t>(n));
   auto damaged = [&] { return fail(ErrorKind::corrupt, "anchor.damaged", path + " is damaged"); };
-  if (bytes.size() != 1 + 8 + 8 + 32 + 32 || sha256(bytes.substr(0, bytes.size() - 32)).view() != bytes.substr(bytes.size() - 32)) {
+  if (bytes.size() != 1 + 8 + 8 + 32 + 32 ||
+      sha256(bytes.substr(0, bytes.size() - 32)).view() != bytes.substr(bytes.size() - 32)) {
     return damaged();
   }
   Reader r(bytes);

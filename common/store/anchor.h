@@ -1,5 +1,6 @@
-// The anchor (DESIGN 2.1): a small file apart from the store that says how far this server's own log had come. A log
-// that is behind its anchor has lost acknowledged work: deleted WAL files open without an error (FACTS).
+// The anchor (DESIGN 2.1): a small file apart from the store that says how far this server's own
+// log had come. A log that is behind its anchor has lost acknowledged work: deleted WAL files open
+// without an error (FACTS).
 #pragma once
 
 #include <optional>

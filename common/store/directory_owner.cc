@@ -21,7 +21,8 @@ Result<void> claim_directory(const std::string& directory, const std::string& se
   if (name == server) return {};
   if (!name.empty()) {
     return fail(ErrorKind::invalid, "store.other_server",
-                directory + " is the data directory of `" + name + "`, this is `" + server + "`; name its own with --data");
+                directory + " is the data directory of `" + name + "`, this is `" + server +
+                    "`; name its own with --data");
   }
   std::ofstream out(path);
   out << server << '\n';

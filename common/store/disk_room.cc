@@ -8,8 +8,8 @@ namespace branchline {
 namespace {
 
 constexpr uint64_t kReserve = 2ull << 30;
-// Of a small disk a tenth is less than what the store may want at once (write buffers, their log, a compaction), and a
-// store that finds the disk full in the middle of that aborts.
+// Of a small disk a tenth is less than what the store may want at once (write buffers, their log, a
+// compaction), and a store that finds the disk full in the middle of that aborts.
 constexpr uint64_t kLeast = 128ull << 20;
 
 }  // namespace
@@ -20,6 +20,8 @@ std::optional<DiskRoom> disk_room(const std::string& directory) {
   return DiskRoom{uint64_t{disk.f_blocks} * disk.f_frsize, uint64_t{disk.f_bavail} * disk.f_frsize};
 }
 
-bool nearly_full(const DiskRoom& room) { return room.free < std::max(kLeast, std::min(room.size / 10, kReserve)); }
+bool nearly_full(const DiskRoom& room) {
+  return room.free < std::max(kLeast, std::min(room.size / 10, kReserve));
+}
 
 }  // namespace branchline

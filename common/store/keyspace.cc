@@ -49,7 +49,8 @@ std::string element_prefix(Side side, const RecordKey& record, FieldId field) {
   return key;
 }
 
-std::string element(Side side, const RecordKey& record, FieldId field, const ElementKey& element_key) {
+std::string element(Side side, const RecordKey& record, FieldId field,
+                    const ElementKey& element_key) {
   std::string key = element_prefix(side, record, field);
   Writer w(key);
   put_mutation_id(w, element_key.mutation);

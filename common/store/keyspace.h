@@ -1,8 +1,8 @@
-// Every key of every table; KEYSPACE.md shows the bytes. Numbers in keys are big endian, so keys sort as
-// they do.
+// Every key of every table; KEYSPACE.md shows the bytes. Numbers in keys are big endian, so keys
+// sort as they do.
 //
-// A branch has two sides of its replica: the live one and, while it is seeded anew, the one being built.
-// Keys of replicated state start with the side; a master uses side 0.
+// A branch has two sides of its replica: the live one and, while it is seeded anew, the one being
+// built. Keys of replicated state start with the side; a master uses side 0.
 #pragma once
 
 #include <optional>
@@ -21,7 +21,8 @@ std::string record(Side side, const RecordKey& key);
 std::string record_prefix(Side side, EntityId entity);
 std::optional<RecordKey> parse_record(std::string_view key);
 
-// Table::elements: side, entity (2), id (16), field (2), mutation (19), index (4) -> Element's form.
+// Table::elements: side, entity (2), id (16), field (2), mutation (19), index (4) -> Element's
+// form.
 std::string element(Side side, const RecordKey& record, FieldId field, const ElementKey& key);
 std::string element_prefix(Side side, const RecordKey& record);
 std::string element_prefix(Side side, const RecordKey& record, FieldId field);
@@ -68,8 +69,8 @@ std::string line_prefix(Csn last);
 std::string operation_key(const RecordId& author, std::string_view key);
 
 // Table::meta: one byte of kind, then per kind.
-std::string meta_identity();                 // whose store in which format: common/store/identity.h
-std::string meta_state();                    // the group state: replica or master
+std::string meta_identity();  // whose store in which format: common/store/identity.h
+std::string meta_state();     // the group state: replica or master
 std::string meta_incarnation(uint32_t generation);  // branch: its own process starts
 std::string meta_incarnation_prefix();
 // Master: the process starts of all origins.
@@ -77,8 +78,8 @@ std::string meta_known_incarnation(OriginId origin, Incarnation incarnation);
 std::string meta_known_incarnation_prefix();
 std::string meta_stream(const Stream& stream);  // master: high-water of a stream
 std::string meta_stream_prefix();
-std::string meta_origin(OriginId origin);    // master: an origin's ledger and incarnation
+std::string meta_origin(OriginId origin);  // master: an origin's ledger and incarnation
 std::string meta_origin_prefix();
-std::string meta_seed();                     // branch: a side being built
+std::string meta_seed();  // branch: a side being built
 
 }  // namespace branchline::keys

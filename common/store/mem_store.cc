@@ -49,10 +49,12 @@ class MemSnapshot : public StoreView {
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override {
     return find(tables_, table, key);
   }
-  std::unique_ptr<Cursor> scan(Table t, std::string_view begin, std::string_view end) const override {
+  std::unique_ptr<Cursor> scan(Table t, std::string_view begin,
+                               std::string_view end) const override {
     return walk(tables_, t, begin, end, false);
   }
-  std::unique_ptr<Cursor> scan_back(Table t, std::string_view begin, std::string_view end) const override {
+  std::unique_ptr<Cursor> scan_back(Table t, std::string_view begin,
+                                    std::string_view end) const override {
     return walk(tables_, t, begin, end, true);
   }
 
@@ -64,7 +66,9 @@ void apply_to(MemStore::Tables& tables, const Batch& batch) {
   batch.for_each([&](Batch::Op op, Table table, std::string_view key, std::string_view value) {
     Map& map = tables[static_cast<size_t>(table)];
     switch (op) {
-      case Batch::Op::put: map.insert_or_assign(std::string(key), std::string(value)); break;
+      case Batch::Op::put:
+        map.insert_or_assign(std::string(key), std::string(value));
+        break;
       case Batch::Op::erase:
         if (auto at = map.find(key); at != map.end()) map.erase(at);
         break;
@@ -80,10 +84,12 @@ void apply_to(MemStore::Tables& tables, const Batch& batch) {
 Result<std::optional<std::string>> MemStore::get(Table table, std::string_view key) const {
   return find(now_, table, key);
 }
-std::unique_ptr<Cursor> MemStore::scan(Table t, std::string_view begin, std::string_view end) const {
+std::unique_ptr<Cursor> MemStore::scan(Table t, std::string_view begin,
+                                       std::string_view end) const {
   return walk(now_, t, begin, end, false);
 }
-std::unique_ptr<Cursor> MemStore::scan_back(Table t, std::string_view begin, std::string_view end) const {
+std::unique_ptr<Cursor> MemStore::scan_back(Table t, std::string_view begin,
+                                            std::string_view end) const {
   return walk(now_, t, begin, end, true);
 }
 
@@ -99,7 +105,9 @@ Result<void> MemStore::sync() {
   return {};
 }
 
-std::shared_ptr<const StoreView> MemStore::snapshot() const { return std::make_shared<MemSnapshot>(now_); }
+std::shared_ptr<const StoreView> MemStore::snapshot() const {
+  return std::make_shared<MemSnapshot>(now_);
+}
 
 void MemStore::crash(size_t keep) {
   BL_CHECK(keep <= pending_.size());

@@ -1,4 +1,5 @@
-// A Store in memory that crashes as a disk does: what was synced stays, of the rest a prefix. Not thread-safe.
+// A Store in memory that crashes as a disk does: what was synced stays, of the rest a prefix. Not
+// thread-safe.
 #pragma once
 
 #include <array>
@@ -14,7 +15,8 @@ class MemStore : public Store {
   using Tables = std::array<std::map<std::string, std::string, std::less<>>, kTableCount>;
 
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override;
-  std::unique_ptr<Cursor> scan(Table table, std::string_view begin, std::string_view end) const override;
+  std::unique_ptr<Cursor> scan(Table table, std::string_view begin,
+                               std::string_view end) const override;
   std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin,
                                     std::string_view end) const override;
   Result<void> write(const Batch& batch, Sync sync) override;

@@ -47,8 +47,9 @@ namespace {
 // Holds the bounds that the iterator's options point to.
 class RocksCursor : public Cursor {
  public:
-  RocksCursor(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table, const rocksdb::Snapshot* snapshot,
-              std::string_view begin, std::string_view end, bool back)
+  RocksCursor(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table,
+              const rocksdb::Snapshot* snapshot, std::string_view begin, std::string_view end,
+              bool back)
       : begin_(begin), end_(end), lower_(begin_), upper_(end_), back_(back) {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot;
@@ -87,7 +88,8 @@ class RocksCursor : public Cursor {
 namespace {
 
 Result<std::optional<std::string>> rocks_get(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table,
-                                             const rocksdb::Snapshot* snapshot, std::string_view key) {
+                                             const rocksdb::Snapshot* snapshot,
+                                             std::string_view key) {
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
   std::string value;
@@ -106,11 +108,15 @@ class RocksSnapshot : public StoreView {
   Result<std::optional<std::string>> get(Table t, std::string_view key) const override {
     return rocks_get(impl_->db.get(), impl_->handle(t), snapshot_, key);
   }
-  std::unique_ptr<Cursor> scan(Table t, std::string_view begin, std::string_view end) const override {
-    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end, false);
+  std::unique_ptr<Cursor> scan(Table t, std::string_view begin,
+                               std::string_view end) const override {
+    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end,
+                                         false);
   }
-  std::unique_ptr<Cursor> scan_back(Table t, std::string_view begin, std::string_view end) const override {
-    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end, true);
+  std::unique_ptr<Cursor> scan_back(Table t, std::string_view begin,
+                                    std::string_view end) const override {
+    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end,
+                                         true);
   }
 
  private:
@@ -136,7 +142,8 @@ rocksdb::ColumnFamilyOptions table_options(Table table, const RocksOptions& opti
   bool point_reads = table == Table::records || table == Table::keys;
   if (point_reads) {
     block.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
-    // Most gets ask for what is not in the memtable (a record written long ago, an operation key that is new).
+    // Most gets ask for what is not in the memtable (a record written long ago, an operation key
+    // that is new).
     cf.memtable_prefix_bloom_size_ratio = 0.02;
     cf.memtable_whole_key_filtering = true;
   }
@@ -149,8 +156,9 @@ rocksdb::DBOptions database_options(const RocksOptions& options) {
   if (options.env) db.env = options.env;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
-  // The default mode silently dropped acknowledged writes behind one flipped bit; this one refuses flips
-  // and accepts a torn tail, which is what a crash leaves (docs/decisions/0003-durability.md).
+  // The default mode silently dropped acknowledged writes behind one flipped bit; this one refuses
+  // flips and accepts a torn tail, which is what a crash leaves
+  // (docs/decisions/0003-durability.md).
   db.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   db.allow_concurrent_memtable_write = false;
   db.enable_pipelined_write = false;
@@ -187,7 +195,8 @@ Result<std::unique_ptr<RocksStore>> RocksStore::open(const std::string& director
   }
   rocksdb::DB* db = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  rocksdb::Status status = rocksdb::DB::Open(database_options(options), directory, families, &handles, &db);
+  rocksdb::Status status =
+      rocksdb::DB::Open(database_options(options), directory, families, &handles, &db);
   if (!status.ok()) {
     if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
       return fail(ErrorKind::unavailable, "store.locked",
@@ -209,11 +218,15 @@ Result<std::optional<std::string>> RocksStore::get(Table table, std::string_view
   return rocks_get(impl_->db.get(), impl_->handle(table), nullptr, key);
 }
 
-std::unique_ptr<Cursor> RocksStore::scan(Table t, std::string_view begin, std::string_view end) const {
-  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end, false);
+std::unique_ptr<Cursor> RocksStore::scan(Table t, std::string_view begin,
+                                         std::string_view end) const {
+  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end,
+                                       false);
 }
-std::unique_ptr<Cursor> RocksStore::scan_back(Table t, std::string_view begin, std::string_view end) const {
-  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end, true);
+std::unique_ptr<Cursor> RocksStore::scan_back(Table t, std::string_view begin,
+                                              std::string_view end) const {
+  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end,
+                                       true);
 }
 
 Result<void> RocksStore::write(const Batch& batch, Sync sync_mode) {
@@ -221,9 +234,15 @@ Result<void> RocksStore::write(const Batch& batch, Sync sync_mode) {
   batch.for_each([&](Batch::Op op, Table table, std::string_view key, std::string_view value) {
     auto* handle = impl_->handle(table);
     switch (op) {
-      case Batch::Op::put: rocks.Put(handle, slice(key), slice(value)); break;
-      case Batch::Op::erase: rocks.Delete(handle, slice(key)); break;
-      case Batch::Op::erase_range: rocks.DeleteRange(handle, slice(key), slice(value)); break;
+      case Batch::Op::put:
+        rocks.Put(handle, slice(key), slice(value));
+        break;
+      case Batch::Op::erase:
+        rocks.Delete(handle, slice(key));
+        break;
+      case Batch::Op::erase_range:
+        rocks.DeleteRange(handle, slice(key), slice(value));
+        break;
     }
   });
   rocksdb::WriteOptions options;

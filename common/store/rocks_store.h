@@ -15,18 +15,20 @@ namespace branchline {
 struct RocksOptions {
   size_t block_cache_bytes = 64 * 1024 * 1024;
   size_t write_buffer_bytes = 16 * 1024 * 1024;
-  rocksdb::Env* env = nullptr;   // tests: a file system that fails or forgets; outlives the store
+  rocksdb::Env* env = nullptr;  // tests: a file system that fails or forgets; outlives the store
 };
 
 class RocksStore : public Store {
  public:
-  // Creates the folder where it is missing. `unavailable` with code "store.locked" if another process has it
-  // open; `corrupt` if RocksDB refuses what it finds.
-  static Result<std::unique_ptr<RocksStore>> open(const std::string& directory, const RocksOptions& options);
+  // Creates the folder where it is missing. `unavailable` with code "store.locked" if another
+  // process has it open; `corrupt` if RocksDB refuses what it finds.
+  static Result<std::unique_ptr<RocksStore>> open(const std::string& directory,
+                                                  const RocksOptions& options);
   ~RocksStore() override;
 
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override;
-  std::unique_ptr<Cursor> scan(Table table, std::string_view begin, std::string_view end) const override;
+  std::unique_ptr<Cursor> scan(Table table, std::string_view begin,
+                               std::string_view end) const override;
   std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin,
                                     std::string_view end) const override;
   Result<void> write(const Batch& batch, Sync sync) override;

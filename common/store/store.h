@@ -13,14 +13,14 @@
 namespace branchline {
 
 enum class Table : uint8_t {
-  meta = 0,      // one-row state: identity, cursor, ledger, checksums
+  meta = 0,  // one-row state: identity, cursor, ledger, checksums
   records = 1,
   elements = 2,  // of `set` and `append` fields
   index = 3,
-  outbox = 4,    // branch: pending mutations with their pre-images
+  outbox = 4,  // branch: pending mutations with their pre-images
   fates = 5,
-  line = 6,      // master: the main line's blocks
-  keys = 7,      // operation keys
+  line = 6,  // master: the main line's blocks
+  keys = 7,  // operation keys
 };
 inline constexpr int kTableCount = 8;
 const char* table_name(Table table);
@@ -68,7 +68,8 @@ class StoreView {
   virtual ~StoreView() = default;
   virtual Result<std::optional<std::string>> get(Table table, std::string_view key) const = 0;
   // Keys in [begin, end); an empty `end` means the table's end.
-  virtual std::unique_ptr<Cursor> scan(Table table, std::string_view begin, std::string_view end) const = 0;
+  virtual std::unique_ptr<Cursor> scan(Table table, std::string_view begin,
+                                       std::string_view end) const = 0;
   // The same, from the greatest key downwards.
   virtual std::unique_ptr<Cursor> scan_back(Table table, std::string_view begin,
                                             std::string_view end) const = 0;
@@ -86,13 +87,16 @@ class Store : public StoreView {
   virtual std::shared_ptr<const StoreView> snapshot() const = 0;
 };
 
-// Whether an error says that the store itself failed or is damaged, rather than that a request was wrong: the
-// owner must stop.
-inline bool is_store_fault(const Error& e) { return e.kind == ErrorKind::corrupt || e.code == "store.io"; }
+// Whether an error says that the store itself failed or is damaged, rather than that a request was
+// wrong: the owner must stop.
+inline bool is_store_fault(const Error& e) {
+  return e.kind == ErrorKind::corrupt || e.code == "store.io";
+}
 
 // The least key greater than all keys with this prefix; empty where there is none.
 std::string prefix_end(std::string_view prefix);
-inline std::unique_ptr<Cursor> scan_prefix(const StoreView& view, Table table, std::string_view prefix) {
+inline std::unique_ptr<Cursor> scan_prefix(const StoreView& view, Table table,
+                                           std::string_view prefix) {
   return view.scan(table, prefix, prefix_end(prefix));
 }
 

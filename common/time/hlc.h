@@ -1,4 +1,5 @@
-// Hybrid logical clock: 48 bits of milliseconds, 16 bits of counter, in one integer that sorts as time.
+// Hybrid logical clock: 48 bits of milliseconds, 16 bits of counter, in one integer that sorts as
+// time.
 #pragma once
 
 #include <compare>
@@ -16,8 +17,9 @@ struct Hlc {
   }
 };
 
-// Stamps grow at every call, exceed every stamp observed, and stay near the wall clock otherwise. The last
-// stamp is persisted by the owner in the batch of what it stamped, and given back to start(). Not thread-safe.
+// Stamps grow at every call, exceed every stamp observed, and stay near the wall clock otherwise.
+// The last stamp is persisted by the owner in the batch of what it stamped, and given back to
+// start(). Not thread-safe.
 class HybridClock {
  public:
   void start(Hlc persisted) { last_ = persisted > last_ ? persisted : last_; }
@@ -27,8 +29,9 @@ class HybridClock {
     return last_;
   }
   void observe(Hlc seen) { last_ = seen > last_ ? seen : last_; }
-  // The master clamped a stamp of ours (a clock too far ahead): fall back to what it said, so that the
-  // wrong clock does not win against every other office until real time catches up (SEMANTICS 7).
+  // The master clamped a stamp of ours (a clock too far ahead): fall back to what it said, so that
+  // the wrong clock does not win against every other office until real time catches up (SEMANTICS
+  // 7).
   void reset(Hlc to) { last_ = to; }
   Hlc last() const { return last_; }
 

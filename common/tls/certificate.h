@@ -27,9 +27,8 @@ bool is_server_name(std::string_view name);
 Result<void> check_server_name(std::string_view name);
 
 // The server that a certificate is for: its subject alternative names must be exactly one, a DNS
-// name
-// `<server>.branchline.internal`. The common name is never looked at.
-// Errors: denied "tls.bad_name".
+// name `<server>.branchline.internal`. The common name is never looked at. Errors: denied
+// "tls.bad_name".
 Result<std::string> server_name(const X509* certificate);
 
 CertificateInfo describe(const X509* certificate);

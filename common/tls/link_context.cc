@@ -12,7 +12,8 @@ struct Files {
 };
 
 std::string issue_again(const std::string& server) {
-  return "`branchline ca issue " + (server.empty() ? "SERVER" : server) + " --dir CA --out DIR --replace`";
+  return "`branchline ca issue " + (server.empty() ? "SERVER" : server) +
+         " --dir CA --out DIR --replace`";
 }
 
 StorePtr trust(const std::vector<X509Ptr>& authorities) {

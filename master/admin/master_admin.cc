@@ -14,7 +14,8 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr const char* kPaths =
-    "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST /admin/tokens, "
+    "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST "
+    "/admin/tokens, "
     "POST /admin/tokens/revoke?id=ID, "
     "POST /admin/release?server=NAME";
 
@@ -25,7 +26,8 @@ std::string parameter(std::string_view target, std::string_view name) {
   while (!rest.empty()) {
     size_t amp = std::min(rest.find('&'), rest.size());
     std::string_view one = rest.substr(0, amp);
-    if (one.starts_with(name) && one.size() > name.size() && one[name.size()] == '=') return std::string(one.substr(name.size() + 1));
+    if (one.starts_with(name) && one.size() > name.size() && one[name.size()] == '=')
+      return std::string(one.substr(name.size() + 1));
     rest.remove_prefix(std::min(amp + 1, rest.size()));
   }
   return {};
@@ -33,15 +35,19 @@ std::string parameter(std::string_view target, std::string_view name) {
 
 // Runs on the ingest thread, its answer comes back to the I/O thread.
 template <typename T>
-asio::awaitable<T> on_ingest(IngestLoop& loop, std::move_only_function<T(Ingest&, const IngestLoop::Tools&)> task) {
+asio::awaitable<T> on_ingest(IngestLoop& loop,
+                             std::move_only_function<T(Ingest&, const IngestLoop::Tools&)> task) {
   auto start = [&loop, task = std::move(task)](auto handler) mutable {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    loop.post([task = std::move(task), shared](Ingest& ingest, const IngestLoop::Tools& tools) mutable {
-      auto result = std::make_shared<T>(task(ingest, tools));
-      return std::move_only_function<void()>([shared, result] { (std::move(*shared))(std::move(*result)); });
-    });
+    loop.post(
+        [task = std::move(task), shared](Ingest& ingest, const IngestLoop::Tools& tools) mutable {
+          auto result = std::make_shared<T>(task(ingest, tools));
+          return std::move_only_function<void()>(
+              [shared, result] { (std::move(*shared))(std::move(*result)); });
+        });
   };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(std::move(start), asio::use_awaitable);
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(
+      std::move(start), asio::use_awaitable);
 }
 
 struct Facts {
@@ -88,12 +94,16 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
   if (path == "/admin/status" && get) co_return co_await status();
   if (path == "/admin/audit" && get) co_return co_await audit();
   if (path == "/admin/log" && get) {
-    std::string after = parameter(request.target, "after"), limit = parameter(request.target, "limit");
-    co_return co_await log(std::strtoull(after.c_str(), nullptr, 10), limit.empty() ? 100 : std::strtoull(limit.c_str(), nullptr, 10));
+    std::string after = parameter(request.target, "after"),
+                limit = parameter(request.target, "limit");
+    co_return co_await log(std::strtoull(after.c_str(), nullptr, 10),
+                           limit.empty() ? 100 : std::strtoull(limit.c_str(), nullptr, 10));
   }
   if (path == "/admin/tokens" && request.method == "POST") co_return co_await create_token(request);
-  if (path == "/admin/tokens/revoke" && request.method == "POST") co_return co_await revoke_token(parameter(request.target, "id"));
-  if (path == "/admin/release" && request.method == "POST") co_return co_await release(parameter(request.target, "server"));
+  if (path == "/admin/tokens/revoke" && request.method == "POST")
+    co_return co_await revoke_token(parameter(request.target, "id"));
+  if (path == "/admin/release" && request.method == "POST")
+    co_return co_await release(parameter(request.target, "server"));
   co_return not_found_response(kPaths);
 }
 
@@ -113,15 +123,21 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
     if (server.master) continue;
     w.begin_object();
     w.member("server", server.name);
-    auto link = std::find_if(links.begin(), links.end(), [&](const auto& l) { return l.server == server.name; });
+    auto link = std::find_if(links.begin(), links.end(),
+                             [&](const auto& l) { return l.server == server.name; });
     bool connected = link != links.end();
     w.member("connected", connected);
     if (connected) {
-      w.member("state", link->state).member("applied", link->applied.value).member("durable", link->durable.value);
-      w.member("behind", facts.state.head.value - std::min(facts.state.head.value, link->applied.value));
+      w.member("state", link->state)
+          .member("applied", link->applied.value)
+          .member("durable", link->durable.value);
+      w.member("behind",
+               facts.state.head.value - std::min(facts.state.head.value, link->applied.value));
       w.member("pending", link->pending).member("oldestPendingMs", link->oldest_pending_ms);
       w.member("roundTripMs", link->round_trip_us / 1000);
-      w.member("bytesIn", link->bytes_in).member("bytesOut", link->bytes_out).member("queuedBytes", uint64_t{link->queued_bytes});
+      w.member("bytesIn", link->bytes_in)
+          .member("bytesOut", link->bytes_out)
+          .member("queuedBytes", uint64_t{link->queued_bytes});
     }
     auto refusal = parts_.links->refusals().find(server.name);
     if (refusal != parts_.links->refusals().end()) w.member("refused", refusal->second);
@@ -147,7 +163,9 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
 
 asio::awaitable<HttpResponse> MasterAdmin::audit() {
   Facts facts = co_await facts_of(*parts_.ingest);
-  auto job = [view = parts_.store->snapshot(), schema = parts_.schema] { return audit_line(*view, *schema); };
+  auto job = [view = parts_.store->snapshot(), schema = parts_.schema] {
+    return audit_line(*view, *schema);
+  };
   auto report = co_await parts_.runtime->pool().run(std::move(job));
   if (!report) co_return error_response(report.error());
   std::string body;
@@ -172,7 +190,9 @@ asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& reque
   wanted.write = text("access") != "read";
   if (std::string expires = text("expires"); !expires.empty()) {
     auto ms = parse_instant(expires);
-    if (!ms) co_return error_response({ErrorKind::invalid, "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ"});
+    if (!ms)
+      co_return error_response(
+          {ErrorKind::invalid, "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ"});
     wanted.expires_ms = *ms;
   }
   if (const Json* list = json->member("territories")) {
@@ -184,34 +204,50 @@ asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& reque
     RecordId token, user;
     Csn csn;
   };
-  auto made = co_await on_ingest<Result<Made>>(*parts_.ingest, [wanted, hash = token_hash(secret), now](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Made> {
-    SystemRandom random;
-    RecordIdMaker ids(random);
-    BL_ASSIGN(TokenPlan plan, plan_token(ingest.schema(), ingest.workspace(), ingest.directory(), wanted, hash, ids, now));
-    BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
-    tools.write(local.result.batch);
-    tools.publish(std::move(local.result));
-    if (local.fate == Fate::rejected) return fail(ErrorKind::invalid, "token.rejected", std::string(explain(local.outcomes.back().reason)));
-    return Made{plan.token, plan.user, local.csn};
-  });
+  auto made = co_await on_ingest<Result<Made>>(
+      *parts_.ingest,
+      [wanted, hash = token_hash(secret), now](Ingest& ingest,
+                                               const IngestLoop::Tools& tools) -> Result<Made> {
+        SystemRandom random;
+        RecordIdMaker ids(random);
+        BL_ASSIGN(TokenPlan plan, plan_token(ingest.schema(), ingest.workspace(),
+                                             ingest.directory(), wanted, hash, ids, now));
+        BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
+        tools.write(local.result.batch);
+        tools.publish(std::move(local.result));
+        if (local.fate == Fate::rejected)
+          return fail(ErrorKind::invalid, "token.rejected",
+                      std::string(explain(local.outcomes.back().reason)));
+        return Made{plan.token, plan.user, local.csn};
+      });
   if (!made) co_return error_response(made.error());
   std::string body;
   JsonWriter w(body);
-  w.begin_object().member("token", secret).member("id", to_string(made->token)).member("user", to_string(made->user)).member("csn", made->csn.value).end_object();
+  w.begin_object()
+      .member("token", secret)
+      .member("id", to_string(made->token))
+      .member("user", to_string(made->user))
+      .member("csn", made->csn.value)
+      .end_object();
   co_return json_response(std::move(body), 201);
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::revoke_token(const std::string& text) {
   auto id = parse_record_id(text);
-  if (!id) co_return error_response({ErrorKind::invalid, "token.id", "id: the token's record id, as `token create` told it"});
-  auto done = co_await on_ingest<Result<Csn>>(*parts_.ingest, [id = *id](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Csn> {
-    BL_ASSIGN(TokenPlan plan, plan_revocation(ingest.schema(), ingest.workspace(), id));
-    BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
-    tools.write(local.result.batch);
-    tools.publish(std::move(local.result));
-    if (local.fate == Fate::rejected) return fail(ErrorKind::invalid, "token.rejected", std::string(explain(local.outcomes.back().reason)));
-    return local.csn;
-  });
+  if (!id)
+    co_return error_response(
+        {ErrorKind::invalid, "token.id", "id: the token's record id, as `token create` told it"});
+  auto done = co_await on_ingest<Result<Csn>>(
+      *parts_.ingest, [id = *id](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Csn> {
+        BL_ASSIGN(TokenPlan plan, plan_revocation(ingest.schema(), ingest.workspace(), id));
+        BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
+        tools.write(local.result.batch);
+        tools.publish(std::move(local.result));
+        if (local.fate == Fate::rejected)
+          return fail(ErrorKind::invalid, "token.rejected",
+                      std::string(explain(local.outcomes.back().reason)));
+        return local.csn;
+      });
   if (!done) co_return error_response(done.error());
   co_return json_response("{\"revoked\":true,\"csn\":" + std::to_string(done->value) + "}");
 }
@@ -219,7 +255,8 @@ asio::awaitable<HttpResponse> MasterAdmin::revoke_token(const std::string& text)
 asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
   Facts facts = co_await facts_of(*parts_.ingest);
   limit = std::min<uint64_t>(std::max<uint64_t>(limit, 1), 10'000);
-  auto job = [view = parts_.store->snapshot(), after, limit, names = names_of(facts.directory)]() -> Result<std::string> {
+  auto job = [view = parts_.store->snapshot(), after, limit,
+              names = names_of(facts.directory)]() -> Result<std::string> {
     std::string body;
     JsonWriter w(body);
     w.begin_object().key("commits").begin_array();
@@ -238,7 +275,9 @@ asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
           ++shown;
           w.begin_object();
           w.member("csn", last);
-          w.member("mutation", names.server(f.id.origin) + "." + to_hex(f.id.incarnation.value) + "." + std::string(to_string(f.id.lane)) + "." + std::to_string(f.id.seq.value + k));
+          w.member("mutation", names.server(f.id.origin) + "." + to_hex(f.id.incarnation.value) +
+                                   "." + std::string(to_string(f.id.lane)) + "." +
+                                   std::to_string(f.id.seq.value + k));
           w.member("fate", to_string(f.fate));
           if (!f.outcomes.empty()) w.member("reason", to_string(f.outcomes.front().reason));
           w.end_object();
@@ -255,14 +294,17 @@ asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {
-  auto done = co_await on_ingest<Result<void>>(*parts_.ingest, [server](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<void> {
-    const ServerEntry* entry = ingest.directory().server(server);
-    if (!entry) return fail(ErrorKind::not_found, "release.unknown", "there is no server `" + server + "`");
-    Batch rows;
-    BL_TRY(ingest.release(entry->origin, rows));
-    tools.write(rows);
-    return {};
-  });
+  auto done = co_await on_ingest<Result<void>>(
+      *parts_.ingest, [server](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<void> {
+        const ServerEntry* entry = ingest.directory().server(server);
+        if (!entry)
+          return fail(ErrorKind::not_found, "release.unknown",
+                      "there is no server `" + server + "`");
+        Batch rows;
+        BL_TRY(ingest.release(entry->origin, rows));
+        tools.write(rows);
+        return {};
+      });
   if (!done) co_return error_response(done.error());
   co_return json_response("{\"released\":true}");
 }

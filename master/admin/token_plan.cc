@@ -26,10 +26,12 @@ class OpBuilder {
 }  // namespace
 
 Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const Directory& directory,
-                             const TokenRequest& request, const std::string& secret_hash, RecordIdMaker& ids, int64_t now_ms) {
+                             const TokenRequest& request, const std::string& secret_hash,
+                             RecordIdMaker& ids, int64_t now_ms) {
   TokenPlan plan;
   const Entity& users = *schema.entity(entity_id::kUser);
-  if (request.user.empty()) return fail(ErrorKind::invalid, "token.user", "name the user the token is for");
+  if (request.user.empty())
+    return fail(ErrorKind::invalid, "token.user", "name the user the token is for");
   const Index* by_name = nullptr;
   for (const auto& index : users.indexes) {
     if (index.unique && index.fields[0] == users.field("domainname")->id) by_name = &index;
@@ -41,7 +43,8 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
     Value admin = found.record->value(users.field("isadministrator")->id);
     bool is_admin = !admin.is_null() && decode_boolean(admin.payload);
     if (request.admin && !is_admin) {
-      return fail(ErrorKind::invalid, "token.user", "user " + request.user + " exists and is no administrator");
+      return fail(ErrorKind::invalid, "token.user",
+                  "user " + request.user + " exists and is no administrator");
     }
   } else {
     plan.user = ids.make(now_ms);
@@ -63,7 +66,8 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
   }
   for (const auto& name : request.territories) {
     auto t = directory.territory(name);
-    if (!t) return fail(ErrorKind::invalid, "token.territory", "there is no territory `" + name + "`");
+    if (!t)
+      return fail(ErrorKind::invalid, "token.territory", "there is no territory `" + name + "`");
     if (b.op().territory == kNoTerritory) {
       b.op().territory = *t;
     } else if (*t != b.op().territory) {
@@ -74,7 +78,8 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
   return plan;
 }
 
-Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace, const RecordId& token) {
+Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace,
+                                  const RecordId& token) {
   TokenPlan plan;
   plan.token = token;
   RecordKey key{entity_id::kApiToken, token};
@@ -86,7 +91,8 @@ Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace, co
   op.kind = RecordOpKind::update;
   op.record = key;
   const Field& revoked = *schema.entity(entity_id::kApiToken)->field("isrevoked");
-  op.cells.push_back({revoked.id, CellOpKind::set, {revoked.type, plan.arena.copy(encode_boolean(true))}, {}});
+  op.cells.push_back(
+      {revoked.id, CellOpKind::set, {revoked.type, plan.arena.copy(encode_boolean(true))}, {}});
   plan.ops.push_back(std::move(op));
   return plan;
 }

@@ -1,5 +1,5 @@
-// A new API token as operations: the user (made where there is none of this name) and the token's record, in the
-// territories where it is good.
+// A new API token as operations: the user (made where there is none of this name) and the token's
+// record, in the territories where it is good.
 #pragma once
 
 #include "master/ingest/ingest.h"
@@ -7,10 +7,10 @@
 namespace branchline {
 
 struct TokenRequest {
-  std::string user;                      // domain name of the user
-  std::string full_name;                 // for a new user; empty: the domain name
+  std::string user;       // domain name of the user
+  std::string full_name;  // for a new user; empty: the domain name
   std::string token_name;
-  bool admin = false;                    // for a new user
+  bool admin = false;  // for a new user
   bool write = true;
   std::vector<std::string> territories;  // empty: everywhere
   int64_t expires_ms = 0;                // 0: never
@@ -22,11 +22,15 @@ struct TokenPlan {
   RecordId user;
   RecordId token;
 };
-// `secret_hash`: token_hash() of the token. `invalid` for an unknown territory, or a user whose kind differs.
+// `secret_hash`: token_hash() of the token. `invalid` for an unknown territory, or a user whose
+// kind differs.
 Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const Directory& directory,
-                             const TokenRequest& request, const std::string& secret_hash, RecordIdMaker& ids, int64_t now_ms);
+                             const TokenRequest& request, const std::string& secret_hash,
+                             RecordIdMaker& ids, int64_t now_ms);
 
-// What revokes a token: it stays as a record, so that offices learn that it ended. `not_found` where there is none.
-Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace, const RecordId& token);
+// What revokes a token: it stays as a record, so that offices learn that it ended. `not_found`
+// where there is none.
+Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace,
+                                  const RecordId& token);
 
 }  // namespace branchline

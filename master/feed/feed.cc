@@ -11,7 +11,8 @@ namespace {
 
 Error line_gap(Csn after) {
   return {ErrorKind::corrupt, "line.gap",
-          "the main line has no batch behind csn " + std::to_string(after.value) + "; the store is damaged"};
+          "the main line has no batch behind csn " + std::to_string(after.value) +
+              "; the store is damaged"};
 }
 
 bool wanted(const BatchHeader& header, const BlockTag& tag, const FeedScope& scope) {
@@ -26,8 +27,9 @@ void append_fate(std::vector<FateEntry>& list, FateEntry next) {
   if (!list.empty()) {
     FateEntry& last = list.back();
     auto plain = [](const FateEntry& e) { return e.outcomes.empty() && e.clamped.value == 0; };
-    if (plain(last) && plain(next) && stream_of(last.id) == stream_of(next.id) && last.fate == next.fate &&
-        last.as_forecast == next.as_forecast && last.id.seq.value + last.count == next.id.seq.value &&
+    if (plain(last) && plain(next) && stream_of(last.id) == stream_of(next.id) &&
+        last.fate == next.fate && last.as_forecast == next.as_forecast &&
+        last.id.seq.value + last.count == next.id.seq.value &&
         last.csn.value + last.count == next.csn.value) {
       last.count += next.count;
       return;
@@ -68,7 +70,8 @@ Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
   return std::optional<Row>(Row{std::move(*header), nullptr});
 }
 
-Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& range, size_t& bytes) const {
+Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& range,
+                            size_t& bytes) const {
   const BatchHeader& header = row.header;
   auto row_missing = [&] { return std::unexpected(line_gap(header.from)); };
   for (const auto& r : header.rows) {
@@ -79,8 +82,9 @@ Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& r
           if (tag == r.tag) block = b;
         }
       } else {
-        BL_ASSIGN(auto stored, store_.get(Table::line, keys::line_effects(header.to, r.tag.territory,
-                                                                         r.tag.origin, r.tag.echo)));
+        BL_ASSIGN(auto stored,
+                  store_.get(Table::line, keys::line_effects(header.to, r.tag.territory,
+                                                             r.tag.origin, r.tag.echo)));
         if (!stored) return row_missing();
         block = std::move(*stored);
       }
@@ -108,7 +112,8 @@ Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& r
   return {};
 }
 
-Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope, size_t budget) const {
+Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope,
+                                 size_t budget) const {
   FeedRange range;
   range.from = after.csn;
   range.to = after;
@@ -123,13 +128,14 @@ Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope
   return range;
 }
 
-// --- Snapshots ------------------------------------------------------------------------------------------
+// --- Snapshots ---
 
 namespace {
 
 bool holds(const FeedScope& scope, TerritoryId home, const std::vector<TerritoryId>& also_in) {
   if (scope.territories.count(home)) return true;
-  return std::any_of(also_in.begin(), also_in.end(), [&](TerritoryId t) { return scope.territories.count(t); });
+  return std::any_of(also_in.begin(), also_in.end(),
+                     [&](TerritoryId t) { return scope.territories.count(t); });
 }
 
 }  // namespace
@@ -139,9 +145,9 @@ SnapshotSource::SnapshotSource(std::shared_ptr<const StoreView> view, const Feed
         return holds(scope, home, also_in);
       }) {}
 
-Result<std::unique_ptr<SnapshotSource>> SnapshotSource::open(std::shared_ptr<const StoreView> view,
-                                                             const FeedScope& scope,
-                                                             const std::vector<PendingRange>& pending) {
+Result<std::unique_ptr<SnapshotSource>> SnapshotSource::open(
+    std::shared_ptr<const StoreView> view, const FeedScope& scope,
+    const std::vector<PendingRange>& pending) {
   BL_ASSIGN(auto row, view->get(Table::meta, keys::meta_state()));
   if (!row) return fail(ErrorKind::unavailable, "snapshot.empty", "the master has no state yet");
   BL_ASSIGN(auto state, decode_master_state(*row));

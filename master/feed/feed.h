@@ -1,5 +1,5 @@
-// The line as a branch gets to see it. read() may run on another thread than add(), under the owner's lock;
-// in production both run on the I/O thread.
+// The line as a branch gets to see it. read() may run on another thread than add(), under the
+// owner's lock; in production both run on the I/O thread.
 #pragma once
 
 #include <deque>
@@ -21,7 +21,8 @@ class LineFeed : public FeedSource {
   void add(std::shared_ptr<const LineBatch> batch);
   const LineCursor& head() const { return head_; }
 
-  Result<FeedRange> read(const LineCursor& after, const FeedScope& scope, size_t budget) const override;
+  Result<FeedRange> read(const LineCursor& after, const FeedScope& scope,
+                         size_t budget) const override;
 
  private:
   struct Row {
@@ -44,7 +45,8 @@ void append_fate(std::vector<FateEntry>& list, FateEntry next);
 // Everything a joining branch gets, at the csn that the view of the store shows.
 class SnapshotSource {
  public:
-  static Result<std::unique_ptr<SnapshotSource>> open(std::shared_ptr<const StoreView> view, const FeedScope& scope,
+  static Result<std::unique_ptr<SnapshotSource>> open(std::shared_ptr<const StoreView> view,
+                                                      const FeedScope& scope,
                                                       const std::vector<PendingRange>& pending);
   const SnapshotHead& head() const { return head_; }
   // The next chunk; at the end nothing, and then end() is complete.

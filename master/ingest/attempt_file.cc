@@ -38,7 +38,8 @@ Result<std::unique_ptr<AttemptFile>> AttemptFile::open(const std::string& path) 
   int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return io(path);
   bool sized = ::ftruncate(fd, sizeof(Page)) == 0;
-  void* at = sized ? ::mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  void* at =
+      sized ? ::mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   ::close(fd);
   if (at == MAP_FAILED) return io(path);
   std::unique_ptr<AttemptFile> out(new AttemptFile());

@@ -1,5 +1,5 @@
-// The AttemptLog of a real master: a few bytes of a file mapped into memory. They survive the end of the process (the
-// page belongs to the kernel), not a power cut, which needs no such memory.
+// The AttemptLog of a real master: a few bytes of a file mapped into memory. They survive the end
+// of the process (the page belongs to the kernel), not a power cut, which needs no such memory.
 #pragma once
 
 #include <map>
@@ -12,7 +12,8 @@ namespace branchline {
 
 class AttemptFile : public AttemptLog {
  public:
-  // Opens or creates the file; what was being decided when the process ended last counts as one crash.
+  // Opens or creates the file; what was being decided when the process ended last counts as one
+  // crash.
   static Result<std::unique_ptr<AttemptFile>> open(const std::string& path);
   ~AttemptFile() override;
 

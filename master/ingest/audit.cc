@@ -12,14 +12,16 @@
 namespace branchline {
 namespace {
 
-// Fates of one stream as few entries as can be, so that what is equal is written alike however it was cut.
+// Fates of one stream as few entries as can be, so that what is equal is written alike however it
+// was cut.
 std::string joined(const std::vector<FateEntry>& entries) {
   std::vector<FateEntry> out;
   for (const auto& e : entries) {
     FateEntry* last = out.empty() ? nullptr : &out.back();
     bool plain = e.outcomes.empty() && e.clamped.value == 0;
-    if (last && plain && last->outcomes.empty() && last->clamped.value == 0 && last->fate == e.fate &&
-        last->as_forecast == e.as_forecast && last->id.seq.value + last->count == e.id.seq.value &&
+    if (last && plain && last->outcomes.empty() && last->clamped.value == 0 &&
+        last->fate == e.fate && last->as_forecast == e.as_forecast &&
+        last->id.seq.value + last->count == e.id.seq.value &&
         last->csn.value + last->count == e.csn.value) {
       last->count += e.count;
     } else {
@@ -45,7 +47,8 @@ struct Auditor {
   std::set<std::string> row_keys;
   // Elements that the line put and did not remove: those of deleted records are in no checksum.
   int64_t elements_due = 0;
-  std::set<std::tuple<Csn, RecordKey, FieldId, ElementKey>> elements_of_batch;  // a commit stands once per territory
+  std::set<std::tuple<Csn, RecordKey, FieldId, ElementKey>>
+      elements_of_batch;  // a commit stands once per territory
 
   void problem_at(Csn csn, const std::string& what) {
     report.problem("main line, batch ending at csn " + std::to_string(csn.value) + ": " + what);
@@ -81,7 +84,9 @@ struct Auditor {
     Sha256 sha, total;
     if (row.kind == uint8_t(keys::LineRow::effects)) {
       const BlockTag& tag = row.tag;
-      BL_ASSIGN(auto raw, row_bytes(keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), header.to));
+      BL_ASSIGN(
+          auto raw,
+          row_bytes(keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), header.to));
       SaltKey key = salt_epoch_key(state.salt_key, Lane::interactive, header.to.value);
       if (raw.empty()) return Digest{};
       auto block = decode_commit_block(std::move(raw));
@@ -136,11 +141,13 @@ struct Auditor {
       }
       row_keys.insert(std::string(key));
       elements_of_batch.clear();
-      if (header->from != at) problem_at(header->to, "begins at " + std::to_string(header->from.value) +
-                                                         ", the one before ended at " + std::to_string(at.value));
+      if (header->from != at)
+        problem_at(header->to, "begins at " + std::to_string(header->from.value) +
+                                   ", the one before ended at " + std::to_string(at.value));
       for (const auto& row : header->rows) {
         BL_ASSIGN(Digest digest, digest_of(*header, row));
-        if (digest != row.digest) problem_at(header->to, "a row's content does not match its digest");
+        if (digest != row.digest)
+          problem_at(header->to, "a row's content does not match its digest");
       }
       chain = batch_chain(chain, *header);
       if (chain != header->chain) problem_at(header->to, "the hash chain does not verify");
@@ -148,8 +155,10 @@ struct Auditor {
       at = header->to;
     }
     if (auto e = cursor->error()) return std::unexpected(*e);
-    if (at != state.head || chain != state.chain) report.problem("the main line does not end at its head");
-    if (rows_seen != row_keys.size()) report.problem("the main line holds rows that no batch names, or lacks some");
+    if (at != state.head || chain != state.chain)
+      report.problem("the main line does not end at its head");
+    if (rows_seen != row_keys.size())
+      report.problem("the main line holds rows that no batch names, or lacks some");
     return {};
   }
 
@@ -166,7 +175,8 @@ struct Auditor {
     }
     Csn next(1);
     for (const auto& [first, last] : covered) {
-      if (first != next) report.problem("csn " + std::to_string(next.value) + " has no fate or more than one");
+      if (first != next)
+        report.problem("csn " + std::to_string(next.value) + " has no fate or more than one");
       next = last.next();
     }
     if (next != state.head.next()) report.problem("not every commit has a fate");
@@ -178,7 +188,8 @@ struct Auditor {
     auto rows = view.scan(Table::fates, {}, {});
     for (; rows->valid(); rows->next()) {
       auto id = keys::parse_fate(rows->key());
-      auto row = id ? decode_fate_row(*id, rows->value()) : Result<FateRow>(std::unexpected(Error{}));
+      auto row =
+          id ? decode_fate_row(*id, rows->value()) : Result<FateRow>(std::unexpected(Error{}));
       if (!row) {
         report.problem("a damaged fate");
         continue;
@@ -191,7 +202,8 @@ struct Auditor {
     if (stored.ends() != coverage.ends()) report.problem("the fates kept and the main line differ");
     for (const auto& [stream, entries] : line_fates) {
       if (joined(entries) != joined(stored_fates[stream])) {
-        report.problem("the fates kept of stream " + to_hex(stream.incarnation.value) + " are not those of the main line");
+        report.problem("the fates kept of stream " + to_hex(stream.incarnation.value) +
+                       " are not those of the main line");
       }
     }
     auto streams = scan_prefix(view, Table::meta, keys::meta_stream_prefix());
@@ -209,13 +221,16 @@ struct Auditor {
       }
       high[s] = row->seq;
       if (!incarnations.count({s.origin, s.incarnation})) {
-        report.problem("the process start of stream " + to_hex(s.incarnation.value) + " is not recorded");
+        report.problem("the process start of stream " + to_hex(s.incarnation.value) +
+                       " is not recorded");
       }
       const auto& decided = line_fates[s];
-      Csn last = decided.empty() ? Csn(0) : Csn(decided.back().csn.value + decided.back().count - 1);
+      Csn last =
+          decided.empty() ? Csn(0) : Csn(decided.back().csn.value + decided.back().count - 1);
       if (row->last_csn != last) {
-        report.problem("stream " + to_hex(s.incarnation.value) + " ends at csn " + std::to_string(last.value) +
-                       ", its high-water says " + std::to_string(row->last_csn.value));
+        report.problem("stream " + to_hex(s.incarnation.value) + " ends at csn " +
+                       std::to_string(last.value) + ", its high-water says " +
+                       std::to_string(row->last_csn.value));
       }
     }
     if (high != coverage.ends()) report.problem("high-water marks and the main line differ");
@@ -230,22 +245,27 @@ struct Auditor {
       OriginId origin(Reader(origins->key().substr(1)).fixed16());
       kept[origin] = row->ledger;
       if (!incarnations.count({origin, row->latest})) {
-        report.problem("the last process start of server " + std::to_string(origin.value) + " is not recorded");
+        report.problem("the last process start of server " + std::to_string(origin.value) +
+                       " is not recorded");
       }
     }
     for (const auto& [key, info] : incarnations) {
-      if (!kept.count(key.first)) report.problem("server " + std::to_string(key.first.value) + " has no ledger");
+      if (!kept.count(key.first))
+        report.problem("server " + std::to_string(key.first.value) + " has no ledger");
     }
     BL_TRY(check_keys(coverage.ends()));
     for (auto& [origin, ledger] : kept) counted[origin];
     for (auto& [origin, ledger] : counted) {
       ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
       if (ledger != kept[origin]) {
-        report.problem("the ledger of server " + std::to_string(origin.value) + " differs from the main line");
+        report.problem("the ledger of server " + std::to_string(origin.value) +
+                       " differs from the main line");
       }
       Ledger s = stored_counts[origin];
       s.accepted = ledger.accepted;
-      if (s != ledger) report.problem("the fates of server " + std::to_string(origin.value) + " differ from the line");
+      if (s != ledger)
+        report.problem("the fates of server " + std::to_string(origin.value) +
+                       " differ from the line");
     }
     report.counted = counted;
     return {};
@@ -264,8 +284,8 @@ struct Auditor {
     }
     if (auto e = cursor->error()) return std::unexpected(*e);
     if (rows != state.key_rows) {
-      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) + ", there are " +
-                     std::to_string(rows));
+      report.problem("operation keys: the counter says " + std::to_string(state.key_rows) +
+                     ", there are " + std::to_string(rows));
     }
     return {};
   }
@@ -284,10 +304,12 @@ struct Auditor {
       incarnations[{origin, info->incarnation}] = *info;
       own_starts += origin == state.self ? 1 : 0;
     }
-    if (own_starts != state.generation) report.problem("a process start of the master is not recorded");
+    if (own_starts != state.generation)
+      report.problem("a process start of the master is not recorded");
     for (const auto& [key, info] : incarnations) {
       if (info.predecessor.value != 0 && !incarnations.count({key.first, info.predecessor})) {
-        report.problem("the predecessor of incarnation " + to_hex(info.incarnation.value) + " is missing");
+        report.problem("the predecessor of incarnation " + to_hex(info.incarnation.value) +
+                       " is missing");
       }
     }
     BL_TRY(walk_line());
@@ -298,7 +320,8 @@ struct Auditor {
     report.records = records.records;
     report.elements = records.elements;
     for (const auto& [t, sum] : records.totals.sums) report.sums[t] = sum;
-    for (const auto& c : records.totals.counts) report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
+    for (const auto& c : records.totals.counts)
+      report.counts[{c.entity, c.territory}] = uint64_t(c.delta);
     compare_totals(state.totals, report);
     if (elements_due != static_cast<int64_t>(records.elements)) {
       report.problem("the main line put " + std::to_string(elements_due) + " elements, there are " +

@@ -1,5 +1,6 @@
-// Audit of the main line: recomputes the hash chain over every stored row, counts commits and fates from the
-// line, and checks ledgers, high-water marks, checksums and indexes against it. Over a consistent view.
+// Audit of the main line: recomputes the hash chain over every stored row, counts commits and fates
+// from the line, and checks ledgers, high-water marks, checksums and indexes against it. Over a
+// consistent view.
 #pragma once
 
 #include "master/ingest/ingest.h"

@@ -1,4 +1,5 @@
-// Servers and territories as the master committed them: names to numbers, and what each branch may hold.
+// Servers and territories as the master committed them: names to numbers, and what each branch may
+// hold.
 #pragma once
 
 #include <map>
@@ -31,7 +32,9 @@ class Directory {
   const ServerEntry* server(OriginId origin) const;
   std::optional<TerritoryId> territory(std::string_view name) const;
   const std::map<OriginId, ServerEntry>& servers() const { return servers_; }
-  const std::map<std::string, TerritoryId, std::less<>>& territories() const { return territories_; }
+  const std::map<std::string, TerritoryId, std::less<>>& territories() const {
+    return territories_;
+  }
   // SHA-256 of the topology that was committed last, hex; empty before the first.
   const std::string& topology_digest() const { return topology_digest_; }
   OriginId next_origin() const;

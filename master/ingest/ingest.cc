@@ -20,8 +20,9 @@ const StoreView& Ingest::store() const { return impl_->store; }
 const Schema& Ingest::schema() const { return *impl_->schema; }
 Workspace& Ingest::workspace() { return *impl_->workspace; }
 
-Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
-                                             Random& random, AttemptLog* attempts, Batch& start) {
+Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const Schema> schema,
+                                             Clock& clock, Random& random, AttemptLog* attempts,
+                                             Batch& start) {
   auto impl = std::make_unique<Impl>(store, std::move(schema), clock, random, attempts);
   Workspace::Config config;
   config.scope = IndexScope::authority;
@@ -51,7 +52,8 @@ Result<void> Ingest::Impl::load() {
   if (auto e = rows->error()) return std::unexpected(*e);
   rows = scan_prefix(store, Table::meta, keys::meta_origin_prefix());
   for (; rows->valid(); rows->next()) {
-    BL_ASSIGN(origins[OriginId(Reader(rows->key().substr(1)).fixed16())], decode_origin_state(rows->value()));
+    BL_ASSIGN(origins[OriginId(Reader(rows->key().substr(1)).fixed16())],
+              decode_origin_state(rows->value()));
   }
   if (auto e = rows->error()) return std::unexpected(*e);
   rows = scan_prefix(store, Table::meta, keys::meta_stream_prefix());
@@ -102,7 +104,8 @@ void Ingest::Impl::start_incarnation(Batch& rows) {
   own = info;
   own_chain = chain_start({state.self, info.incarnation, Lane::interactive});
   origins[state.self].latest = info.incarnation;
-  rows.put(Table::meta, keys::meta_known_incarnation(state.self, info.incarnation), encode_incarnation(info));
+  rows.put(Table::meta, keys::meta_known_incarnation(state.self, info.incarnation),
+           encode_incarnation(info));
   rows.put(Table::meta, keys::meta_origin(state.self), encode_origin_state(origins[state.self]));
 }
 
@@ -120,37 +123,43 @@ MutationHasher& Ingest::Impl::hasher(const Stream& stream) {
   return *h;
 }
 
-Result<void> Ingest::Impl::check_introduction(const Introduction& intro, const ServerEntry& server) const {
+Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
+                                              const ServerEntry& server) const {
   auto conflict = [&](const char* code, std::string message) {
     return fail(ErrorKind::conflict, code, std::move(message));
   };
   auto origin = origins.find(server.origin);
   if (origin != origins.end() && origin->second.quarantined) {
-    return conflict("session.quarantined", "the link of " + server.name + " is quarantined: " + origin->second.why +
-                                               "; an operator must look at it, then run: branchline release " +
-                                               server.name);
+    return conflict("session.quarantined",
+                    "the link of " + server.name + " is quarantined: " + origin->second.why +
+                        "; an operator must look at it, then run: branchline release " +
+                        server.name);
   }
   if (intro.topology_digest != directory.topology_digest()) {
-    return conflict("session.topology", "the topology file of " + server.name +
-                                            " is not the one this master committed; give it the master's file");
+    return conflict("session.topology",
+                    "the topology file of " + server.name +
+                        " is not the one this master committed; give it the master's file");
   }
   if (intro.schema_version != schema->version() || intro.schema_digest != schema->digest()) {
-    return conflict("session.schema", server.name + " has another schema (version " +
-                                          std::to_string(intro.schema_version) + ") than this master (version " +
-                                          std::to_string(schema->version()) + "); upgrade the older one");
+    return conflict("session.schema",
+                    server.name + " has another schema (version " +
+                        std::to_string(intro.schema_version) + ") than this master (version " +
+                        std::to_string(schema->version()) + "); upgrade the older one");
   }
   const LineCursor& cursor = intro.cursor;
   if (cursor.csn.value == 0) return {};
   if (cursor.line != state.line) {
-    return conflict("session.line_replaced", server.name + " follows main line " + to_hex(cursor.line.value) +
-                                                 ", this master's is " + to_hex(state.line.value) +
+    return conflict("session.line_replaced", server.name + " follows main line " +
+                                                 to_hex(cursor.line.value) + ", this master's is " +
+                                                 to_hex(state.line.value) +
                                                  "; was the wrong data directory started?");
   }
   if (cursor.csn > state.head) {
-    return conflict("session.ahead", server.name + " is at csn " + std::to_string(cursor.csn.value) +
-                                         ", this master only at " + std::to_string(state.head.value) +
-                                         ": the master's data are older than what it had confirmed; start it with "
-                                         "the newer copy");
+    return conflict("session.ahead",
+                    server.name + " is at csn " + std::to_string(cursor.csn.value) +
+                        ", this master only at " + std::to_string(state.head.value) +
+                        ": the master's data are older than what it had confirmed; start it with "
+                        "the newer copy");
   }
   BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
   std::optional<Digest> chain;
@@ -170,8 +179,9 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   Impl& s = *impl_;
   const ServerEntry* server = s.directory.server(intro.server);
   if (!server || server->master) {
-    return fail(ErrorKind::denied, "session.unknown",
-                "there is no branch named " + intro.server + " in the topology this master committed");
+    return fail(
+        ErrorKind::denied, "session.unknown",
+        "there is no branch named " + intro.server + " in the topology this master committed");
   }
   BL_TRY(s.check_introduction(intro, *server));
   OriginId origin_id = server->origin;
@@ -179,10 +189,13 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
     auto known = s.incarnations.find({origin_id, info.incarnation});
     if (known == s.incarnations.end()) {
       s.learn(origin_id, info);
-      rows.put(Table::meta, keys::meta_known_incarnation(origin_id, info.incarnation), encode_incarnation(info));
+      rows.put(Table::meta, keys::meta_known_incarnation(origin_id, info.incarnation),
+               encode_incarnation(info));
     } else if (encode_incarnation(known->second) != encode_incarnation(info)) {
-      return fail(ErrorKind::conflict, "session.incarnation",
-                  server->name + " describes its own past in another way than before; is a copy of it running?");
+      return fail(
+          ErrorKind::conflict, "session.incarnation",
+          server->name +
+              " describes its own past in another way than before; is a copy of it running?");
     }
   }
   Registration out;
@@ -195,10 +208,9 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   out.join = intro.cursor.csn.value == 0 || intro.reseed;
   for (const auto& [stream, at] : s.streams) {
     if (stream.origin != origin_id) continue;
-    auto pending =
-        std::find_if(intro.pending.begin(), intro.pending.end(), [&](const auto& p) {
-          return p.stream.incarnation == stream.incarnation && p.stream.lane == stream.lane;
-        });
+    auto pending = std::find_if(intro.pending.begin(), intro.pending.end(), [&](const auto& p) {
+      return p.stream.incarnation == stream.incarnation && p.stream.lane == stream.lane;
+    });
     bool holds = pending != intro.pending.end();
     if (holds) out.high_waters.push_back({stream, at.seq, at.chain});
     // Commits of its own beyond its cursor that it does not hold as pending: forgotten by its disk.
@@ -218,7 +230,8 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
 Result<void> Ingest::release(OriginId origin, Batch& rows) {
   auto at = impl_->origins.find(origin);
   if (at == impl_->origins.end() || !at->second.quarantined) {
-    return fail(ErrorKind::not_found, "release.not_quarantined", "this server's link is not quarantined");
+    return fail(ErrorKind::not_found, "release.not_quarantined",
+                "this server's link is not quarantined");
   }
   at->second.quarantined = false;
   at->second.why.clear();
@@ -259,8 +272,9 @@ Result<Ingest::Local> Ingest::commit_local(std::vector<RecordOp> ops, const Reco
   if (!local.result.broken.empty()) return std::unexpected(local.result.broken[0].error);
   local.csn = s.state.head;
   BL_ASSIGN(auto entries, decode_fate_block([&] {
-    return decompress(local.result.line->fates.front().second, limits::kMaxBlockBytes).value_or("");
-  }()));
+              return decompress(local.result.line->fates.front().second, limits::kMaxBlockBytes)
+                  .value_or("");
+            }()));
   local.fate = entries.back().fate;
   local.outcomes = entries.back().outcomes;
   return local;

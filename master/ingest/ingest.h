@@ -1,4 +1,5 @@
-// Decides mutations in order. A state machine: blocks in, a Batch and acknowledgements out. One thread.
+// Decides mutations in order. A state machine: blocks in, a Batch and acknowledgements out. One
+// thread.
 #pragma once
 
 #include <memory>
@@ -19,8 +20,8 @@
 
 namespace branchline {
 
-// Remembers, across a crash of this process, which mutation was being decided: one that ended the master
-// twice is rejected and its bytes kept (SEMANTICS 13).
+// Remembers, across a crash of this process, which mutation was being decided: one that ended the
+// master twice is rejected and its bytes kept (SEMANTICS 13).
 class AttemptLog {
  public:
   virtual ~AttemptLog() = default;
@@ -58,9 +59,10 @@ struct IngestResult {
     uint64_t session;
     Error error;
   };
-  std::vector<Broken> broken;  // sessions to close, with the reason to tell
+  std::vector<Broken> broken;             // sessions to close, with the reason to tell
   std::shared_ptr<const LineBatch> line;  // null: nothing was committed
-  std::vector<IncomingBlock> rest;  // to be given to ingest() again, before others: the batch is as large as may be
+  std::vector<IncomingBlock>
+      rest;  // to be given to ingest() again, before others: the batch is as large as may be
 };
 
 struct OriginState {
@@ -101,15 +103,18 @@ std::optional<MutationId> decode_key_row(std::string_view bytes);
 
 class Ingest {
  public:
-  // Reads the state, or starts a new line in an empty store; draws an incarnation either way and puts it in
-  // `start`, to be written synced before anything else. `attempts` may be null and must outlive this.
-  static Result<std::unique_ptr<Ingest>> open(Store& store, std::shared_ptr<const Schema> schema, Clock& clock,
-                                              Random& random, AttemptLog* attempts, Batch& start);
+  // Reads the state, or starts a new line in an empty store; draws an incarnation either way and
+  // puts it in `start`, to be written synced before anything else. `attempts` may be null and must
+  // outlive this.
+  static Result<std::unique_ptr<Ingest>> open(Store& store, std::shared_ptr<const Schema> schema,
+                                              Clock& clock, Random& random, AttemptLog* attempts,
+                                              Batch& start);
   ~Ingest();
 
-  // A branch has connected; its name is proven. `rows` is to be written synced before it is answered:
-  // what it told of its past it will not tell again. `denied` where it is not in the topology, `conflict` where its topology, schema or history is not
-  // this master's, or its link is quarantined: an operator must act.
+  // A branch has connected; its name is proven. `rows` is to be written synced before it is
+  // answered: what it told of its past it will not tell again. `denied` where it is not in the
+  // topology, `conflict` where its topology, schema or history is not this master's, or its link is
+  // quarantined: an operator must act.
   Result<Registration> begin_session(const Introduction& intro, Batch& rows);
 
   // Decides blocks in the given order. The batch must be written synced, or the process end.
@@ -123,7 +128,8 @@ class Ingest {
     Fate fate;
     std::vector<Outcome> outcomes;
   };
-  Result<Local> commit_local(std::vector<RecordOp> ops, const RecordId& author, std::string_view operation_key);
+  Result<Local> commit_local(std::vector<RecordOp> ops, const RecordId& author,
+                             std::string_view operation_key);
 
   // An operator decided that a quarantined origin may come back.
   Result<void> release(OriginId origin, Batch& rows);
@@ -133,7 +139,8 @@ class Ingest {
   const Directory& directory() const;
   const StoreView& store() const;
   const Schema& schema() const;
-  // Records as they stand, with what is not yet written. For the admin interface, on the ingest thread.
+  // Records as they stand, with what is not yet written. For the admin interface, on the ingest
+  // thread.
   Workspace& workspace();
 
  private:

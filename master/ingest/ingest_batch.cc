@@ -11,8 +11,9 @@ std::string_view keep_bytes(Arena& arena, std::string_view v) { return arena.cop
 
 Error gap(const Stream& stream, Seq expected, Seq got) {
   return {ErrorKind::invalid, "stream.gap",
-          "a gap in stream " + to_hex(stream.incarnation.value) + "." + std::string(to_string(stream.lane)) +
-              ": expected seq " + std::to_string(expected.value) + ", got " + std::to_string(got.value)};
+          "a gap in stream " + to_hex(stream.incarnation.value) + "." +
+              std::string(to_string(stream.lane)) + ": expected seq " +
+              std::to_string(expected.value) + ", got " + std::to_string(got.value)};
 }
 
 }  // namespace
@@ -23,7 +24,8 @@ Result<IngestResult> Ingest::ingest(std::vector<IncomingBlock> blocks) {
   IngestResult result;
   work.blocks = std::move(blocks);
   size_t taken = 0;
-  while (taken < work.blocks.size() && !work.full()) BL_TRY(s.take_block(work, work.blocks[taken++], result));
+  while (taken < work.blocks.size() && !work.full())
+    BL_TRY(s.take_block(work, work.blocks[taken++], result));
   BL_TRY(s.finish(work, result));
   // A block that was cut short comes again as a whole: what is decided of it is skipped then.
   if (work.cut) --taken;
@@ -31,21 +33,27 @@ Result<IngestResult> Ingest::ingest(std::vector<IncomingBlock> blocks) {
   return result;
 }
 
-Result<size_t> Ingest::Impl::check_continuity(const MutationBlock& block, const StreamState& at) const {
+Result<size_t> Ingest::Impl::check_continuity(const MutationBlock& block,
+                                              const StreamState& at) const {
   Seq first = block.mutations.front().id.seq, last = block.mutations.back().id.seq;
   if (first > at.seq.next()) return std::unexpected(gap(block.stream, at.seq.next(), first));
-  if (last < at.seq) return block.mutations.size();  // all known; an older part cannot be compared any more
+  if (last < at.seq)
+    return block.mutations.size();  // all known; an older part cannot be compared any more
   return static_cast<size_t>(at.seq.value + 1 - first.value);
 }
 
-Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming, IngestResult& result) {
+Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming,
+                                      IngestResult& result) {
   MutationBlock& block = incoming.block;
   bool local = incoming.origin == state.self;
   if (!local && sessions[incoming.origin] != incoming.session) {
-    // Usually its connection is gone. It may be the live one, though, where an old greeting came late.
+    // Usually its connection is gone. It may be the live one, though, where an old greeting came
+    // late.
     BL_PROBE("ingest.block_of_old_session");
-    result.broken.push_back({incoming.origin, incoming.session,
-                             {ErrorKind::unavailable, "session.superseded", "a newer connection took over"}});
+    result.broken.push_back(
+        {incoming.origin,
+         incoming.session,
+         {ErrorKind::unavailable, "session.superseded", "a newer connection took over"}});
     return {};
   }
   auto broken = [&](Error e) {
@@ -57,18 +65,20 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     return broken({ErrorKind::denied, "stream.foreign", "a block of another server's mutations"});
   }
   if (!incarnations.count({block.stream.origin, block.stream.incarnation})) {
-    return broken({ErrorKind::invalid, "stream.unknown_incarnation",
-                   "incarnation " + to_hex(block.stream.incarnation.value) + " was never introduced"});
+    return broken(
+        {ErrorKind::invalid, "stream.unknown_incarnation",
+         "incarnation " + to_hex(block.stream.incarnation.value) + " was never introduced"});
   }
   auto at = streams.find(block.stream);
-  if (at == streams.end()) at = streams.emplace(block.stream, StreamState{{}, {}, chain_start(block.stream), {}}).first;
+  if (at == streams.end())
+    at = streams.emplace(block.stream, StreamState{{}, {}, chain_start(block.stream), {}}).first;
   StreamState& stream = at->second;
   auto fresh = check_continuity(block, stream);
   if (!fresh) return broken(fresh.error());
   if (*fresh > 0) BL_PROBE("ingest.resend_skipped");
 
-  // The chain over what is new must end where the origin says it does; otherwise its past is not the one
-  // this line knows, and answering as a resend would lose work (SEMANTICS 3).
+  // The chain over what is new must end where the origin says it does; otherwise its past is not
+  // the one this line knows, and answering as a resend would lose work (SEMANTICS 3).
   Digest chain = stream.chain;
   std::vector<Digest> chains;  // behind each fresh mutation
   MutationHasher& hash = hasher(block.stream);
@@ -77,7 +87,8 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     const Mutation& m = block.mutations[i];
     if (m.order <= last_order) {
       return broken({ErrorKind::invalid, "stream.order",
-                     "order " + std::to_string(m.order.value) + " follows " + std::to_string(last_order.value)});
+                     "order " + std::to_string(m.order.value) + " follows " +
+                         std::to_string(last_order.value)});
     }
     last_order = m.order;
     chain = chain_next(chain, hash.digest(m));
@@ -98,7 +109,8 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   while (decided < block.mutations.size() && !work.full()) {
     size_t begin = decided / kForecastRun * kForecastRun;
     size_t end = std::min(begin + kForecastRun, block.mutations.size());
-    BL_ASSIGN(decided, decide_run(work, block, begin, end, decided, block.forecasts[begin / kForecastRun]));
+    BL_ASSIGN(decided,
+              decide_run(work, block, begin, end, decided, block.forecasts[begin / kForecastRun]));
   }
   work.cut = decided < block.mutations.size();
   if (*fresh < decided) {
@@ -114,8 +126,8 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   return {};
 }
 
-Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
-                                        size_t fresh_from, uint64_t expected_forecast) {
+Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin,
+                                        size_t end, size_t fresh_from, uint64_t expected_forecast) {
   std::vector<uint64_t> forecasts;
   std::string bytes;
   size_t first = work.decided.size();
@@ -182,11 +194,13 @@ Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
 Result<std::optional<MutationId>> Ingest::Impl::key_used_by(IngestBatch& work, const Mutation& m) {
   if (m.operation_key.empty()) return std::optional<MutationId>();
   std::string key = keys::operation_key(m.author, m.operation_key);
-  if (auto at = work.keys_used.find(key); at != work.keys_used.end()) return std::optional(at->second);
+  if (auto at = work.keys_used.find(key); at != work.keys_used.end())
+    return std::optional(at->second);
   BL_ASSIGN(auto row, store.get(Table::keys, key));
   if (!row) return std::optional<MutationId>();
   auto id = decode_key_row(*row);
-  if (!id) return fail(ErrorKind::corrupt, "master.state", "the row of an operation key is damaged");
+  if (!id)
+    return fail(ErrorKind::corrupt, "master.state", "the row of an operation key is damaged");
   return id;
 }
 
@@ -195,7 +209,8 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   BL_ASSIGN(auto token, workspace->find({entity_id::kApiToken, m.credential}));
   BL_ASSIGN(auto user, workspace->find({entity_id::kUser, m.author}));
   if (!server || !token.record || !user.record) return Permit{};
-  Value holder = token.record->value(schema->entity(entity_id::kApiToken)->field("systemuserid")->id);
+  Value holder =
+      token.record->value(schema->entity(entity_id::kApiToken)->field("systemuserid")->id);
   if (holder.is_null() || decode_lookup(holder.payload).id != m.author) return Permit{};
   // Judged at the mutation's own time: work done before a token ran out still counts.
   auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms());
@@ -208,7 +223,8 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   });
 }
 
-void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn, Hlc clamped) {
+void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
+                        Hlc clamped) {
   auto& d = work.decided.emplace_back();
   d.fate.id = m.id;
   d.fate.csn = csn;
@@ -248,7 +264,8 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
       for (const auto& cell : op.cells) {
         bool same_group = group != 0 && entity.field(cell.field)->group == group;
         if (cell.field != o.field && !same_group) continue;
-        c.lost.push_back({op.record, cell.field, {cell.value.type, keep_bytes(work.arena, cell.value.payload)}});
+        c.lost.push_back(
+            {op.record, cell.field, {cell.value.type, keep_bytes(work.arena, cell.value.payload)}});
         d.lost_where.push_back(found->record->territory());
       }
     }
@@ -262,7 +279,8 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
 
 void Ingest::Impl::apply_totals(const Deltas& deltas) {
   for (const auto& [t, sum] : deltas.sums) state.totals.sums[t] += sum;
-  for (const auto& c : deltas.counts) state.totals.counts[{c.entity, c.territory}] += static_cast<uint64_t>(c.delta);
+  for (const auto& c : deltas.counts)
+    state.totals.counts[{c.entity, c.territory}] += static_cast<uint64_t>(c.delta);
 }
 
 Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
@@ -298,7 +316,8 @@ Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
   return {};
 }
 
-void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header) {
+void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& line,
+                                 BatchHeader& header) {
   // One block per tag, its commits in order; a commit appears in every territory that it concerns.
   std::map<BlockTag, std::vector<Commit>> parts;
   for (auto& d : work.decided) {
@@ -314,7 +333,8 @@ void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& lin
     for (size_t i = 0; i < d.commit.effects.size(); ++i) {
       for (TerritoryId t : d.where[i]) part(t).effects.push_back(d.commit.effects[i]);
     }
-    for (size_t i = 0; i < d.commit.lost.size(); ++i) part(d.lost_where[i]).lost.push_back(d.commit.lost[i]);
+    for (size_t i = 0; i < d.commit.lost.size(); ++i)
+      part(d.lost_where[i]).lost.push_back(d.commit.lost[i]);
     for (auto& [t, c] : by_territory) {
       parts[{t, c.id.origin, d.echo}].push_back(std::move(c));
     }
@@ -328,21 +348,24 @@ void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& lin
       total.add(commit_digest(sha, key, c).view());
     }
     std::string block = compress(writer.finish());
-    batch.put(Table::line, keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), block);
+    batch.put(Table::line, keys::line_effects(header.to, tag.territory, tag.origin, tag.echo),
+              block);
     header.rows.push_back({uint8_t(keys::LineRow::effects), tag, total.finish()});
     line.bytes += block.size();
     line.effects.emplace_back(tag, std::move(block));
   }
 }
 
-void Ingest::Impl::write_fates(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header) {
+void Ingest::Impl::write_fates(IngestBatch& work, Batch& batch, LineBatch& line,
+                               BatchHeader& header) {
   std::map<OriginId, std::vector<FateEntry>> by_origin;
   for (auto& d : work.decided) {
     auto& entries = by_origin[d.fate.id.origin];
     bool plain = d.fate.outcomes.empty() && d.fate.clamped.value == 0;
     if (plain && !entries.empty()) {
       FateEntry& e = entries.back();
-      bool follows = stream_of(e.id) == stream_of(d.fate.id) && e.id.seq.value + e.count == d.fate.id.seq.value &&
+      bool follows = stream_of(e.id) == stream_of(d.fate.id) &&
+                     e.id.seq.value + e.count == d.fate.id.seq.value &&
                      e.csn.value + e.count == d.fate.csn.value;
       if (follows && e.outcomes.empty() && e.clamped.value == 0 && e.fate == d.fate.fate &&
           e.as_forecast == d.fate.as_forecast) {
@@ -381,7 +404,8 @@ void Ingest::Impl::write_fates(IngestBatch& work, Batch& batch, LineBatch& line,
   }
 }
 
-void Ingest::Impl::write_state(Batch& batch, const std::set<Stream>& changed, const std::set<OriginId>& changed_origins) {
+void Ingest::Impl::write_state(Batch& batch, const std::set<Stream>& changed,
+                               const std::set<OriginId>& changed_origins) {
   batch.put(Table::meta, keys::meta_state(), encode_master_state(state));
   for (const auto& stream : changed) {
     batch.put(Table::meta, keys::meta_stream(stream), encode_stream_state(streams.at(stream)));
@@ -396,7 +420,8 @@ void Ingest::Impl::take_into_directory(const IngestBatch& work) {
   for (const auto& d : work.decided) {
     for (const auto& op : d.commit.effects) {
       EntityId e = op.record.entity;
-      if (e != entity_id::kServer && e != entity_id::kTerritory && e != entity_id::kTopology) continue;
+      if (e != entity_id::kServer && e != entity_id::kTerritory && e != entity_id::kTopology)
+        continue;
       auto found = workspace->find(op.record);
       if (found && found->record) directory.take(*schema, *found->record);
       changed = true;

@@ -16,7 +16,7 @@ namespace branchline {
 // Everything one call of ingest() collects until it is written.
 struct IngestBatch {
   struct Decided {
-    Commit commit;               // effects of all territories
+    Commit commit;                                // effects of all territories
     std::vector<std::vector<TerritoryId>> where;  // per effect
     std::vector<TerritoryId> lost_where;
     bool echo = false;
@@ -26,9 +26,9 @@ struct IngestBatch {
   Arena arena;
   std::vector<Decided> decided;
   size_t effect_bytes = 0;
-  bool cut = false;                   // the last block was taken in part
+  bool cut = false;  // the last block was taken in part
   bool full() const { return effect_bytes >= limits::kMaxBatchEffectBytes; }
-  std::string rejected;               // canonical bytes of rejected mutations, each with its length
+  std::string rejected;  // canonical bytes of rejected mutations, each with its length
   Sha256 rejected_digest;
   bool any_rejected = false;
   std::set<Stream> streams;
@@ -80,7 +80,7 @@ struct Ingest::Impl {
   // Skips what is committed already; an error tells why the session must end.
   Result<size_t> check_continuity(const MutationBlock& block, const StreamState& at) const;
   Result<size_t> decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
-                          size_t fresh_from, uint64_t expected_forecast);
+                            size_t fresh_from, uint64_t expected_forecast);
   Result<Decision> decide(IngestBatch& work, Mutation& m, Csn csn);
   Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);
   Result<Permit> permit_of(const Mutation& m);
@@ -88,7 +88,8 @@ struct Ingest::Impl {
   Result<void> finish(IngestBatch& work, IngestResult& result);
   void write_fates(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
   void write_effects(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
-  void write_state(Batch& batch, const std::set<Stream>& streams, const std::set<OriginId>& origins);
+  void write_state(Batch& batch, const std::set<Stream>& streams,
+                   const std::set<OriginId>& origins);
   void apply_totals(const Deltas& deltas);
   void take_into_directory(const IngestBatch& work);
 };

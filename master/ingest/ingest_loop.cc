@@ -13,13 +13,15 @@ constexpr size_t kMaxBlocksPerBatch = 4;
 constexpr size_t kMaxBytesPerBatch = 512 * 1024;
 
 [[noreturn]] void die(const Error& e) {
-  std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n", e.message.c_str());
+  std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n",
+               e.message.c_str());
   std::_Exit(3);
 }
 
 }  // namespace
 
-IngestLoop::IngestLoop(boost::asio::io_context& io, Store& store, Ingest& ingest, Published published)
+IngestLoop::IngestLoop(boost::asio::io_context& io, Store& store, Ingest& ingest,
+                       Published published)
     : io_(io), store_(store), ingest_(ingest), published_(std::move(published)) {
   thread_ = std::thread([this] { work(); });
 }
@@ -65,14 +67,15 @@ void IngestLoop::work() {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return stopping_ || !blocks_.empty() || !tasks_.empty(); });
       if (blocks_.empty() && tasks_.empty()) return;
-      // Requests first: a greeting must see what its branch's earlier connection had sent decided or dropped, and
-      // dropped is what begin_session() makes of it.
+      // Requests first: a greeting must see what its branch's earlier connection had sent decided
+      // or dropped, and dropped is what begin_session() makes of it.
       if (!tasks_.empty()) {
         task = std::move(tasks_.front());
         tasks_.pop_front();
       } else {
         size_t bytes = 0;
-        while (!blocks_.empty() && blocks.size() < kMaxBlocksPerBatch && bytes < kMaxBytesPerBatch) {
+        while (!blocks_.empty() && blocks.size() < kMaxBlocksPerBatch &&
+               bytes < kMaxBytesPerBatch) {
           bytes += blocks_.front().block.size();
           blocks.push_back(std::move(blocks_.front()));
           blocks_.pop_front();
@@ -96,7 +99,8 @@ void IngestLoop::write_or_die(const Batch& batch) {
   if (batch.empty()) return;
   auto begin = std::chrono::steady_clock::now();
   if (auto ok = store_.write(batch, Sync::yes); !ok) die(ok.error());
-  auto spent = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin);
+  auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - begin);
   std::lock_guard lock(mutex_);
   counters_.sync_us += static_cast<uint64_t>(spent.count());
 }

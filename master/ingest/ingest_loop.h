@@ -1,5 +1,5 @@
-// The one thread that writes the main line: takes blocks and requests in order, writes each batch synced, then tells
-// the I/O thread.
+// The one thread that writes the main line: takes blocks and requests in order, writes each batch
+// synced, then tells the I/O thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -30,8 +30,8 @@ class IngestLoop {
 
   // A block as it came off the wire, decompressed. Any thread.
   void submit(OriginId origin, uint64_t session, std::string block);
-  // Runs on the ingest thread between batches; what it returns runs on the I/O thread. `write` writes a batch synced;
-  // `publish` hands a result on as if a block had made it.
+  // Runs on the ingest thread between batches; what it returns runs on the I/O thread. `write`
+  // writes a batch synced; `publish` hands a result on as if a block had made it.
   struct Tools {
     std::function<void(const Batch&)> write;
     std::function<void(IngestResult&&)> publish;

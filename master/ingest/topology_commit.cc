@@ -14,7 +14,8 @@ class Builder {
  public:
   Builder(const Schema& schema, TopologyPlan& plan) : schema_(schema), plan_(plan) {}
 
-  RecordOp& op(RecordOpKind kind, EntityId entity, std::string_view kind_name, std::string_view name) {
+  RecordOp& op(RecordOpKind kind, EntityId entity, std::string_view kind_name,
+               std::string_view name) {
     RecordOp& op = plan_.ops.emplace_back();
     op.kind = kind;
     op.record = {entity, id_of(kind_name, name)};
@@ -24,7 +25,8 @@ class Builder {
     set(op, field, ValueType::text, plan_.arena.copy(value));
   }
   void number(RecordOp& op, std::string_view field, int64_t value) {
-    set(op, field, schema_.entity(op.record.entity)->field(field)->type, plan_.arena.copy(encode_integer(value)));
+    set(op, field, schema_.entity(op.record.entity)->field(field)->type,
+        plan_.arena.copy(encode_integer(value)));
   }
   void lookup(RecordOp& op, std::string_view field, EntityId entity, const RecordId& id) {
     set(op, field, ValueType::lookup, plan_.arena.copy(encode_lookup({entity, id})));
@@ -32,7 +34,8 @@ class Builder {
 
  private:
   void set(RecordOp& op, std::string_view field, ValueType type, std::string_view payload) {
-    op.cells.push_back({schema_.entity(op.record.entity)->field(field)->id, CellOpKind::set, {type, payload}, {}});
+    op.cells.push_back(
+        {schema_.entity(op.record.entity)->field(field)->id, CellOpKind::set, {type, payload}, {}});
   }
   const Schema& schema_;
   TopologyPlan& plan_;
@@ -40,16 +43,20 @@ class Builder {
 
 std::unexpected<Error> not_yet(const std::string& what) {
   return fail(ErrorKind::conflict, "topology.change",
-              what + "; this version cannot change that in place. Start with the topology that was committed.");
+              what +
+                  "; this version cannot change that in place. Start with the topology that was "
+                  "committed.");
 }
 
 }  // namespace
 
-Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& directory, const Topology& topology) {
+Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& directory,
+                                   const Topology& topology) {
   TopologyPlan plan;
   if (directory.topology_digest() == topology.digest()) return plan;
   Builder b(schema, plan);
-  std::map<std::string, TerritoryId> numbers(directory.territories().begin(), directory.territories().end());
+  std::map<std::string, TerritoryId> numbers(directory.territories().begin(),
+                                             directory.territories().end());
   for (const auto& [name, number] : directory.territories()) {
     bool kept = std::any_of(topology.territories.begin(), topology.territories.end(),
                             [&](const auto& t) { return t.name == name; });
@@ -62,7 +69,8 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kTerritory, "territory", t.name);
     b.text(op, "name", t.name);
     b.number(op, "territorynumber", next_territory.value);
-    if (!t.parent.empty()) b.lookup(op, "parentterritoryid", entity_id::kTerritory, id_of("territory", t.parent));
+    if (!t.parent.empty())
+      b.lookup(op, "parentterritoryid", entity_id::kTerritory, id_of("territory", t.parent));
     next_territory = next_territory.next();
   }
   for (const auto& [origin, known] : directory.servers()) {
@@ -70,7 +78,8 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
     if (!spec) return not_yet("server " + known.name + " is gone from the topology file");
     std::set<TerritoryId> held;
     for (const auto& name : spec->territories) held.insert(numbers[name]);
-    if (held != known.territories) return not_yet("the territories of " + known.name + " differ from those committed");
+    if (held != known.territories)
+      return not_yet("the territories of " + known.name + " differ from those committed");
     if ((spec->kind == ServerKind::master) != known.master || spec->upstream != known.upstream) {
       return not_yet("kind or upstream of " + known.name + " differ from those committed");
     }
@@ -95,7 +104,8 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
     next_origin = next_origin.next();
   }
   bool first = directory.topology_digest().empty();
-  RecordOp& op = b.op(first ? RecordOpKind::create : RecordOpKind::update, entity_id::kTopology, "topology", "topology");
+  RecordOp& op = b.op(first ? RecordOpKind::create : RecordOpKind::update, entity_id::kTopology,
+                      "topology", "topology");
   b.text(op, "name", topology.name);
   b.text(op, "digest", topology.digest());
   b.text(op, "canonical", topology.canonical());

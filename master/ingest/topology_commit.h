@@ -6,13 +6,14 @@
 
 namespace branchline {
 
-// Operations that make the committed topology the given one; none if it is that already. New servers and
-// territories are numbered. `conflict` for what is not possible yet, by name: another subscription of a branch,
-// a server or territory that is gone, another kind or upstream.
+// Operations that make the committed topology the given one; none if it is that already. New
+// servers and territories are numbered. `conflict` for what is not possible yet, by name: another
+// subscription of a branch, a server or territory that is gone, another kind or upstream.
 struct TopologyPlan {
   std::vector<RecordOp> ops;
   Arena arena;  // what the operations point into
 };
-Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& directory, const Topology& topology);
+Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& directory,
+                                   const Topology& topology);
 
 }  // namespace branchline

@@ -1,7 +1,7 @@
 #include "master/link/link_service.h"
 
-#include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
+#include <boost/asio/steady_timer.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -14,13 +14,15 @@ constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
 
 Error full_disk() {
-  return {ErrorKind::exhausted, "disk.full", "the master's disk is nearly full; changes are kept here until there is room"};
+  return {ErrorKind::exhausted, "disk.full",
+          "the master's disk is nearly full; changes are kept here until there is room"};
 }
 
 }  // namespace
 
 struct LinkService::Connection {
-  Connection(std::unique_ptr<Link> l, const FeedSource& feed, const asio::any_io_executor& io, int64_t now)
+  Connection(std::unique_ptr<Link> l, const FeedSource& feed, const asio::any_io_executor& io,
+             int64_t now)
       : link(std::move(l)), session(feed, link->peer(), now), timer(io) {}
   std::unique_ptr<Link> link;
   MasterSession session;
@@ -38,10 +40,13 @@ asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
     auto link = co_await acceptor.accept();
     if (!link) co_return;
     if (stopping_) co_return;
-    auto c = std::make_shared<Connection>(std::move(*link), feed_, runtime_.io().get_executor(), clock_.steady_us());
+    auto c = std::make_shared<Connection>(std::move(*link), feed_, runtime_.io().get_executor(),
+                                          clock_.steady_us());
     connections_.push_back(c);
-    runtime_.tasks().spawn("link of " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await serve(c); });
-    runtime_.tasks().spawn("ticks of " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await ticks(c); });
+    runtime_.tasks().spawn("link of " + c->session.peer(),
+                           [this, c]() -> asio::awaitable<void> { co_await serve(c); });
+    runtime_.tasks().spawn("ticks of " + c->session.peer(),
+                           [this, c]() -> asio::awaitable<void> { co_await ticks(c); });
   }
 }
 
@@ -55,7 +60,8 @@ asio::awaitable<void> LinkService::serve(Handle c) {
   while (!c->closed) {
     auto frames = co_await c->link->read();
     if (!frames) {
-      if (!c->closed && !stopping_) spdlog::info("link of {} ended: {}", c->session.peer(), frames.error().message);
+      if (!c->closed && !stopping_)
+        spdlog::info("link of {} ended: {}", c->session.peer(), frames.error().message);
       break;
     }
     for (const auto& frame : *frames) {
@@ -97,7 +103,8 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
   int64_t before = c->session.next_tick_us();
   if (effects.introduce) {
     c->pending = effects.introduce->pending;
-    ingest_->post([this, c, intro = std::move(*effects.introduce)](Ingest& ingest, const IngestLoop::Tools& tools) {
+    ingest_->post([this, c, intro = std::move(*effects.introduce)](Ingest& ingest,
+                                                                   const IngestLoop::Tools& tools) {
       Batch rows;
       auto registration = ingest.begin_session(intro, rows);
       tools.write(rows);
@@ -105,7 +112,8 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
         if (c->closed) return;
         if (registration) {
           refusals_.erase(c->session.peer());
-          spdlog::info("{} connected at csn {}{}{}", c->session.peer(), csn.value, registration->join ? ", joins by snapshot" : "",
+          spdlog::info("{} connected at csn {}{}{}", c->session.peer(), csn.value,
+                       registration->join ? ", joins by snapshot" : "",
                        registration->rolled_back ? "; its disk was rolled back" : "");
         }
         perform(c, c->session.on_registered(registration, clock_.steady_us(), clock_.wall_ms()));
@@ -115,7 +123,8 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
     });
   }
   for (auto& block : effects.blocks) {
-    ingest_->submit(c->session.registration().origin, c->session.registration().session, std::move(block));
+    ingest_->submit(c->session.registration().origin, c->session.registration().session,
+                    std::move(block));
   }
   for (auto& frame : effects.frames) {
     if (auto ok = c->link->send(std::move(frame)); !ok) {
@@ -124,14 +133,17 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
     }
   }
   if (effects.open_snapshot) {
-    runtime_.tasks().spawn("snapshot for " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await open_snapshot(c); });
+    runtime_.tasks().spawn("snapshot for " + c->session.peer(),
+                           [this, c]() -> asio::awaitable<void> { co_await open_snapshot(c); });
   }
   if (effects.want_chunk) {
-    runtime_.tasks().spawn("chunk for " + c->session.peer(), [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
+    runtime_.tasks().spawn("chunk for " + c->session.peer(),
+                           [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
   }
   if (effects.close) {
     c->closed = true;
-    if (effects.close->kind != ErrorKind::unavailable) refusals_[c->session.peer()] = effects.close->message;
+    if (effects.close->kind != ErrorKind::unavailable)
+      refusals_[c->session.peer()] = effects.close->message;
     spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
     c->timer.cancel();
     c->link->close();
@@ -182,10 +194,12 @@ void LinkService::published(IngestResult&& result) {
   for (auto& c : all) {
     const Registration& r = c->session.registration();
     for (const auto& ack : result.acks) {
-      if (!c->closed && ack.origin == r.origin && ack.session == r.session) perform(c, c->session.on_committed(ack.stream, ack.seq, now));
+      if (!c->closed && ack.origin == r.origin && ack.session == r.session)
+        perform(c, c->session.on_committed(ack.stream, ack.seq, now));
     }
     for (const auto& b : result.broken) {
-      if (!c->closed && b.origin == r.origin && b.session == r.session) perform(c, c->session.on_broken(b.error));
+      if (!c->closed && b.origin == r.origin && b.session == r.session)
+        perform(c, c->session.on_broken(b.error));
     }
     if (result.line && !c->closed) perform(c, c->session.on_line(feed_.head(), now));
   }

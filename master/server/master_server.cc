@@ -1,13 +1,13 @@
 #include "master/server/master_server.h"
 
-#include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
+#include <boost/asio/steady_timer.hpp>
 
 #include <filesystem>
 
-#include "common/metrics/metrics.h"
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
+#include "common/metrics/metrics.h"
 #include "common/runtime/listen_address.h"
 #include "common/store/anchor.h"
 #include "common/store/directory_owner.h"
@@ -23,7 +23,8 @@ namespace {
 namespace asio = boost::asio;
 
 // The main line must reach its anchor, with the same hash there.
-Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor, const std::string& directory) {
+Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor,
+                          const std::string& directory) {
   if (!anchor || anchor->number == 0) return {};
   BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(Csn(anchor->number))));
   if (row) {
@@ -31,47 +32,63 @@ Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& a
     if (header.chain == anchor->chain) return {};
   }
   return fail(ErrorKind::corrupt, "store.lost_log",
-              "the store in " + directory + " lacks commits that had been confirmed (up to csn " + std::to_string(anchor->number) +
-                  "): log files were lost, or an older copy was put in place. Put the complete data directory back. Only to go "
-                  "on without those commits, start once with --accept-lost-log; branches that have them will be refused");
+              "the store in " + directory + " lacks commits that had been confirmed (up to csn " +
+                  std::to_string(anchor->number) +
+                  "): log files were lost, or an older copy was put in place. Put the complete "
+                  "data directory back. Only to go "
+                  "on without those commits, start once with --accept-lost-log; branches that have "
+                  "them will be refused");
 }
 
 class MasterServer {
  public:
-  explicit MasterServer(const MasterConfig& config) : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 256}) {}
+  explicit MasterServer(const MasterConfig& config)
+      : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 256}) {}
 
   Result<int> run() {
     const ServerSpec* spec = config_.topology.server(config_.server);
     if (!spec || spec->kind != ServerKind::master) {
-      return fail(ErrorKind::invalid, "server.unknown", "the topology has no master named `" + config_.server + "`");
+      return fail(ErrorKind::invalid, "server.unknown",
+                  "the topology has no master named `" + config_.server + "`");
     }
     std::error_code ec;
     std::filesystem::create_directories(config_.data_directory, ec);
     BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
     if (tls->server() != config_.server) {
-      return fail(ErrorKind::invalid, "tls.other_server", "the certificate in " + config_.tls_directory + " is " + tls->server() + "'s, not " + config_.server + "'s");
+      return fail(ErrorKind::invalid, "tls.other_server",
+                  "the certificate in " + config_.tls_directory + " is " + tls->server() +
+                      "'s, not " + config_.server + "'s");
     }
     BL_TRY(open_store());
     BL_TRY(start_ingest());
-    BL_ASSIGN(auto access, OperatorAccess::load(config_.data_directory, [this](std::string_view token) -> Result<Principal> {
-      BL_ASSIGN(TokenAnswer answer, authenticate_token(*store_, 0, *schema_, token, clock_.wall_ms()));
-      return answer.principal;
-    }));
+    BL_ASSIGN(auto access,
+              OperatorAccess::load(
+                  config_.data_directory, [this](std::string_view token) -> Result<Principal> {
+                    BL_ASSIGN(TokenAnswer answer,
+                              authenticate_token(*store_, 0, *schema_, token, clock_.wall_ms()));
+                    return answer.principal;
+                  }));
     BL_ASSIGN(auto link_endpoint, listen_address(spec->link.host, spec->link.port));
     BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, tls));
-    MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(), feed_.get(), &clock_, &access, [this] { return render(); }});
-    BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
-                                            [&admin](const HttpRequest& r) { return admin.handle(r); }));
-    runtime_.tasks().spawn("accept links", [this, a = acceptor.get()]() -> asio::awaitable<void> { co_await links_->run(*a); });
+    MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(),
+                       feed_.get(), &clock_, &access, [this] { return render(); }});
+    BL_ASSIGN(auto http,
+              HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
+                                 [&admin](const HttpRequest& r) { return admin.handle(r); }));
+    runtime_.tasks().spawn("accept links", [this, a = acceptor.get()]() -> asio::awaitable<void> {
+      co_await links_->run(*a);
+    });
     runtime_.tasks().spawn("anchor", [this]() -> asio::awaitable<void> { co_await keep_anchor(); });
-    runtime_.tasks().spawn("drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
+    runtime_.tasks().spawn(
+        "drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
     auto stop_links = runtime_.tasks().on_stop([&] {
       acceptor->close();
       links_->stop();
       anchor_timer_.cancel();
     });
     runtime_.stop_on_signals();
-    spdlog::info("master {} at csn {}, links on {}, operators on {}", config_.server, feed_->head().csn.value, spec->link.to_string(), spec->admin.to_string());
+    spdlog::info("master {} at csn {}, links on {}, operators on {}", config_.server,
+                 feed_->head().csn.value, spec->link.to_string(), spec->admin.to_string());
     int code = runtime_.run();
     loop_->stop();
     spdlog::info("stopped");
@@ -108,7 +125,9 @@ class MasterServer {
       BL_ASSIGN(Ingest::Local local, ingest_->commit_local(plan.ops, {}, ""));
       BL_TRY(store_->write(local.result.batch, Sync::yes));
       if (local.fate == Fate::rejected) {
-        return fail(ErrorKind::corrupt, "topology.rejected", "the topology could not be committed: " + std::string(explain(local.outcomes.back().reason)));
+        return fail(ErrorKind::corrupt, "topology.rejected",
+                    "the topology could not be committed: " +
+                        std::string(explain(local.outcomes.back().reason)));
       }
       spdlog::info("committed the topology at csn {}", local.csn.value);
     }
@@ -117,19 +136,28 @@ class MasterServer {
     links_ = std::make_unique<LinkService>(runtime_, *store_, *feed_, clock_);
     incarnation_ = ingest_->origins().at(s.self).latest;
     // The loss was accepted once, now: the old anchor would have the next start refused again.
-    if (lost_accepted_) BL_TRY(write_anchor(config_.data_directory + "/anchor", {incarnation_, s.head.value, s.chain}));
-    loop_ = std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_, [this](IngestResult&& r) { links_->published(std::move(r)); });
+    if (lost_accepted_)
+      BL_TRY(
+          write_anchor(config_.data_directory + "/anchor", {incarnation_, s.head.value, s.chain}));
+    loop_ =
+        std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_,
+                                     [this](IngestResult&& r) { links_->published(std::move(r)); });
     links_->set_ingest(loop_.get());
     return {};
   }
 
-  // Offices keep what a full master cannot take: links are closed with the reason until there is room.
+  // Offices keep what a full master cannot take: links are closed with the reason until there is
+  // room.
   void look_at_disk() {
-    auto room = config_.disk_room ? config_.disk_room(config_.data_directory) : disk_room(config_.data_directory);
+    auto room = config_.disk_room ? config_.disk_room(config_.data_directory)
+                                  : disk_room(config_.data_directory);
     if (!room || nearly_full(*room) == links_->disk_full()) return;
     links_->set_disk_full(!links_->disk_full());
     if (links_->disk_full()) {
-      spdlog::error("the disk of {} is nearly full ({} MiB left): links are closed, branches keep their changes", config_.data_directory, room->free >> 20);
+      spdlog::error(
+          "the disk of {} is nearly full ({} MiB left): links are closed, branches keep their "
+          "changes",
+          config_.data_directory, room->free >> 20);
     } else {
       spdlog::info("the disk has room again, branches may connect");
     }
@@ -145,7 +173,9 @@ class MasterServer {
       LineCursor head = feed_->head();
       if (head.csn == written) continue;
       Anchor anchor{incarnation_, head.csn.value, head.chain};
-      auto job = [path = config_.data_directory + "/anchor", anchor] { return write_anchor(path, anchor); };
+      auto job = [path = config_.data_directory + "/anchor", anchor] {
+        return write_anchor(path, anchor);
+      };
       auto ok = co_await runtime_.pool().run(std::move(job));
       if (!ok) {
         spdlog::error("the anchor could not be written: {}", ok.error().message);
@@ -161,13 +191,22 @@ class MasterServer {
       auto& counter = metrics_.counter(name, help);
       counter.Increment(v - counter.Value());
     };
-    metrics_.gauge("branchline_line_csn", "Head of the main line").Set(static_cast<double>(feed_->head().csn.value));
-    metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread").Set(static_cast<double>(c.queued_bytes));
-    total("branchline_ingest_batches_total", "Synced batches since start", static_cast<double>(c.batches));
-    total("branchline_ingest_mutations_total", "Mutations decided since start", static_cast<double>(c.mutations));
+    metrics_.gauge("branchline_line_csn", "Head of the main line")
+        .Set(static_cast<double>(feed_->head().csn.value));
+    metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread")
+        .Set(static_cast<double>(c.queued_bytes));
+    total("branchline_ingest_batches_total", "Synced batches since start",
+          static_cast<double>(c.batches));
+    total("branchline_ingest_mutations_total", "Mutations decided since start",
+          static_cast<double>(c.mutations));
     for (const auto& s : links_->status()) {
-      metrics_.gauge("branchline_link_applied_csn", "What a branch has applied", {{"server", s.server}}).Set(static_cast<double>(s.applied.value));
-      metrics_.gauge("branchline_link_round_trip_seconds", "Round trip of a link", {{"server", s.server}}).Set(static_cast<double>(s.round_trip_us) / 1e6);
+      metrics_
+          .gauge("branchline_link_applied_csn", "What a branch has applied", {{"server", s.server}})
+          .Set(static_cast<double>(s.applied.value));
+      metrics_
+          .gauge("branchline_link_round_trip_seconds", "Round trip of a link",
+                 {{"server", s.server}})
+          .Set(static_cast<double>(s.round_trip_us) / 1e6);
     }
     return metrics_.render_metrics();
   }

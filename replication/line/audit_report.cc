@@ -12,7 +12,8 @@ void compare_totals(const Totals& stored, AuditReport& report) {
   for (const auto& [t, ignored] : territories) {
     if (sum_in(stored.sums, t) != sum_in(report.sums, t)) {
       report.problem("checksum of territory " + std::to_string(t.value) + ": stored " +
-                     to_hex(sum_in(stored.sums, t)) + ", counted " + to_hex(sum_in(report.sums, t)));
+                     to_hex(sum_in(stored.sums, t)) + ", counted " +
+                     to_hex(sum_in(report.sums, t)));
     }
   }
   auto count_in = [](const auto& map, const auto& key) {
@@ -37,7 +38,8 @@ void FateCoverage::add(const FateEntry& entry, bool whole, AuditReport& report) 
   bool continues = entry.id.seq == due || (fresh && !whole);
   if (!continues) {
     report.problem("stream " + to_hex(entry.id.incarnation.value) + ": fates go on at seq " +
-                   std::to_string(entry.id.seq.value) + " where " + std::to_string(due.value) + " was due");
+                   std::to_string(entry.id.seq.value) + " where " + std::to_string(due.value) +
+                   " was due");
   }
   at->second = Seq(entry.id.seq.value + entry.count - 1);
 }

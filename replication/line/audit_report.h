@@ -1,4 +1,5 @@
-// What an audit found (SEMANTICS 19): counted from outbox and line, not from the counters it checks.
+// What an audit found (SEMANTICS 19): counted from outbox and line, not from the counters it
+// checks.
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
-// Many record operations as columns, so that what is alike lies together: shapes, ids, then per shape and
-// field its values. docs/formats.md, "Columns", has a worked example.
+// Many record operations as columns, so that what is alike lies together: shapes, ids, then per
+// shape and field its values. docs/formats.md, "Columns", has a worked example.
 #pragma once
 
 #include <map>
@@ -98,8 +98,8 @@ class OpColumnWriter {
   std::string scratch_;
 };
 
-// Reads what OpColumnWriter wrote; every value is checked (valid()), texts point into the block's bytes,
-// rebuilt payloads into `arena`.
+// Reads what OpColumnWriter wrote; every value is checked (valid()), texts point into the block's
+// bytes, rebuilt payloads into `arena`.
 class OpColumnReader {
  public:
   OpColumnReader(ColumnSplitter& split, Arena& arena);

@@ -8,8 +8,8 @@ namespace branchline {
 namespace {
 
 constexpr uint8_t kFormat = 1;
-constexpr uint8_t kFirstRowKind = 1;  // keys::LineRow: effects
-constexpr uint8_t kLastRowKind = 3;   //                 rejected
+constexpr uint8_t kFirstRowKind = 1;      // keys::LineRow: effects
+constexpr uint8_t kLastRowKind = 3;       //                 rejected
 constexpr size_t kMinHeaderRow = 4 + 32;  // bytes of a row in a batch header
 
 Error corrupt(const char* what) {
@@ -24,7 +24,7 @@ Digest line_start(LineId line) {
   return sha256(bytes);
 }
 
-// --- Commit block ---------------------------------------------------------------------------------------
+// --- Commit block ---
 
 struct CommitBlockWriter::Impl {
   ColumnSet set;
@@ -103,8 +103,9 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
   CommitBlock block;
   block.bytes = std::move(bytes);
   ColumnSplitter split(block.bytes);
-  Reader head = split.next(), contexts = split.next(), context_of = split.next(), csns = split.next(),
-         seqs = split.next(), orders = split.next(), op_counts = split.next(), lost = split.next();
+  Reader head = split.next(), contexts = split.next(), context_of = split.next(),
+         csns = split.next(), seqs = split.next(), orders = split.next(), op_counts = split.next(),
+         lost = split.next();
   HlcColumnReader hlcs(split);
   OpColumnReader ops(split, block.arena);
   if (head.u8() != kFormat) return std::unexpected(corrupt("unknown format of a commit block"));
@@ -135,7 +136,8 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
   for (uint64_t i = 0; i < count; ++i) {
     Commit& c = block.commits.emplace_back();
     uint64_t context = context_of.varint();
-    if (!context_of.ok() || context >= table.size()) return std::unexpected(corrupt("unknown context"));
+    if (!context_of.ok() || context >= table.size())
+      return std::unexpected(corrupt("unknown context"));
     uint64_t skipped = csns.varint();
     csn += skipped + 1;
     seq += static_cast<uint64_t>(seqs.svarint()) + 1;
@@ -160,14 +162,16 @@ Result<CommitBlock> decode_commit_block(std::string bytes) {
     c.hlc = hlcs.get();
     for (uint64_t k = 0; k < n && ops.ok(); ++k) {
       c.effects.push_back(ops.get(c.id, {}));
-      if (!is_effect(c.effects.back().kind)) return std::unexpected(corrupt("an operation among effects"));
+      if (!is_effect(c.effects.back().kind))
+        return std::unexpected(corrupt("an operation among effects"));
     }
-    if (!ops.ok() || !hlcs.ok() || !csns.ok() || !seqs.ok() || !orders.ok() || !op_counts.ok() || !lost.ok()) {
+    if (!ops.ok() || !hlcs.ok() || !csns.ok() || !seqs.ok() || !orders.ok() || !op_counts.ok() ||
+        !lost.ok()) {
       return std::unexpected(corrupt("malformed or truncated commit block"));
     }
   }
-  if (!split.done() || !context_of.done() || !csns.done() || !seqs.done() || !orders.done() || !op_counts.done() ||
-      !lost.done() || !hlcs.done() || !ops.done()) {
+  if (!split.done() || !context_of.done() || !csns.done() || !seqs.done() || !orders.done() ||
+      !op_counts.done() || !lost.done() || !hlcs.done() || !ops.done()) {
     return std::unexpected(corrupt("bytes left over in a commit block"));
   }
   return block;
@@ -201,7 +205,7 @@ Digest commit_digest(Sha256& sha, const SaltKey& key, const Commit& c) {
   return sha.add(bytes).finish();
 }
 
-// --- Fates ----------------------------------------------------------------------------------------------
+// --- Fates ---
 
 namespace {
 
@@ -306,7 +310,7 @@ Result<FateRow> decode_fate_row(const MutationId& first, std::string_view bytes)
   return row;
 }
 
-// --- Batch header ---------------------------------------------------------------------------------------
+// --- Batch header ---
 
 namespace {
 
@@ -356,7 +360,8 @@ Result<BatchHeader> decode_batch_header(std::string_view bytes) {
     row.digest = *d;
   }
   auto chain = Digest::from(r.bytes(32));
-  if (!chain || !r.done() || h.to <= h.from) return std::unexpected(corrupt("malformed batch header"));
+  if (!chain || !r.done() || h.to <= h.from)
+    return std::unexpected(corrupt("malformed batch header"));
   h.chain = *chain;
   return h;
 }
@@ -368,14 +373,22 @@ Digest batch_chain(const Digest& previous, const BatchHeader& header) {
   return sha256(bytes);
 }
 
-// --- Ledger ---------------------------------------------------------------------------------------------
+// --- Ledger ---
 
 void Ledger::count(Fate fate, uint64_t n) {
   switch (fate) {
-    case Fate::applied: applied += n; break;
-    case Fate::merged: merged += n; break;
-    case Fate::overridden: overridden += n; break;
-    case Fate::rejected: rejected += n; break;
+    case Fate::applied:
+      applied += n;
+      break;
+    case Fate::merged:
+      merged += n;
+      break;
+    case Fate::overridden:
+      overridden += n;
+      break;
+    case Fate::rejected:
+      rejected += n;
+      break;
   }
 }
 
@@ -391,12 +404,14 @@ Ledger& Ledger::operator+=(const Ledger& o) {
 }
 
 void put_ledger(Writer& w, const Ledger& l) {
-  for (uint64_t v : {l.accepted, l.pending, l.applied, l.merged, l.overridden, l.rejected, l.lost}) w.varint(v);
+  for (uint64_t v : {l.accepted, l.pending, l.applied, l.merged, l.overridden, l.rejected, l.lost})
+    w.varint(v);
 }
 
 Ledger get_ledger(Reader& r) {
   Ledger l;
-  for (uint64_t* v : {&l.accepted, &l.pending, &l.applied, &l.merged, &l.overridden, &l.rejected, &l.lost}) {
+  for (uint64_t* v :
+       {&l.accepted, &l.pending, &l.applied, &l.merged, &l.overridden, &l.rejected, &l.lost}) {
     *v = r.varint();
   }
   return l;

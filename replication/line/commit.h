@@ -47,7 +47,7 @@ struct BlockTag {
   constexpr auto operator<=>(const BlockTag&) const = default;
 };
 
-// --- Commit block: the commits of one tag in one ingest batch, by column --------------------------------
+// --- Commit block: the commits of one tag in one ingest batch, by column ---
 
 class CommitBlockWriter {
  public:
@@ -71,15 +71,16 @@ struct CommitBlock {
 };
 Result<CommitBlock> decode_commit_block(std::string bytes);
 
-// The digest that the line's chain covers: over each commit's header and salted effects (SEMANTICS 41).
+// The digest that the line's chain covers: over each commit's header and salted effects (SEMANTICS
+// 41).
 Digest commit_digest(Sha256& sha, const SaltKey& key, const Commit& c);
 
-// --- Fate block: what became of one origin's mutations in a batch ---------------------------------------
+// --- Fate block: what became of one origin's mutations in a batch ---
 
 struct FateEntry {
-  MutationId id;    // of the first
+  MutationId id;  // of the first
   uint32_t count = 1;
-  Csn csn;          // of the first; the others follow densely
+  Csn csn;  // of the first; the others follow densely
   Fate fate = Fate::applied;
   // Whether the effects are what the author forecast, so that this entry stands for them.
   bool as_forecast = false;
@@ -90,8 +91,9 @@ struct FateEntry {
 std::string encode_fate_block(const std::vector<FateEntry>& entries);
 Result<std::vector<FateEntry>> decode_fate_block(std::string_view bytes);
 
-// Rows of Table::fates: an entry without its id, which is the key. Permanent (SEMANTICS 19). `content` is the
-// mutation's canonical bytes where its author may want them back: overridden or rejected, at its branch.
+// Rows of Table::fates: an entry without its id, which is the key. Permanent (SEMANTICS 19).
+// `content` is the mutation's canonical bytes where its author may want them back: overridden or
+// rejected, at its branch.
 struct FateRow {
   FateEntry entry;
   std::string content;
@@ -99,7 +101,7 @@ struct FateRow {
 std::string encode_fate_row(const FateEntry& entry, std::string_view content);
 Result<FateRow> decode_fate_row(const MutationId& first, std::string_view bytes);
 
-// --- Batch header: one per ingest batch; feed ranges end here -------------------------------------------
+// --- Batch header: one per ingest batch; feed ranges end here ---
 
 struct BatchHeader {
   Csn from;  // exclusive
@@ -108,8 +110,8 @@ struct BatchHeader {
   int64_t wall_ms = 0;
   Digest chain;  // of the line after this batch
   struct Row {
-    uint8_t kind;   // keys::LineRow
-    BlockTag tag;   // effects: whole; fates: origin
+    uint8_t kind;  // keys::LineRow
+    BlockTag tag;  // effects: whole; fates: origin
     Digest digest;
   };
   std::vector<Row> rows;
@@ -119,7 +121,7 @@ Result<BatchHeader> decode_batch_header(std::string_view bytes);
 // chain(n) = SHA-256(chain(n-1) | header without the chain).
 Digest batch_chain(const Digest& previous, const BatchHeader& header);
 
-// --- Ledger (SEMANTICS 19) ------------------------------------------------------------------------------
+// --- Ledger (SEMANTICS 19) ---
 
 struct Ledger {
   uint64_t accepted = 0;

@@ -52,7 +52,8 @@ std::string compress(std::string_view raw) {
     w.varint(raw.size());
     size_t head = out.size();
     out.resize(head + ZSTD_compressBound(raw.size()));
-    size_t n = ZSTD_compress2(contexts().compress, out.data() + head, out.size() - head, raw.data(), raw.size());
+    size_t n = ZSTD_compress2(contexts().compress, out.data() + head, out.size() - head, raw.data(),
+                              raw.size());
     BL_CHECK(!ZSTD_isError(n));
     if (n < raw.size()) {
       out.resize(head + n);
@@ -76,7 +77,8 @@ Result<std::string> decompress(std::string_view container, size_t limit) {
   uint64_t size = r.varint_max(limit);
   if (!r.ok()) return std::unexpected(corrupt("longer than the limit"));
   std::string out(size, '\0');
-  size_t n = ZSTD_decompressDCtx(contexts().decompress, out.data(), out.size(), r.rest().data(), r.rest().size());
+  size_t n = ZSTD_decompressDCtx(contexts().decompress, out.data(), out.size(), r.rest().data(),
+                                 r.rest().size());
   if (ZSTD_isError(n) || n != size) return std::unexpected(corrupt("damaged"));
   return out;
 }

@@ -9,14 +9,14 @@
 
 namespace branchline {
 
-// Compresses unless that makes it longer. Level 3; no zstd checksum, since whatever carries the container
-// (TLS, RocksDB, the hash chain) has its own.
+// Compresses unless that makes it longer. Level 3; no zstd checksum, since whatever carries the
+// container (TLS, RocksDB, the hash chain) has its own.
 std::string compress(std::string_view raw);
 // `corrupt` if it is no container or the content is longer than `limit` bytes.
 Result<std::string> decompress(std::string_view container, size_t limit);
 
-// One direction of one connection: each frame may refer to what earlier frames held (zstd streaming with a
-// flush per frame), so constant parts of small blocks cost a few bytes. Not thread-safe.
+// One direction of one connection: each frame may refer to what earlier frames held (zstd streaming
+// with a flush per frame), so constant parts of small blocks cost a few bytes. Not thread-safe.
 class StreamCompressor {
  public:
   StreamCompressor();

@@ -9,11 +9,12 @@
 
 namespace branchline {
 
-// How many mutations share one forecast digest: one that the master decides differently sends the effects of
-// its run back, not of the whole block.
+// How many mutations share one forecast digest: one that the master decides differently sends the
+// effects of its run back, not of the whole block.
 inline constexpr size_t kForecastRun = 16;
 
-// The digest of one mutation's forecast effects (put_forecast); of a run, over its mutations' digests.
+// The digest of one mutation's forecast effects (put_forecast); of a run, over its mutations'
+// digests.
 uint64_t forecast_digest(std::string_view forecast_bytes);
 uint64_t run_digest(const uint64_t* digests, size_t count);
 

@@ -4,7 +4,10 @@ namespace branchline {
 
 void put_ledger_json(JsonWriter& w, const Ledger& l) {
   w.begin_object();
-  w.member("accepted", l.accepted).member("pending", l.pending).member("applied", l.applied).member("merged", l.merged);
+  w.member("accepted", l.accepted)
+      .member("pending", l.pending)
+      .member("applied", l.applied)
+      .member("merged", l.merged);
   w.member("overridden", l.overridden).member("rejected", l.rejected).member("lost", l.lost);
   w.end_object();
 }

@@ -1,11 +1,13 @@
-// Derived fields (SEMANTICS 10): recomputed from the merged record and its children. A sum over children is
-// kept by difference, which is exact in decimals and does not read the other children.
+// Derived fields (SEMANTICS 10): recomputed from the merged record and its children. A sum over
+// children is kept by difference, which is exact in decimals and does not read the other children.
 #include "replication/merge/merge_context.h"
 
 namespace branchline {
 namespace {
 
-Money money_of(const Value& v) { return v.type == ValueType::money ? decode_money(v.payload) : Money{}; }
+Money money_of(const Value& v) {
+  return v.type == ValueType::money ? decode_money(v.payload) : Money{};
+}
 
 std::string join(const Value& first, const Value& last) {
   std::string out(first.is_null() ? std::string_view() : first.payload);
@@ -18,7 +20,8 @@ std::string join(const Value& first, const Value& last) {
 std::optional<Money> line_amount(const Value& quantity, const Value& price, const Value& discount) {
   if (price.type != ValueType::money) return std::nullopt;
   Money amount = money_of(price);
-  Decimal pieces = quantity.type == ValueType::decimal ? decode_decimal(quantity.payload) : Decimal(1, 0);
+  Decimal pieces =
+      quantity.type == ValueType::decimal ? decode_decimal(quantity.payload) : Decimal(1, 0);
   auto gross = Decimal::multiply(amount.amount, pieces);
   if (!gross) return std::nullopt;
   auto net = Decimal::subtract(*gross, money_of(discount).amount);
@@ -38,7 +41,8 @@ Result<void> Merger::derive(Context& c, Record& record, const Entity& entity) {
     if (d.kind == Derived::Kind::join) {
       fresh = join(record.value(d.inputs[0]), record.value(d.inputs[1]));
     } else if (d.kind == Derived::Kind::line_amount) {
-      auto amount = line_amount(record.value(d.inputs[0]), record.value(d.inputs[1]), record.value(d.inputs[2]));
+      auto amount = line_amount(record.value(d.inputs[0]), record.value(d.inputs[1]),
+                                record.value(d.inputs[2]));
       null = !amount;
       if (amount) fresh = encode_money(*amount);
     } else {  // late: promised; the first of the others that is known tells when it was done
@@ -59,8 +63,8 @@ Result<void> Merger::derive(Context& c, Record& record, const Entity& entity) {
   return {};
 }
 
-Result<void> Merger::feed_parents(Context& c, Record& record, const Entity& entity, const Value& before,
-                                  const Value& after, FieldId field) {
+Result<void> Merger::feed_parents(Context& c, Record& record, const Entity& entity,
+                                  const Value& before, const Value& after, FieldId field) {
   for (const auto& feed : entity.feeds) {
     if (feed.field == field && before != after) {
       auto delta = Decimal::subtract(money_of(after).amount, money_of(before).amount);

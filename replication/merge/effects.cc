@@ -5,18 +5,24 @@ namespace {
 
 Error diverged(const RecordKey& key, const char* what) {
   return {ErrorKind::corrupt, "effects.diverged",
-          "record " + to_string(key.id) + " of entity " + std::to_string(key.entity.value) + " " + what};
+          "record " + to_string(key.id) + " of entity " + std::to_string(key.entity.value) + " " +
+              what};
 }
 
 Result<void> put_cells(Workspace& ws, Record& record, const RecordOp& op, const Version& version) {
   for (const auto& cell : op.cells) {
     switch (cell.kind) {
-      case CellOpKind::put: ws.set_cell(record, cell.field, version, cell.value); break;
+      case CellOpKind::put:
+        ws.set_cell(record, cell.field, version, cell.value);
+        break;
       case CellOpKind::put_element:
         BL_TRY(ws.put_element(record, cell.field, cell.key, Element::make(version, cell.value)));
         break;
-      case CellOpKind::remove_element: BL_TRY(ws.remove_element(record, cell.field, cell.key)); break;
-      default: return std::unexpected(diverged(op.record, "has an operation among its effects"));
+      case CellOpKind::remove_element:
+        BL_TRY(ws.remove_element(record, cell.field, cell.key));
+        break;
+      default:
+        return std::unexpected(diverged(op.record, "has an operation among its effects"));
     }
   }
   return {};
@@ -24,7 +30,8 @@ Result<void> put_cells(Workspace& ws, Record& record, const RecordOp& op, const 
 
 }  // namespace
 
-Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects, const Version& version) {
+Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects,
+                           const Version& version) {
   for (const auto& op : effects) {
     BL_ASSIGN(auto found, ws.find(op.record));
     if (op.kind == RecordOpKind::put_new) {
@@ -35,12 +42,17 @@ Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects, 
     }
     if (!found.record) return std::unexpected(diverged(op.record, "is changed but is not here"));
     switch (op.kind) {
-      case RecordOpKind::put_cells: BL_TRY(put_cells(ws, *found.record, op, version)); break;
+      case RecordOpKind::put_cells:
+        BL_TRY(put_cells(ws, *found.record, op, version));
+        break;
       case RecordOpKind::tombstone:
         BL_TRY(ws.set_state(*found.record, RecordState::tombstone, version));
         break;
-      case RecordOpKind::revive: BL_TRY(ws.set_state(*found.record, RecordState::live, version)); break;
-      default: return std::unexpected(diverged(op.record, "has an effect of an unknown kind"));
+      case RecordOpKind::revive:
+        BL_TRY(ws.set_state(*found.record, RecordState::live, version));
+        break;
+      default:
+        return std::unexpected(diverged(op.record, "has an effect of an unknown kind"));
     }
   }
   return {};

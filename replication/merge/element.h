@@ -10,7 +10,8 @@ struct Element {
   std::string type_and_payload;
 
   Value value() const {
-    return {static_cast<ValueType>(type_and_payload[0]), std::string_view(type_and_payload).substr(1)};
+    return {static_cast<ValueType>(type_and_payload[0]),
+            std::string_view(type_and_payload).substr(1)};
   }
   static Element make(const Version& version, const Value& value);
 };

@@ -20,19 +20,23 @@ constexpr Words kReasons[] = {
     {"revived", "The record was deleted elsewhere at the same time; this change brought it back."},
     {"deleted", "The record was deleted."},
     {"already_deleted", "The record was deleted before."},
-    {"concurrent_edit", "The record was changed elsewhere at the same time, so it was not deleted."},
+    {"concurrent_edit",
+     "The record was changed elsewhere at the same time, so it was not deleted."},
     {"cycle", "It would have made a record its own ancestor."},
     {"overflow", "The sum would have left the range of numbers."},
     {"duplicate_operation", "The same operation key had been used before; it was not done again."},
-    {"duplicate_key", "Another record holds the same unique key; both are kept and this one is marked."},
+    {"duplicate_key",
+     "Another record holds the same unique key; both are kept and this one is marked."},
     {"unknown_record", "There is no record with this id."},
     {"unknown_parent", "The record it belongs to does not exist."},
     {"parent_deleted", "The record it belongs to was deleted."},
     {"denied", "The author may not do this, or not from that office."},
     {"guard", "A value it depended on had changed."},
     {"atomic", "It was to be done whole or not at all, and part of it would have been overridden."},
-    {"too_large", "The change would touch more than the limit allows, with all that it deletes or brings back."},
-    {"territory_move", "It would have moved the record to another territory, which is not possible yet."},
+    {"too_large",
+     "The change would touch more than the limit allows, with all that it deletes or brings back."},
+    {"territory_move",
+     "It would have moved the record to another territory, which is not possible yet."},
     {"not_activated", "This kind of operation is not activated yet."},
     {"crashed", "Deciding it ended the master twice; its content is kept for the operator."},
     {"malformed", "It does not fit the schema."},
@@ -49,10 +53,14 @@ const Words& words(Reason reason) {
 
 std::string_view to_string(Fate fate) {
   switch (fate) {
-    case Fate::applied: return "applied";
-    case Fate::merged: return "merged";
-    case Fate::overridden: return "overridden";
-    case Fate::rejected: return "rejected";
+    case Fate::applied:
+      return "applied";
+    case Fate::merged:
+      return "merged";
+    case Fate::overridden:
+      return "overridden";
+    case Fate::rejected:
+      return "rejected";
   }
   return "unknown";
 }

@@ -10,8 +10,8 @@
 
 namespace branchline {
 
-// Ordered: a mutation's fate is the worst outcome of its operations (SEMANTICS 8). Numbers are part of the
-// formats.
+// Ordered: a mutation's fate is the worst outcome of its operations (SEMANTICS 8). Numbers are part
+// of the formats.
 enum class Fate : uint8_t {
   applied = 1,
   merged = 2,      // took effect together with concurrent changes
@@ -23,43 +23,43 @@ std::string_view to_string(Fate fate);
 // Numbers are part of the formats: never reused.
 enum class Reason : uint8_t {
   none = 0,
-  newer = 1,                // replaced a concurrent, older value
-  older = 2,                // a concurrent change is newer
-  combined = 3,             // added to, or kept beside, concurrent changes
-  beyond = 4,               // max, min: the value there lies further already
-  exists = 5,               // created under an id that exists: its fields were merged in
-  revived = 6,              // brought back what was deleted concurrently
-  deleted = 7,              // the record was deleted
+  newer = 1,     // replaced a concurrent, older value
+  older = 2,     // a concurrent change is newer
+  combined = 3,  // added to, or kept beside, concurrent changes
+  beyond = 4,    // max, min: the value there lies further already
+  exists = 5,    // created under an id that exists: its fields were merged in
+  revived = 6,   // brought back what was deleted concurrently
+  deleted = 7,   // the record was deleted
   already_deleted = 8,
-  concurrent_edit = 9,      // a delete that had not seen this edit
-  cycle = 10,               // would close a cycle in a hierarchy
-  overflow = 11,            // a sum left its range
-  duplicate_operation = 12, // the operation key was used before
-  duplicate_key = 13,       // another record holds the unique key; both are kept and this one is marked
+  concurrent_edit = 9,       // a delete that had not seen this edit
+  cycle = 10,                // would close a cycle in a hierarchy
+  overflow = 11,             // a sum left its range
+  duplicate_operation = 12,  // the operation key was used before
+  duplicate_key = 13,  // another record holds the unique key; both are kept and this one is marked
   unknown_record = 14,
   unknown_parent = 15,
   parent_deleted = 16,
-  denied = 17,              // author or territory not within what that branch may speak for
-  guard = 18,               // a guard's value differed
-  atomic = 19,              // atomic, and part of it would have been overridden
-  too_large = 20,           // a cascade beyond the limit
-  territory_move = 21,      // would move the record to another territory
-  not_activated = 22,       // an operation kind that no feature-level commit activated yet
-  crashed = 23,             // deciding it ended the master twice
-  malformed = 24,           // does not fit the schema
-  no_territory = 25,        // a root record without a territory
-  clock_ahead = 26,         // its stamp lay too far ahead and was clamped
+  denied = 17,          // author or territory not within what that branch may speak for
+  guard = 18,           // a guard's value differed
+  atomic = 19,          // atomic, and part of it would have been overridden
+  too_large = 20,       // a cascade beyond the limit
+  territory_move = 21,  // would move the record to another territory
+  not_activated = 22,   // an operation kind that no feature-level commit activated yet
+  crashed = 23,         // deciding it ended the master twice
+  malformed = 24,       // does not fit the schema
+  no_territory = 25,    // a root record without a territory
+  clock_ahead = 26,     // its stamp lay too far ahead and was clamped
 };
 std::string_view to_string(Reason reason);
 // A sentence for people.
 std::string_view explain(Reason reason);
 
 struct Outcome {
-  uint16_t op = 0;       // index of the record operation
-  FieldId field;         // 0: the whole operation
+  uint16_t op = 0;  // index of the record operation
+  FieldId field;    // 0: the whole operation
   Fate fate = Fate::applied;
   Reason reason = Reason::none;
-  MutationId other;      // the concurrent mutation, if one is meant
+  MutationId other;  // the concurrent mutation, if one is meant
 };
 
 void put_outcomes(Writer& w, const std::vector<Outcome>& outcomes);

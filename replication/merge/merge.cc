@@ -48,8 +48,8 @@ void EffectList::note(const RecordKey& key, FieldId field) {
   op.cells.push_back({field, CellOpKind::put, {}, {}});
 }
 
-void EffectList::note_element(const RecordKey& key, FieldId field, CellOpKind kind, const ElementKey& element,
-                              const Value& value) {
+void EffectList::note_element(const RecordKey& key, FieldId field, CellOpKind kind,
+                              const ElementKey& element, const Value& value) {
   cells_of(key, RecordOpKind::put_cells).cells.push_back({field, kind, value, element});
 }
 
@@ -73,10 +73,17 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
     c.op = static_cast<uint16_t>(i);
     const RecordOp& op = m.ops[i];
     switch (op.kind) {
-      case RecordOpKind::create: BL_TRY(create(c, op)); break;
-      case RecordOpKind::update: BL_TRY(update(c, op)); break;
-      case RecordOpKind::remove: BL_TRY(remove(c, op)); break;
-      default: c.reject(FieldId(0), Reason::not_activated);
+      case RecordOpKind::create:
+        BL_TRY(create(c, op));
+        break;
+      case RecordOpKind::update:
+        BL_TRY(update(c, op));
+        break;
+      case RecordOpKind::remove:
+        BL_TRY(remove(c, op));
+        break;
+      default:
+        c.reject(FieldId(0), Reason::not_activated);
     }
   }
   if (!c.rejected && m.atomic && c.decision.fate == Fate::overridden) {
@@ -134,7 +141,7 @@ Result<bool> Merger::guards_hold(const Mutation& m) {
   return true;
 }
 
-// --- Create ---------------------------------------------------------------------------------------------
+// --- Create ---
 
 Result<Merger::Home> Merger::home_of(Context& c, const RecordOp& op, const Entity& entity) {
   Home home;
@@ -194,7 +201,7 @@ Result<void> Merger::create(Context& c, const RecordOp& op) {
   return cells(c, record, op, entity, true);
 }
 
-// --- Update ---------------------------------------------------------------------------------------------
+// --- Update ---
 
 Result<void> Merger::update(Context& c, const RecordOp& op) {
   const Entity& entity = *ws_.schema().entity(op.record.entity);
@@ -242,7 +249,8 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
         }
       }
     }
-    bool parent = std::find(entity.parents.begin(), entity.parents.end(), field.id) != entity.parents.end();
+    bool parent =
+        std::find(entity.parents.begin(), entity.parents.end(), field.id) != entity.parents.end();
     if (parent && !created) {
       BL_ASSIGN(Reason move, moves_territory(record, cell_op));
       if (move != Reason::none) {
@@ -266,15 +274,24 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
 
 Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Field& field) {
   switch (rule_of(op.kind, field.policy)) {
-    case Rule::latest_wins: latest(c, record, op); return {};
-    case Rule::add: add(c, record, op); return {};
-    case Rule::raise: extreme(c, record, op, true); return {};
-    case Rule::lower: extreme(c, record, op, false); return {};
+    case Rule::latest_wins:
+      latest(c, record, op);
+      return {};
+    case Rule::add:
+      add(c, record, op);
+      return {};
+    case Rule::raise:
+      extreme(c, record, op, true);
+      return {};
+    case Rule::lower:
+      extreme(c, record, op, false);
+      return {};
     case Rule::insert_element: {
       ElementKey key{c.m.id, op.key.index};
       BL_TRY(ws_.put_element(record, op.field, key, Element::make(c.version, op.value)));
       c.effects.note_element(record.key(), op.field, CellOpKind::put_element, key, op.value);
-      if (field.policy == Policy::set) put(c, record, op.field, {});  // the record shows that it has elements
+      if (field.policy == Policy::set)
+        put(c, record, op.field, {});  // the record shows that it has elements
       return {};
     }
     case Rule::remove_element: {
@@ -285,7 +302,8 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       if (field.policy == Policy::set) put(c, record, op.field, {});
       return {};
     }
-    case Rule::refuse: break;
+    case Rule::refuse:
+      break;
   }
   BL_CHECK(false);  // check_shape() refused it
 }
@@ -308,7 +326,8 @@ void Merger::latest(Context& c, Record& record, const CellOp& op) {
   }
 }
 
-void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity& entity, uint16_t group) {
+void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity& entity,
+                   uint16_t group) {
   // The newest version among the members that the author had not seen decides for all of them.
   const Version* unseen = nullptr;
   for (const Field* f : entity.group_fields(group)) {
@@ -328,7 +347,8 @@ void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity&
   }
   if (other) {
     BL_PROBE("merge.group_concurrent");
-    c.outcome(first, wins ? Fate::merged : Fate::overridden, wins ? Reason::newer : Reason::older, *other);
+    c.outcome(first, wins ? Fate::merged : Fate::overridden, wins ? Reason::newer : Reason::older,
+              *other);
   }
 }
 
@@ -386,7 +406,8 @@ Result<Reason> Merger::moves_territory(Record& record, const CellOp& op) {
   if (found.held == Held::not_held) return Reason::none;
   if (!found.record) return Reason::unknown_parent;
   if (found.record->state() != RecordState::live) return Reason::parent_deleted;
-  bool same = found.record->territory() == record.territory() && found.record->also_in() == record.also_in();
+  bool same = found.record->territory() == record.territory() &&
+              found.record->also_in() == record.also_in();
   return same ? Reason::none : Reason::territory_move;
 }
 
@@ -404,14 +425,16 @@ Result<bool> Merger::closes_cycle(const Record& record, const CellOp& op) {
   return true;  // deeper than the limit counts as one
 }
 
-Result<void> Merger::mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field) {
+Result<void> Merger::mark_duplicate(Context& c, Record& record, const Entity& entity,
+                                    FieldId field) {
   for (const auto& index : entity.indexes) {
     if (!index.unique || index.fields[0] != field) continue;
     Value mine = record.value(field);
     std::string kept(mine.payload);
     BL_ASSIGN(auto holder, ws_.holder_of(entity, index, {mine.type, kept}, record.key().id));
     if (!holder) {
-      if (!record.value(system_field::kDuplicateOf).is_null()) put(c, record, system_field::kDuplicateOf, {});
+      if (!record.value(system_field::kDuplicateOf).is_null())
+        put(c, record, system_field::kDuplicateOf, {});
       continue;
     }
     BL_ASSIGN(auto found, ws_.find(*holder));

@@ -15,14 +15,14 @@ struct Decision {
   Fate fate = Fate::applied;
   // Only what is not plainly applied; empty for most mutations.
   std::vector<Outcome> outcomes;
-  // Resulting values, in the order of first change. Payloads point into the mutation or into the records of
-  // the workspace, until its next change.
+  // Resulting values, in the order of first change. Payloads point into the mutation or into the
+  // records of the workspace, until its next change.
   std::vector<RecordOp> effects;
   Journal journal;
 };
 
-// Collects effects: per record at most one operation with its cells, each with its last value, and one that
-// changes its state.
+// Collects effects: per record at most one operation with its cells, each with its last value, and
+// one that changes its state.
 class EffectList {
  public:
   RecordOp& cells_of(const RecordKey& key, RecordOpKind kind_if_new);
@@ -39,17 +39,18 @@ class EffectList {
   std::unordered_map<RecordKey, size_t> states_;
 };
 
-// Whether the author may touch this record (as it is, or as just created); asked for every operation.
+// Whether the author may touch this record (as it is, or as just created); asked for every
+// operation.
 using Permit = std::function<bool(const Entity& entity, const Record& record)>;
 
 class Merger {
  public:
   Merger(Workspace& workspace, const Lineage& lineage);
 
-  // Decides `m`, changes the workspace by its effects and returns them; a rejected mutation changes nothing.
-  // `csn` is the place it gets, 0 for a forecast. `m.hlc` is already clamped. Errors are faults of the store
-  // only, after which nothing of this batch may be written.
-  // `permit` may be empty: then all is permitted.
+  // Decides `m`, changes the workspace by its effects and returns them; a rejected mutation changes
+  // nothing. `csn` is the place it gets, 0 for a forecast. `m.hlc` is already clamped. Errors are
+  // faults of the store only, after which nothing of this batch may be written. `permit` may be
+  // empty: then all is permitted.
   Result<Decision> run(const Mutation& m, Csn csn, const Permit& permit = {});
 
   // A rejection decided before any look at records.
@@ -61,7 +62,8 @@ class Merger {
   Result<void> update(Context& c, const RecordOp& op);
   Result<void> remove(Context& c, const RecordOp& op);
 
-  Result<void> cells(Context& c, Record& record, const RecordOp& op, const Entity& entity, bool created);
+  Result<void> cells(Context& c, Record& record, const RecordOp& op, const Entity& entity,
+                     bool created);
   Result<void> cell(Context& c, Record& record, const CellOp& op, const Field& field);
   void latest(Context& c, Record& record, const CellOp& op);
   void group(Context& c, Record& record, const RecordOp& op, const Entity& entity, uint16_t group);
@@ -78,8 +80,8 @@ class Merger {
   Result<Reason> moves_territory(Record& record, const CellOp& op);
   Result<bool> closes_cycle(const Record& record, const CellOp& op);
   Result<void> mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field);
-  // Revives what was deleted with `deleted`, and deleted parents of any of it; false, and nothing is changed,
-  // where the author had seen one of these deletions or it wins by the schema.
+  // Revives what was deleted with `deleted`, and deleted parents of any of it; false, and nothing
+  // is changed, where the author had seen one of these deletions or it wins by the schema.
   Result<bool> bring_back(Context& c, const Record& deleted);
   Result<bool> groups_to_revive(Context& c, const Record& deleted, std::set<MutationId>& known,
                                 std::vector<MutationId>& groups);

@@ -29,8 +29,8 @@ struct Merger::Context {
     decision.outcomes.push_back({op, field, fate, reason, other});
     decision.fate = std::max(decision.fate, fate);
     if (fate == Fate::rejected && !std::exchange(rejected, true)) {
-      // What else it would have come to tells nobody anything: nothing of it counts (SEMANTICS 8). Of an atomic one,
-      // what was overridden is the reason.
+      // What else it would have come to tells nobody anything: nothing of it counts (SEMANTICS 8).
+      // Of an atomic one, what was overridden is the reason.
       bool atomic = reason == Reason::atomic;
       std::erase_if(decision.outcomes, [&](const Outcome& o) {
         return o.fate != Fate::rejected && !(atomic && o.fate == Fate::overridden);

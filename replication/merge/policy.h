@@ -1,5 +1,5 @@
-// SEMANTICS 13: for every kind of field operation under every policy, what happens. The table is total; a
-// test enumerates it and compares it with docs/merging.md.
+// SEMANTICS 13: for every kind of field operation under every policy, what happens. The table is
+// total; a test enumerates it and compares it with docs/merging.md.
 #pragma once
 
 #include "common/record/operation.h"

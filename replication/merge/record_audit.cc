@@ -16,11 +16,14 @@ void add(RecordAudit& audit, const Record& record, const Sum128& term) {
 
 }  // namespace
 
-Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, keys::Side side, IndexScope scope) {
+Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, keys::Side side,
+                                  IndexScope scope) {
   RecordAudit audit;
   std::string prefix(1, static_cast<char>(side));
   auto elements = scan_prefix(view, Table::elements, prefix);
-  auto orphan = [&] { problem(audit, "an element of a record that does not exist: " + hex(elements->key())); };
+  auto orphan = [&] {
+    problem(audit, "an element of a record that does not exist: " + hex(elements->key()));
+  };
   uint64_t index_rows = 0;
   auto records = scan_prefix(view, Table::records, prefix);
   for (; records->valid(); records->next()) {
@@ -42,7 +45,9 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
     for (const auto& k : index_keys(*record, *entity, side, scope)) {
       ++index_rows;
       BL_ASSIGN(auto row, view.get(Table::index, k));
-      if (!row) problem(audit, "record " + to_string(key->id) + " of " + entity->name + " is missing in an index");
+      if (!row)
+        problem(audit,
+                "record " + to_string(key->id) + " of " + entity->name + " is missing in an index");
     }
     std::string own = keys::element_prefix(side, *key);
     for (; elements->valid() && elements->key() < own; elements->next()) orphan();
@@ -54,7 +59,8 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
         continue;
       }
       ++audit.elements;
-      if (counts) add(audit, *record, element_term(*key, parsed->field, parsed->key, element->value()));
+      if (counts)
+        add(audit, *record, element_term(*key, parsed->field, parsed->key, element->value()));
     }
   }
   for (; elements->valid(); elements->next()) orphan();

@@ -1,4 +1,5 @@
-// Counts again what a store says of its records: sums, counts, indexes. For audits; reads everything.
+// Counts again what a store says of its records: sums, counts, indexes. For audits; reads
+// everything.
 #pragma once
 
 #include <string>
@@ -17,6 +18,7 @@ struct RecordAudit {
   std::vector<std::string> problems;  // at most 20
 };
 // A store's fault is an error, a wrong content a problem.
-Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, keys::Side side, IndexScope scope);
+Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, keys::Side side,
+                                  IndexScope scope);
 
 }  // namespace branchline

@@ -10,7 +10,8 @@ bool Lineage::knows(OriginId origin, Incarnation incarnation) const {
   return links_.count({origin, incarnation}) > 0;
 }
 
-bool Lineage::precedes(OriginId origin, Incarnation old, Order order, Incarnation incarnation) const {
+bool Lineage::precedes(OriginId origin, Incarnation old, Order order,
+                       Incarnation incarnation) const {
   // Chains are as long as a server has had starts; most look-ups end at the first link.
   for (auto at = links_.find({origin, incarnation}); at != links_.end();
        at = links_.find({origin, at->second.predecessor})) {

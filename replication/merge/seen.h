@@ -8,8 +8,9 @@
 
 namespace branchline {
 
-// Which process start followed which, and up to which order a successor knew its predecessor's work.
-// A rolled-back disk names a lower order than its predecessor reached: what lies above was not seen.
+// Which process start followed which, and up to which order a successor knew its predecessor's
+// work. A rolled-back disk names a lower order than its predecessor reached: what lies above was
+// not seen.
 class Lineage {
  public:
   struct Link {
@@ -18,7 +19,8 @@ class Lineage {
   };
   void add(OriginId origin, Incarnation incarnation, const Link& link);
   bool knows(OriginId origin, Incarnation incarnation) const;
-  // Whether `old` at `order` belongs to what `incarnation` of the same origin had behind it when it started.
+  // Whether `old` at `order` belongs to what `incarnation` of the same origin had behind it when it
+  // started.
   bool precedes(OriginId origin, Incarnation old, Order order, Incarnation incarnation) const;
 
  private:

@@ -6,7 +6,9 @@ namespace {
 constexpr uint8_t kCreated = 1;
 constexpr uint8_t kStateChanged = 2;
 
-Error corrupt() { return {ErrorKind::corrupt, "undo.corrupt", "a pending mutation's pre-image is damaged"}; }
+Error corrupt() {
+  return {ErrorKind::corrupt, "undo.corrupt", "a pending mutation's pre-image is damaged"};
+}
 
 struct CellBefore {
   FieldId field;
@@ -146,13 +148,16 @@ Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, A
       op.kind = RecordOpKind::put_new;
       op.territory = record.territory();
       op.also_in = record.also_in();
-      for (const auto& c : record.cells()) op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c)), {}});
+      for (const auto& c : record.cells())
+        op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c)), {}});
     } else {
-      for (const auto& c : b.cells) op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c.field)), {}});
+      for (const auto& c : b.cells)
+        op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c.field)), {}});
     }
     for (const auto& e : b.elements) {
       BL_ASSIGN(auto element, ws.element(b.record.key, e.field, e.key));
-      CellOp cell{e.field, element ? CellOpKind::put_element : CellOpKind::remove_element, {}, e.key};
+      CellOp cell{
+          e.field, element ? CellOpKind::put_element : CellOpKind::remove_element, {}, e.key};
       if (element) cell.value = keep(element->value());
       op.cells.push_back(cell);
     }
@@ -186,7 +191,8 @@ Result<void> apply_undo(Workspace& ws, std::string_view undo) {
       continue;
     }
     for (const auto& c : b->cells) ws.restore_cell(record, c.field, c.value);
-    if (b->flags & kStateChanged) BL_TRY(ws.restore_state(record, b->state, b->state_version, b->target));
+    if (b->flags & kStateChanged)
+      BL_TRY(ws.restore_state(record, b->state, b->state_version, b->target));
     ws.set_pending(record, b->record.previous);
   }
   return {};

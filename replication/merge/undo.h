@@ -1,8 +1,8 @@
 // Pre-images of pending mutations: what to put back so that the view becomes the base again.
 //
-// A branch keeps one copy of each record, the view. Every pending mutation carries what it changed; undoing
-// the pending ones newest first gives the base. The alternative, a second copy of every record, would cost a
-// key per write (FACTS, "What the hot paths cost").
+// A branch keeps one copy of each record, the view. Every pending mutation carries what it changed;
+// undoing the pending ones newest first gives the base. The alternative, a second copy of every
+// record, would cost a key per write (FACTS, "What the hot paths cost").
 #pragma once
 
 #include "common/base/arena.h"
@@ -20,8 +20,8 @@ struct UndoRecord {
 };
 Result<std::vector<UndoRecord>> undo_records(std::string_view undo);
 
-// What the mutation did, as effects: read from the workspace while it shows the state right after it (all later
-// pending mutations on its records undone). Payloads go into `arena`.
+// What the mutation did, as effects: read from the workspace while it shows the state right after
+// it (all later pending mutations on its records undone). Payloads go into `arena`.
 Result<std::vector<RecordOp>> effects_of(Workspace& workspace, std::string_view undo, Arena& arena);
 
 // Puts the pre-images back, newest change first.

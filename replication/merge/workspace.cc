@@ -12,7 +12,8 @@ bool in_scope(const Index& index, IndexScope scope) {
   return scope == IndexScope::all || index.unique || index.parent;
 }
 
-std::string unique_prefix(keys::Side side, const Entity& entity, const Index& index, const Value& value) {
+std::string unique_prefix(keys::Side side, const Entity& entity, const Index& index,
+                          const Value& value) {
   std::string prefix = keys::index_prefix(side, entity.id, index.id);
   put_index_value(prefix, value);
   return prefix;
@@ -100,7 +101,7 @@ void Deltas::merge(const Deltas& other) {
 Workspace::Workspace(const StoreView& store, std::shared_ptr<const Schema> schema, Config config)
     : store_(store), schema_(std::move(schema)), config_(config) {}
 
-// --- Reading --------------------------------------------------------------------------------------------
+// --- Reading ---
 
 Result<Workspace::Found> Workspace::find(const RecordKey& key) {
   auto at = entries_.find(key);
@@ -114,8 +115,8 @@ Result<Workspace::Found> Workspace::find(const RecordKey& key) {
     } else {
       // Absence is not cached: a create follows at once, or the answer is not asked for again.
       const Entity* entity = schema_->entity(key.entity);
-      bool everywhere = config_.holds_everything ||
-                        (entity && entity->territory == TerritoryRule::reference);
+      bool everywhere =
+          config_.holds_everything || (entity && entity->territory == TerritoryRule::reference);
       return Found{everywhere ? Held::absent : Held::not_held, nullptr};
     }
     at = entries_.emplace(key, std::move(entry)).first;
@@ -124,7 +125,8 @@ Result<Workspace::Found> Workspace::find(const RecordKey& key) {
   return Found{Held::value, at->second.record.get()};
 }
 
-Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity, const std::string& prefix) {
+Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity,
+                                                            const std::string& prefix) {
   std::vector<RecordKey> out;
   bool group = entity.value == 0;  // group rows carry the entity
   auto cursor = scan_prefix(store_, Table::index, prefix);
@@ -140,7 +142,8 @@ Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity, con
   }
   if (auto error = cursor->error()) return std::unexpected(*error);
   list_touched();
-  for (auto at = touched_index_.lower_bound(prefix); at != touched_index_.end() && at->first.starts_with(prefix); ++at) {
+  for (auto at = touched_index_.lower_bound(prefix);
+       at != touched_index_.end() && at->first.starts_with(prefix); ++at) {
     out.push_back(at->second);
   }
   std::sort(out.begin(), out.end());
@@ -161,13 +164,15 @@ void Workspace::list_touched() {
     for (const auto& k : entry.listed_keys) touched_index_.erase(k);
     entry.listed_keys.clear();
     if (!entry.record) continue;
-    entry.listed_keys = index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+    entry.listed_keys =
+        index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
     for (const auto& k : entry.listed_keys) touched_index_.emplace(k, key);
   }
   unlisted_.clear();
 }
 
-Result<std::vector<RecordKey>> Workspace::children(EntityId child, FieldId field, const RecordKey& parent) {
+Result<std::vector<RecordKey>> Workspace::children(EntityId child, FieldId field,
+                                                   const RecordKey& parent) {
   const Entity* entity = schema_->entity(child);
   for (const auto& index : entity->indexes) {
     if (!index.parent || index.fields[0] != field) continue;
@@ -205,7 +210,8 @@ Result<std::optional<RecordKey>> Workspace::holder_of(const Entity& entity, cons
   return holder;
 }
 
-Result<std::optional<Element>> Workspace::element(const RecordKey& record, FieldId field, const ElementKey& key) {
+Result<std::optional<Element>> Workspace::element(const RecordKey& record, FieldId field,
+                                                  const ElementKey& key) {
   std::string k = keys::element(config_.side, record, field, key);
   if (auto at = element_writes_.find(k); at != element_writes_.end()) return at->second;
   BL_ASSIGN(auto bytes, store_.get(Table::elements, k));
@@ -214,8 +220,8 @@ Result<std::optional<Element>> Workspace::element(const RecordKey& record, Field
   return std::optional<Element>(std::move(element));
 }
 
-Result<std::vector<std::pair<keys::ParsedElement, Element>>> Workspace::elements(const RecordKey& record,
-                                                                                FieldId field) {
+Result<std::vector<std::pair<keys::ParsedElement, Element>>> Workspace::elements(
+    const RecordKey& record, FieldId field) {
   std::string prefix = field.value == 0 ? keys::element_prefix(config_.side, record)
                                         : keys::element_prefix(config_.side, record, field);
   std::map<std::string, Element> found;
@@ -242,7 +248,7 @@ Result<std::vector<std::pair<keys::ParsedElement, Element>>> Workspace::elements
   return out;
 }
 
-// --- Changing -------------------------------------------------------------------------------------------
+// --- Changing ---
 
 void Workspace::begin() {
   BL_CHECK(!journalling_);
@@ -264,7 +270,8 @@ void Workspace::rollback() {
     if (entry.index_touched) unlist(entry, at->key);
     for (auto e = at->elements.rbegin(); e != at->elements.rend(); ++e) {
       std::string key = keys::element(config_.side, at->key, e->field, e->key);
-      // The store's row may be older than what an earlier mutation of this batch wrote: write it back.
+      // The store's row may be older than what an earlier mutation of this batch wrote: write it
+      // back.
       element_writes_[key] = std::move(e->element);
     }
     if (at->created) {
@@ -284,7 +291,8 @@ Workspace::Entry& Workspace::entry_of(const Record& record) { return entries_.at
 bool Workspace::indexed(EntityId entity, FieldId field) const {
   for (const auto& index : schema_->entity(entity)->indexes) {
     if (!in_scope(index, config_.scope)) continue;
-    if (std::find(index.fields.begin(), index.fields.end(), field) != index.fields.end()) return true;
+    if (std::find(index.fields.begin(), index.fields.end(), field) != index.fields.end())
+      return true;
   }
   return false;
 }
@@ -357,17 +365,20 @@ Record& Workspace::create(const RecordKey& key, TerritoryId home, std::vector<Te
   return *entry.record;
 }
 
-void Workspace::set_cell(Record& record, FieldId field, const Version& version, const Value& value) {
+void Workspace::set_cell(Record& record, FieldId field, const Version& version,
+                         const Value& value) {
   Entry& entry = entry_of(record);
   bool index = indexed(record.key().entity, field);
   touch(entry, record.key(), index);
   auto& b = before(record);
   const Cell* cell = record.find(field);
-  bool known = std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
+  bool known =
+      std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
   if (!known && !b.created) b.cells.push_back({field, cell != nullptr, cell ? *cell : Cell{}});
   bool counts = record.state() != RecordState::tombstone;
   if (counts && cell) {
-    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id), true);
+    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id),
+             true);
   }
   record.set(field, version, value);
   if (counts) add_term(record, cell_term(record.key(), field, value, version.id), false);
@@ -439,10 +450,12 @@ void Workspace::restore_cell(Record& record, FieldId field,
   if (!cell) return;
   touch(entry_of(record), record.key(), indexed(record.key().entity, field));
   auto& b = before(record);
-  bool known = std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
+  bool known =
+      std::any_of(b.cells.begin(), b.cells.end(), [&](const auto& c) { return c.field == field; });
   if (!known && !b.created) b.cells.push_back({field, true, *cell});
   if (record.state() != RecordState::tombstone) {
-    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id), true);
+    add_term(record, cell_term(record.key(), field, record.value(*cell), record.version(*cell).id),
+             true);
   }
   record.remove_cell(field);
 }
@@ -455,7 +468,7 @@ Result<void> Workspace::uncreate(Record& record) {
   return {};
 }
 
-// --- Writing --------------------------------------------------------------------------------------------
+// --- Writing ---
 
 void Workspace::flush(Batch& batch) {
   BL_CHECK(!journalling_);
@@ -473,7 +486,8 @@ void Workspace::flush(Batch& batch) {
     if (entry.index_touched) {
       std::vector<std::string> fresh;
       if (entry.record) {
-        fresh = index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+        fresh =
+            index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
       }
       for (const auto& k : entry.old_index_keys) {
         if (std::find(fresh.begin(), fresh.end(), k) == fresh.end()) batch.erase(Table::index, k);
@@ -514,7 +528,8 @@ void Workspace::evict() {
   BL_CHECK(dirty_.empty());
   // Random replacement: hash order. Half goes, so that this is rare.
   size_t keep = config_.max_cached / 2;
-  for (auto at = entries_.begin(); at != entries_.end() && entries_.size() > keep;) at = entries_.erase(at);
+  for (auto at = entries_.begin(); at != entries_.end() && entries_.size() > keep;)
+    at = entries_.erase(at);
 }
 
 void Workspace::discard() {

@@ -1,6 +1,6 @@
-// Records under work. The one thread that writes a replica (or the main line) changes records here, flushes
-// the changes into a Batch, and keeps what it read for the next batch. By-products of every change: index
-// keys, additive checksums, counts, and the journal that can put everything back.
+// Records under work. The one thread that writes a replica (or the main line) changes records here,
+// flushes the changes into a Batch, and keeps what it read for the next batch. By-products of every
+// change: index keys, additive checksums, counts, and the journal that can put everything back.
 #pragma once
 
 #include <functional>
@@ -26,8 +26,8 @@ enum class Held { value, absent, not_held };
 // The keys that a record has in Table::index: one per index, or its place in a deletion group.
 std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
                                     IndexScope scope);
-// The value of a field as indexes and queries see it: system properties and defaults included. Points into
-// the record, the schema or `scratch`.
+// The value of a field as indexes and queries see it: system properties and defaults included.
+// Points into the record, the schema or `scratch`.
 Value effective_value(const Record& record, const Field* field, FieldId id, std::string& scratch);
 
 // What a change did to the sums that a server keeps.
@@ -98,13 +98,15 @@ class Workspace {
   // Live records of `child` whose lookup `field` is `parent`.
   Result<std::vector<RecordKey>> children(EntityId child, FieldId field, const RecordKey& parent);
   // Another live record with this value in its unique index.
-  Result<std::optional<RecordKey>> holder_of(const Entity& entity, const Index& index, const Value& value,
-                                             const RecordId& except);
-  Result<std::optional<Element>> element(const RecordKey& record, FieldId field, const ElementKey& key);
+  Result<std::optional<RecordKey>> holder_of(const Entity& entity, const Index& index,
+                                             const Value& value, const RecordId& except);
+  Result<std::optional<Element>> element(const RecordKey& record, FieldId field,
+                                         const ElementKey& key);
   // All elements of a record; of one field unless `field` is 0.
-  Result<std::vector<std::pair<keys::ParsedElement, Element>>> elements(const RecordKey& record, FieldId field);
+  Result<std::vector<std::pair<keys::ParsedElement, Element>>> elements(const RecordKey& record,
+                                                                        FieldId field);
 
-  // --- Changes; between begin() and end() or rollback() -------------------------------------------------
+  // --- Changes; between begin() and end() or rollback() ---
   void begin();
   Journal end();
   void rollback();
@@ -115,14 +117,17 @@ class Workspace {
   void set_cell(Record& record, FieldId field, const Version& version, const Value& value);
   // Reads elements to keep the sums, hence may fail.
   Result<void> set_state(Record& record, RecordState state, const Version& version);
-  Result<void> put_element(Record& record, FieldId field, const ElementKey& key, const Element& element);
+  Result<void> put_element(Record& record, FieldId field, const ElementKey& key,
+                           const Element& element);
   Result<void> remove_element(Record& record, FieldId field, const ElementKey& key);
   // Allowed outside of begin() and end() too: no pre-image of its own.
   void set_pending(Record& record, PendingRef ref);
 
   // Undoing what a stored pre-image says (see undo.h); journalled like any change.
-  void restore_cell(Record& record, FieldId field, const std::optional<std::pair<Version, Value>>& before);
-  Result<void> restore_state(Record& record, RecordState state, const Version& version, const RecordId& target);
+  void restore_cell(Record& record, FieldId field,
+                    const std::optional<std::pair<Version, Value>>& before);
+  Result<void> restore_state(Record& record, RecordState state, const Version& version,
+                             const RecordId& target);
   // As if the record had never been created.
   Result<void> uncreate(Record& record);
 
@@ -165,9 +170,10 @@ class Workspace {
   std::unordered_map<RecordKey, Entry> entries_;
   std::vector<RecordKey> dirty_;
   std::map<std::string, std::optional<Element>> element_writes_;  // by key; nothing: removed
-  std::unordered_map<std::string, std::vector<RecordKey>> claims_;  // unique values set since the last flush
-  // Index keys of records whose stored index rows no longer tell: brought up to date when somebody looks, so that a
-  // walk over children costs what there is, not what the batch has changed so far.
+  std::unordered_map<std::string, std::vector<RecordKey>>
+      claims_;  // unique values set since the last flush
+  // Index keys of records whose stored index rows no longer tell: brought up to date when somebody
+  // looks, so that a walk over children costs what there is, not what the batch has changed so far.
   std::map<std::string, RecordKey> touched_index_;
   std::vector<RecordKey> unlisted_;
   Journal journal_;

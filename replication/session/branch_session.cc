@@ -8,11 +8,16 @@ namespace branchline {
 
 std::string_view to_string(LinkState state) {
   switch (state) {
-    case LinkState::idle: return "idle";
-    case LinkState::greeting: return "greeting";
-    case LinkState::joining: return "joining";
-    case LinkState::following: return "following";
-    case LinkState::closed: return "closed";
+    case LinkState::idle:
+      return "idle";
+    case LinkState::greeting:
+      return "greeting";
+    case LinkState::joining:
+      return "joining";
+    case LinkState::following:
+      return "following";
+    case LinkState::closed:
+      return "closed";
   }
   return "unknown";
 }
@@ -58,10 +63,12 @@ BranchEffects BranchSession::on_frame(const Frame& frame, int64_t now_us, int64_
   return out;
 }
 
-Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms, BranchEffects& out) {
+Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms,
+                                   BranchEffects& out) {
   bool open = state_ == LinkState::joining || state_ == LinkState::following;
   switch (frame.type) {
-    case FrameType::refused: return std::unexpected(decode_refused(frame.payload));
+    case FrameType::refused:
+      return std::unexpected(decode_refused(frame.payload));
     case FrameType::welcome:
       if (state_ != LinkState::greeting) break;
       return on_welcome(frame, wall_ms, out);
@@ -104,7 +111,8 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       state_ = LinkState::following;
       return ship(out);
     }
-    default: break;
+    default:
+      break;
   }
   return std::unexpected(unexpected(frame.type, state_));
 }
@@ -115,7 +123,8 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   if (origin_.value != 0 && r.origin != origin_) {
     return fail(ErrorKind::conflict, "session.other_master",
                 "the master numbers this server " + std::to_string(r.origin.value) + ", it was " +
-                    std::to_string(origin_.value) + " before; is this the right master and data directory?");
+                    std::to_string(origin_.value) +
+                    " before; is this the right master and data directory?");
   }
   origin_ = r.origin;
   clock_offset_ms_ = w.wall_ms - wall_ms;
@@ -125,7 +134,8 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
     BL_ASSIGN(auto mine, outbox_.chain_at(h.stream, h.seq));
     if (mine && *mine != h.chain) {
       return fail(ErrorKind::conflict, "session.quarantined",
-                  "the master's copy of this server's mutations up to seq " + std::to_string(h.seq.value) +
+                  "the master's copy of this server's mutations up to seq " +
+                      std::to_string(h.seq.value) +
                       " differs from what is kept here (SEMANTICS 3); an operator must look at it");
     }
   }
@@ -148,7 +158,8 @@ Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
   received_ = range->to.csn;
   master_head_ = std::max(master_head_, received_);
   for (const auto& f : range->fates) {
-    if (f.id.origin != origin_) return fail(ErrorKind::invalid, "feed.foreign_fate", "another server's fate");
+    if (f.id.origin != origin_)
+      return fail(ErrorKind::invalid, "feed.foreign_fate", "another server's fate");
     acknowledged(stream_of(f.id), Seq(f.id.seq.value + f.count - 1));
   }
   out.ranges.push_back(std::move(*range));
@@ -156,7 +167,8 @@ Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
 }
 
 void BranchSession::acknowledged(const Stream& stream, Seq seq) {
-  while (!in_flight_.empty() && in_flight_.front().stream == stream && in_flight_.front().last <= seq) {
+  while (!in_flight_.empty() && in_flight_.front().stream == stream &&
+         in_flight_.front().last <= seq) {
     in_flight_bytes_ -= in_flight_.front().bytes;
     in_flight_.pop_front();
   }
@@ -164,7 +176,8 @@ void BranchSession::acknowledged(const Stream& stream, Seq seq) {
 
 Result<void> BranchSession::ship(BranchEffects& out) {
   while (state_ == LinkState::following && in_flight_bytes_ < limits::kUplinkWindowBytes) {
-    BL_ASSIGN(auto slice, outbox_.read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+    BL_ASSIGN(auto slice,
+              outbox_.read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
     if (slice.mutations.empty()) return {};
     Stream stream = stream_of(slice.mutations.front().id);
     Seq known = high_waters_[stream];
@@ -172,9 +185,11 @@ Result<void> BranchSession::ship(BranchEffects& out) {
     for (size_t i = 0; i < slice.mutations.size(); ++i) {
       if (i > 0 && slice.mutations[i].id.seq != slice.mutations[i - 1].id.seq.next()) {
         return fail(ErrorKind::corrupt, "outbox.gap",
-                    "the outbox has no mutation " + std::to_string(slice.mutations[i - 1].id.seq.value + 1) +
+                    "the outbox has no mutation " +
+                        std::to_string(slice.mutations[i - 1].id.seq.value + 1) +
                         " of process start " + to_hex(stream.incarnation.value) +
-                        ": the store is damaged. Nothing behind it is shipped; `branchline audit` tells more");
+                        ": the store is damaged. Nothing behind it is shipped; `branchline audit` "
+                        "tells more");
       }
       if (slice.mutations[i].id.seq > known) writer.add(slice.mutations[i], slice.forecasts[i]);
     }
@@ -218,11 +233,13 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
   BranchEffects out;
   if (state_ == LinkState::closed || state_ == LinkState::idle) return out;
   if (state_ == LinkState::greeting && now_us - started_at_ > link_timing::kGreeting) {
-    close(out, {ErrorKind::unavailable, "session.no_welcome", "the master did not answer the greeting"});
+    close(out,
+          {ErrorKind::unavailable, "session.no_welcome", "the master did not answer the greeting"});
     return out;
   }
   if (state_ != LinkState::greeting && now_us - heard_at_ > link_timing::kSilence) {
-    close(out, {ErrorKind::unavailable, "session.silent", "nothing heard from the master; the line is taken as down"});
+    close(out, {ErrorKind::unavailable, "session.silent",
+                "nothing heard from the master; the line is taken as down"});
     return out;
   }
   if (state_ == LinkState::greeting) return out;
@@ -238,7 +255,8 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
     h.oldest_pending_ms = facts.oldest_pending_ms;
     out.frames.push_back(encode_frame(FrameType::heartbeat, encode_heartbeat(h)));
   }
-  if (unreported_bytes_ > 0 && applied_ > reported_ && now_us - reported_at_ >= link_timing::kProgressWait) {
+  if (unreported_bytes_ > 0 && applied_ > reported_ &&
+      now_us - reported_at_ >= link_timing::kProgressWait) {
     out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
     unreported_bytes_ = 0;
     reported_ = applied_;

@@ -18,13 +18,13 @@ std::string_view to_string(LinkState state);
 
 // What the owner has to do, in this order.
 struct BranchEffects {
-  std::optional<Registration> welcome;     // note origin, subscription
+  std::optional<Registration> welcome;  // note origin, subscription
   std::optional<SnapshotHead> begin_join;
-  std::vector<std::string> chunks;         // snapshot chunks to install
+  std::vector<std::string> chunks;  // snapshot chunks to install
   std::optional<SnapshotEnd> end_join;
-  std::vector<FeedRange> ranges;           // to apply, in order; then call on_applied()
-  std::vector<std::string> frames;         // to send, in order
-  std::optional<Error> close;              // after sending
+  std::vector<FeedRange> ranges;    // to apply, in order; then call on_applied()
+  std::vector<std::string> frames;  // to send, in order
+  std::optional<Error> close;       // after sending
 };
 
 class BranchSession {

@@ -26,11 +26,11 @@ struct HighWater {
 // What a branch says of itself.
 struct Introduction {
   std::string server;
-  OriginId origin;                            // as it knows it; 0 before the first welcome
+  OriginId origin;  // as it knows it; 0 before the first welcome
   uint32_t schema_version = 0;
   Digest schema_digest;
-  std::string topology_digest;                // hex
-  LineCursor cursor;                          // csn 0: it holds nothing
+  std::string topology_digest;  // hex
+  LineCursor cursor;            // csn 0: it holds nothing
   bool reseed = false;
   std::vector<IncarnationInfo> incarnations;  // oldest first, the current one last
   std::vector<PendingRange> pending;          // per stream what it still holds
@@ -45,8 +45,8 @@ struct Registration {
   std::vector<TerritoryId> territories;
   bool holds_everything = false;
   std::vector<HighWater> high_waters;  // of the streams it has pending work in
-  // Up to here its own commits are fed with their effects: its disk was rolled back and does not know them
-  // (SEMANTICS 1).
+  // Up to here its own commits are fed with their effects: its disk was rolled back and does not
+  // know them (SEMANTICS 1).
   Csn echo_until;
   bool rolled_back = false;
   bool join = false;  // it gets a snapshot first
@@ -62,7 +62,8 @@ struct Welcome {
 Result<Welcome> decode_welcome(std::string_view bytes);
 
 std::string encode_refused(const Error& error);
-// The error that was refused with; its kind is `conflict` where an operator has to act, else `unavailable`.
+// The error that was refused with; its kind is `conflict` where an operator has to act, else
+// `unavailable`.
 Error decode_refused(std::string_view bytes);
 
 struct SnapshotHead {

@@ -6,10 +6,10 @@
 namespace branchline::link_timing {
 
 inline constexpr int64_t kHeartbeat = 1'000'000;
-inline constexpr int64_t kSilence = 6'000'000;      // nothing heard for so long: the connection is dead
-inline constexpr int64_t kGreeting = 15'000'000;    // from connect to welcome
-// A feed range that holds only the receiver's own fates may wait so long for company; one that says only
-// "complete up to here" longer. What others wrote never waits.
+inline constexpr int64_t kSilence = 6'000'000;  // nothing heard for so long: the connection is dead
+inline constexpr int64_t kGreeting = 15'000'000;  // from connect to welcome
+// A feed range that holds only the receiver's own fates may wait so long for company; one that says
+// only "complete up to here" longer. What others wrote never waits.
 inline constexpr int64_t kFatesWait = 20'000;
 inline constexpr int64_t kQuietWait = 100'000;
 inline constexpr int64_t kAckWait = 50'000;

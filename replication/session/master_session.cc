@@ -14,11 +14,16 @@ constexpr size_t kFateWeight = 64;
 
 std::string_view to_string(MasterSession::State state) {
   switch (state) {
-    case MasterSession::State::greeting: return "greeting";
-    case MasterSession::State::registering: return "registering";
-    case MasterSession::State::snapshotting: return "snapshotting";
-    case MasterSession::State::feeding: return "feeding";
-    case MasterSession::State::closed: return "closed";
+    case MasterSession::State::greeting:
+      return "greeting";
+    case MasterSession::State::registering:
+      return "registering";
+    case MasterSession::State::snapshotting:
+      return "snapshotting";
+    case MasterSession::State::feeding:
+      return "feeding";
+    case MasterSession::State::closed:
+      return "closed";
   }
   return "unknown";
 }
@@ -37,15 +42,18 @@ MasterEffects MasterSession::on_frame(const Frame& frame, int64_t now_us, int64_
   MasterEffects out;
   if (state_ == State::closed) return out;
   heard_at_ = now_us;
-  if (auto ok = handle(frame, now_us, wall_ms, out); !ok) close(out, ok.error(), frame.type != FrameType::refused);
+  if (auto ok = handle(frame, now_us, wall_ms, out); !ok)
+    close(out, ok.error(), frame.type != FrameType::refused);
   return out;
 }
 
-Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms, MasterEffects& out) {
+Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms,
+                                   MasterEffects& out) {
   (void)wall_ms;
   bool open = state_ == State::snapshotting || state_ == State::feeding;
   switch (frame.type) {
-    case FrameType::refused: return std::unexpected(decode_refused(frame.payload));
+    case FrameType::refused:
+      return std::unexpected(decode_refused(frame.payload));
     case FrameType::hello: {
       if (state_ != State::greeting) break;
       BL_ASSIGN(Introduction intro, decode_hello(frame.payload));
@@ -85,10 +93,12 @@ Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, int64_t w
       chunks_installed_ = std::max(chunks_installed_, p.snapshot_chunks);
       return pump(now_us, out);
     }
-    default: break;
+    default:
+      break;
   }
-  return fail(ErrorKind::invalid, "session.unexpected",
-              "a " + std::string(to_string(frame.type)) + " frame while " + std::string(to_string(state_)));
+  return fail(
+      ErrorKind::invalid, "session.unexpected",
+      "a " + std::string(to_string(frame.type)) + " frame while " + std::string(to_string(state_)));
 }
 
 MasterEffects MasterSession::on_registered(const Result<Registration>& registration, int64_t now_us,
@@ -130,7 +140,8 @@ MasterEffects MasterSession::on_snapshot(const SnapshotHead& head, int64_t now_u
   return out;
 }
 
-MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const SnapshotEnd& end, int64_t now_us) {
+MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const SnapshotEnd& end,
+                                      int64_t now_us) {
   MasterEffects out;
   if (state_ != State::snapshotting) return out;
   chunk_wanted_ = false;
@@ -190,7 +201,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
   }
   while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes) {
     if (scanned_.csn < head_.csn && open_bytes_ < limits::kTargetFeedFrameBytes) {
-      BL_ASSIGN(FeedRange more, feed_.read(scanned_, scope_, limits::kTargetFeedFrameBytes - open_bytes_));
+      BL_ASSIGN(FeedRange more,
+                feed_.read(scanned_, scope_, limits::kTargetFeedFrameBytes - open_bytes_));
       if (more.to.csn > scanned_.csn) {
         if (scanned_.csn == sent_.csn) {
           open_since_ = now_us;
@@ -203,7 +215,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
           open_.blocks.push_back(std::move(b));
         }
         for (auto& f : more.fates) {
-          // A fate is short to send but work to apply: ranges stay small for the branch's writers' sake.
+          // A fate is short to send but work to apply: ranges stay small for the branch's writers'
+          // sake.
           open_bytes_ += 8 + f.count * kFateWeight;
           open_.fates.push_back(std::move(f));
         }
@@ -243,7 +256,8 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
   if (state_ == State::closed) return out;
   bool greeted = state_ == State::feeding || state_ == State::snapshotting;
   if (!greeted && now_us - started_at_ > link_timing::kGreeting) {
-    close(out, {ErrorKind::unavailable, "session.no_hello", "no greeting within the time allowed"}, true);
+    close(out, {ErrorKind::unavailable, "session.no_hello", "no greeting within the time allowed"},
+          true);
     return out;
   }
   if (greeted && now_us - heard_at_ > link_timing::kSilence) {

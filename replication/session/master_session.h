@@ -23,8 +23,10 @@ struct FeedScope {
 class FeedSource {
  public:
   virtual ~FeedSource() = default;
-  // The batches behind `after` as one range, until about `budget` bytes; `to` == `after` where there is none.
-  virtual Result<FeedRange> read(const LineCursor& after, const FeedScope& scope, size_t budget) const = 0;
+  // The batches behind `after` as one range, until about `budget` bytes; `to` == `after` where
+  // there is none.
+  virtual Result<FeedRange> read(const LineCursor& after, const FeedScope& scope,
+                                 size_t budget) const = 0;
 };
 
 // What the owner has to do, in this order.
@@ -45,10 +47,12 @@ class MasterSession {
   MasterSession(const FeedSource& feed, std::string peer, int64_t now_us);
 
   MasterEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
-  MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us, int64_t wall_ms);
+  MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us,
+                              int64_t wall_ms);
   MasterEffects on_snapshot(const SnapshotHead& head, int64_t now_us);
   // A chunk, or at the end nothing and what ends it.
-  MasterEffects on_chunk(std::optional<std::string> payload, const SnapshotEnd& end, int64_t now_us);
+  MasterEffects on_chunk(std::optional<std::string> payload, const SnapshotEnd& end,
+                         int64_t now_us);
   // Mutations of this session are committed and synced.
   MasterEffects on_committed(const Stream& stream, Seq seq, int64_t now_us);
   // The line has grown to `head`, synced.
@@ -82,9 +86,9 @@ class MasterSession {
   FeedScope scope_;
   StreamDecompressor decompressor_;
 
-  LineCursor head_;     // of the line
-  LineCursor sent_;     // end of the last range sent
-  FeedRange open_;      // read but not yet sent: from sent_.csn to scanned_
+  LineCursor head_;  // of the line
+  LineCursor sent_;  // end of the last range sent
+  FeedRange open_;   // read but not yet sent: from sent_.csn to scanned_
   LineCursor scanned_;
   size_t open_bytes_ = 0;
   int64_t open_since_ = 0;

@@ -15,7 +15,8 @@ void put_row(Writer& w, Table table, std::string_view key_with_side, std::string
 
 }  // namespace
 
-SnapshotWriter::SnapshotWriter(std::shared_ptr<const StoreView> view, keys::Side side, Filter filter)
+SnapshotWriter::SnapshotWriter(std::shared_ptr<const StoreView> view, keys::Side side,
+                               Filter filter)
     : view_(std::move(view)), side_(side), filter_(std::move(filter)) {
   std::string begin(1, static_cast<char>(side_));
   records_ = scan_prefix(*view_, Table::records, begin);
@@ -59,7 +60,8 @@ Result<void> SnapshotReader::open(std::string_view payload, const Visit& visit) 
   uint64_t number = r.varint();
   if (!r.ok() || number != chunks_) {
     return fail(ErrorKind::invalid, "snapshot.order",
-                "snapshot chunk " + std::to_string(number) + " where " + std::to_string(chunks_) + " was due");
+                "snapshot chunk " + std::to_string(number) + " where " + std::to_string(chunks_) +
+                    " was due");
   }
   BL_ASSIGN(std::string rows, decompress(r.rest(), limits::kMaxFrameBytes * 4));
   all_.add(sha256(rows).view());
@@ -69,8 +71,10 @@ Result<void> SnapshotReader::open(std::string_view payload, const Visit& visit) 
     uint8_t table = in.u8();
     std::string_view key = in.blob();
     std::string_view value = in.blob();
-    bool known = table == static_cast<uint8_t>(Table::records) || table == static_cast<uint8_t>(Table::elements);
-    if (!in.ok() || !known) return fail(ErrorKind::corrupt, "snapshot.corrupt", "a snapshot chunk is damaged");
+    bool known = table == static_cast<uint8_t>(Table::records) ||
+                 table == static_cast<uint8_t>(Table::elements);
+    if (!in.ok() || !known)
+      return fail(ErrorKind::corrupt, "snapshot.corrupt", "a snapshot chunk is damaged");
     BL_TRY(visit(static_cast<Table>(table), key, value));
   }
   return {};

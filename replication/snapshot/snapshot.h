@@ -13,8 +13,8 @@
 
 namespace branchline {
 
-// One chunk: varint number, then a compressed container of rows: table (1), blob key without its side,
-// blob value. Records come in order of key, each followed by its elements.
+// One chunk: varint number, then a compressed container of rows: table (1), blob key without its
+// side, blob value. Records come in order of key, each followed by its elements.
 class SnapshotWriter {
  public:
   // Whether a record of these territories is part of it.
@@ -43,7 +43,8 @@ class SnapshotWriter {
 
 class SnapshotReader {
  public:
-  using Visit = std::function<Result<void>(Table table, std::string_view key, std::string_view value)>;
+  using Visit =
+      std::function<Result<void>(Table table, std::string_view key, std::string_view value)>;
   // Checks the number and hands out the rows in order; stops at the first error.
   Result<void> open(std::string_view payload, const Visit& visit);
   uint64_t chunks() const { return chunks_; }

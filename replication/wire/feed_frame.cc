@@ -5,7 +5,7 @@
 namespace branchline {
 namespace {
 
-constexpr uint8_t kMore = 1;      // further parts follow
+constexpr uint8_t kMore = 1;  // further parts follow
 constexpr uint8_t kHasFates = 2;
 constexpr size_t kRoomForHead = 1024;
 

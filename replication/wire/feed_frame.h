@@ -1,4 +1,5 @@
-// The hot message downwards: everything of a branch's territories within one range of the main line.
+// The hot message downwards: everything of a branch's territories within one range of the main
+// line.
 #pragma once
 
 #include <string>
@@ -19,7 +20,8 @@ struct FeedRange {
 // Splits a range that is larger than a frame into parts; usually there is one.
 std::vector<std::string> encode_feed(const FeedRange& range);
 
-// Joins parts again. `invalid` if a part does not continue the one before, `exhausted` beyond the limit.
+// Joins parts again. `invalid` if a part does not continue the one before, `exhausted` beyond the
+// limit.
 class FeedAssembler {
  public:
   explicit FeedAssembler(LineId line) : line_(line) {}

@@ -7,17 +7,28 @@ namespace branchline {
 
 std::string_view to_string(FrameType type) {
   switch (type) {
-    case FrameType::hello: return "hello";
-    case FrameType::welcome: return "welcome";
-    case FrameType::refused: return "refused";
-    case FrameType::heartbeat: return "heartbeat";
-    case FrameType::mutations: return "mutations";
-    case FrameType::ack: return "ack";
-    case FrameType::feed: return "feed";
-    case FrameType::progress: return "progress";
-    case FrameType::snapshot_head: return "snapshot_head";
-    case FrameType::snapshot_chunk: return "snapshot_chunk";
-    case FrameType::snapshot_end: return "snapshot_end";
+    case FrameType::hello:
+      return "hello";
+    case FrameType::welcome:
+      return "welcome";
+    case FrameType::refused:
+      return "refused";
+    case FrameType::heartbeat:
+      return "heartbeat";
+    case FrameType::mutations:
+      return "mutations";
+    case FrameType::ack:
+      return "ack";
+    case FrameType::feed:
+      return "feed";
+    case FrameType::progress:
+      return "progress";
+    case FrameType::snapshot_head:
+      return "snapshot_head";
+    case FrameType::snapshot_chunk:
+      return "snapshot_chunk";
+    case FrameType::snapshot_end:
+      return "snapshot_end";
   }
   return "unknown";
 }
@@ -38,7 +49,8 @@ Result<std::optional<Frame>> FrameDecoder::next() {
   uint64_t length = r.varint();
   if (!r.ok()) {
     // A varint of ten bytes that does not end is no length.
-    if (rest.size() >= 10) return fail(ErrorKind::invalid, "frame.too_large", "a frame's length is malformed");
+    if (rest.size() >= 10)
+      return fail(ErrorKind::invalid, "frame.too_large", "a frame's length is malformed");
     return std::optional<Frame>();
   }
   if (length == 0 || length > limits::kMaxFrameBytes) {

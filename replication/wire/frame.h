@@ -15,9 +15,9 @@ enum class FrameType : uint8_t {
   welcome = 2,
   refused = 3,
   heartbeat = 4,
-  mutations = 5,      // branch -> master: a mutation block, in the connection's compression stream
+  mutations = 5,  // branch -> master: a mutation block, in the connection's compression stream
   ack = 6,
-  feed = 7,           // master -> branch: a feed range or a part of one
+  feed = 7,  // master -> branch: a feed range or a part of one
   progress = 8,
   snapshot_head = 9,
   snapshot_chunk = 10,
@@ -36,8 +36,8 @@ std::string encode_frame(FrameType type, std::string_view payload);
 class FrameDecoder {
  public:
   void append(std::string_view bytes) { buffer_.append(bytes); }
-  // A frame, or nothing yet. `invalid` with code "frame.too_large" or "frame.unknown": the connection must be
-  // closed, since what follows cannot be cut any more.
+  // A frame, or nothing yet. `invalid` with code "frame.too_large" or "frame.unknown": the
+  // connection must be closed, since what follows cannot be cut any more.
   Result<std::optional<Frame>> next();
 
  private:

@@ -1,5 +1,5 @@
-// What a master answers to branches that lie, stumble or are nobody: a refusal by name, each time, while it goes on
-// serving a good branch and loses nothing of its work. The real program, over TLS.
+// What a master answers to branches that lie, stumble or are nobody: a refusal by name, each time,
+// while it goes on serving a good branch and loses nothing of its work. The real program, over TLS.
 #include <exception>
 #include <fstream>
 
@@ -29,7 +29,8 @@ struct RealMaster {
   RealMaster() {
     std::string path = folder / "topology.yaml";
     auto address = [](uint16_t p) { return "\"127.0.0.1:" + std::to_string(p) + "\""; };
-    std::ofstream(path) << "version: 1\nname: small\nsites:\n  - {name: here, place: Here}\nterritories: [north]\nservers:\n"
+    std::ofstream(path) << "version: 1\nname: small\nsites:\n  - {name: here, place: "
+                           "Here}\nterritories: [north]\nservers:\n"
                         << "  - {name: master, site: here, kind: master, link: " << address(port)
                         << ", admin: " << address(wan_test::free_port()) << "}\n"
                         << branch("hamburg") << branch("bremen");
@@ -37,15 +38,17 @@ struct RealMaster {
     BL_CHECK(topology);
     digest = topology->digest();
     (void)ids();  // makes the certificates
-    child.emplace(std::vector<std::string>{std::string(BRANCHLINE_BIN_DIR) + "/branchline-master", "--topology", path,
-                                           "--server", "master", "--data", folder / "data", "--tls",
-                                           ids().folder / "master"});
-    wan_test::eventually("the master listens", [&] { return wan_test::try_connect(port).has_value(); });
+    child.emplace(std::vector<std::string>{std::string(BRANCHLINE_BIN_DIR) + "/branchline-master",
+                                           "--topology", path, "--server", "master", "--data",
+                                           folder / "data", "--tls", ids().folder / "master"});
+    wan_test::eventually("the master listens",
+                         [&] { return wan_test::try_connect(port).has_value(); });
   }
   static std::string branch(const std::string& name) {
     auto address = [] { return "\"127.0.0.1:" + std::to_string(wan_test::free_port()) + "\""; };
-    return "  - {name: " + name + ", site: here, kind: branch, upstream: master, territories: [north], http: " + address() +
-           ", admin: " + address() + "}\n";
+    return "  - {name: " + name +
+           ", site: here, kind: branch, upstream: master, territories: [north], http: " +
+           address() + ", admin: " + address() + "}\n";
   }
   tcp::endpoint endpoint() const { return {boost::asio::ip::address_v4::loopback(), port}; }
 };
@@ -99,7 +102,8 @@ struct Branch {
   Introduction introduction() { return replica->introduction(name, master().digest); }
 
   void dial() {
-    LinkResult dialled = world.wait(tls_dial(world.io, "127.0.0.1", master().port, context, "master", {}));
+    LinkResult dialled =
+        world.wait(tls_dial(world.io, "127.0.0.1", master().port, context, "master", {}));
     REQUIRE(dialled);
     link = std::move(*dialled);
   }
@@ -131,7 +135,8 @@ struct Branch {
   // A block of one mutation, a little wrong.
   std::string block(const std::function<void(Mutation&)>& wrong) {
     Mutation m;
-    m.id = {registration.origin, introduction().incarnations.back().incarnation, Lane::interactive, Seq(1)};
+    m.id = {registration.origin, introduction().incarnations.back().incarnation, Lane::interactive,
+            Seq(1)};
     m.order = Order(1);
     m.line = registration.head.line;
     m.schema_version = 1;
@@ -232,7 +237,8 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
     c.bad.send(FrameType::mutations, c.bad.block(wrong));
     return c.bad.refusal();
   };
-  // Where frames cannot be cut any more the link just ends; the operator finds the reason in the log.
+  // Where frames cannot be cut any more the link just ends; the operator finds the reason in the
+  // log.
   auto cut_off = [&](const std::string& bytes, const std::string& reason) {
     CHECK(after_welcome(bytes) == "link: link.ended");
     wan_test::eventually("the log says: " + reason, [&] {
@@ -246,12 +252,15 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
     cut_off(length, "a frame of " + std::to_string(limits::kMaxFrameBytes + 1) + " bytes");
   }
   SECTION("without length") { cut_off(std::string(1, '\0'), "a frame of 0 bytes"); }
-  SECTION("with an endless length") { cut_off(std::string(10, '\xff'), "a frame's length is malformed"); }
+  SECTION("with an endless length") {
+    cut_off(std::string(10, '\xff'), "a frame's length is malformed");
+  }
   SECTION("that are a master's") {
     CHECK(after_welcome(encode_frame(FrameType::feed, "x")) == "session.unexpected");
   }
   SECTION("of garbage: mutations") {
-    CHECK(after_welcome(encode_frame(FrameType::mutations, "\xff\xff garbage")) == "block.compression");
+    CHECK(after_welcome(encode_frame(FrameType::mutations, "\xff\xff garbage")) ==
+          "block.compression");
   }
   SECTION("of garbage: a block") {
     c.bad.enter();
@@ -264,21 +273,28 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
   SECTION("that bomb") {
     // Small on the wire, larger than any block when it is unpacked.
     c.bad.enter();
-    c.bad.send(FrameType::mutations, c.bad.compressor.compress(std::string(3 * limits::kMaxBlockBytes, 'x')));
+    c.bad.send(FrameType::mutations,
+               c.bad.compressor.compress(std::string(3 * limits::kMaxBlockBytes, 'x')));
     CHECK_THAT(c.bad.refusal(), Contains("block"));
   }
   SECTION("beyond what was sent") {
-    CHECK(after_welcome(encode_frame(FrameType::progress, encode_progress({Csn(1'000'000), 0}))) == "session.progress");
+    CHECK(after_welcome(encode_frame(FrameType::progress, encode_progress({Csn(1'000'000), 0}))) ==
+          "session.progress");
   }
-  SECTION("with a gap") { CHECK(mutation([](Mutation& m) { m.id.seq = Seq(2); }) == "stream.gap"); }
+  SECTION("with a gap") {
+    CHECK(mutation([](Mutation& m) { m.id.seq = Seq(2); }) == "stream.gap");
+  }
   SECTION("of another start") {
-    CHECK(mutation([](Mutation& m) { m.id.incarnation = Incarnation(4711); }) == "stream.unknown_incarnation");
+    CHECK(mutation([](Mutation& m) { m.id.incarnation = Incarnation(4711); }) ==
+          "stream.unknown_incarnation");
   }
   SECTION("of another server") {
-    CHECK(mutation([](Mutation& m) { m.id.origin = OriginId(m.id.origin.value + 1); }) == "stream.foreign");
+    CHECK(mutation([](Mutation& m) { m.id.origin = OriginId(m.id.origin.value + 1); }) ==
+          "stream.foreign");
   }
   SECTION("a second greeting") {
-    CHECK(after_welcome(encode_frame(FrameType::hello, encode_hello(c.bad.introduction(), 0))) == "session.unexpected");
+    CHECK(after_welcome(encode_frame(FrameType::hello, encode_hello(c.bad.introduction(), 0))) ==
+          "session.unexpected");
   }
   SECTION("before the greeting") {
     c.bad.dial();
@@ -340,7 +356,8 @@ TEST_CASE("a real master refuses greetings that do not fit, by name", "[bad_fram
   }
 }
 
-// One that ran out is refused where the whole authority can be made three days ago: transport_test.cc.
+// One that ran out is refused where the whole authority can be made three days ago:
+// transport_test.cc.
 TEST_CASE("a real master speaks only to certificates of its authority", "[bad_frames]") {
   Company c;
   auto raw = [&](SSL_CTX* context) {

@@ -210,8 +210,13 @@ TEST_CASE("a token is good where its territories are", "[api][access]") {
   CHECK(at_hq.get("accounts?$filter=accountid eq " + in_east).rows().empty());
   // Nor does a key tell of it.
   hq.create("accounts", R"({"name":"K","accountnumber":"K-east","Branchline.territory":"east"})");
-  CHECK(at_hq.post("accounts", R"({"name":"x","accountnumber":"K-east","Branchline.territory":"west"})").status == 204);
-  CHECK(hq.post("accounts", R"({"name":"x","accountnumber":"K-east","Branchline.territory":"east"})").status == 412);
+  CHECK(at_hq
+            .post("accounts",
+                  R"({"name":"x","accountnumber":"K-east","Branchline.territory":"west"})")
+            .status == 204);
+  CHECK(
+      hq.post("accounts", R"({"name":"x","accountnumber":"K-east","Branchline.territory":"east"})")
+          .status == 412);
   Answer denied = at_hq.post("accounts", R"({"name":"x","Branchline.territory":"east"})");
   CHECK(denied.status == 403);
   CHECK_THAT(denied.message(), Catch::Contains("east"));

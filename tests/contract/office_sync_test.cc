@@ -175,9 +175,12 @@ TEST_CASE("the loser of two edits is told, and can read what he had written", "[
 TEST_CASE("a rejected record is not lost to its author", "[api][sync]") {
   Company& all = company();
   Client east = all.east(), hq = all.hq();
-  // The west has a record of this id, which the east cannot know; nothing of the east's own counts then.
+  // The west has a record of this id, which the east cannot know; nothing of the east's own counts
+  // then.
   std::string id = hq.create("accounts", R"({"name":"Taken","Branchline.territory":"west"})");
-  Answer made = east.post("accounts", R"({"accountid":")" + id + R"(","name":"Typed with care","description":"All of it"})");
+  Answer made =
+      east.post("accounts", R"({"accountid":")" + id +
+                                R"(","name":"Typed with care","description":"All of it"})");
   REQUIRE(made.status == 204);
   std::string mutation = made.header("branchline-mutation");
   all.settle();
@@ -187,7 +190,8 @@ TEST_CASE("a rejected record is not lost to its author", "[api][sync]") {
     CHECK(text_of(o.as_object().at("outcome")) == "rejected");  // and no word of the west's record
     CHECK_FALSE(o.as_object().contains("other"));
   }
-  CHECK_THAT(json::serialize(told["operations"]), Catch::Contains("Typed with care") && Catch::Contains("All of it"));
+  CHECK_THAT(json::serialize(told["operations"]),
+             Catch::Contains("Typed with care") && Catch::Contains("All of it"));
   CHECK(east.get("accounts(" + id + ")").status == 404);
 }
 

@@ -222,8 +222,7 @@ TEMPLATE_TEST_CASE("large batches and much data survive", "[store]", Memory, Dis
   CHECK(n == 300);
 }
 
-// --- RocksStore alone: what a disk can do
-// ------------------------------------------------------------------
+// --- RocksStore alone: what a disk can do ---
 
 Result<std::unique_ptr<RocksStore>> open_at(const std::string& directory) {
   return RocksStore::open(directory, {});

@@ -1,4 +1,5 @@
-// SEMANTICS 28: what an office may see bounds what reaches its disk. Looked for in the decoded files, not through the API.
+// SEMANTICS 28: what an office may see bounds what reaches its disk. Looked for in the decoded
+// files, not through the API.
 #include <set>
 
 #include "common/access/access.h"
@@ -8,9 +9,12 @@
 namespace branchline::crash {
 namespace {
 
-std::string json(const std::string& name, const std::string& value) { return "{\"" + name + "\":\"" + value + "\"}"; }
+std::string json(const std::string& name, const std::string& value) {
+  return "{\"" + name + "\":\"" + value + "\"}";
+}
 
-std::string must(Http& http, std::string_view method, const std::string& target, const std::string& body) {
+std::string must(Http& http, std::string_view method, const std::string& target,
+                 const std::string& body) {
   auto a = http.request(method, target, body, {{"Prefer", "return=representation"}});
   INFO(method << " " << target << " " << body << ": " << (a ? a->body : std::string("no answer")));
   REQUIRE(a);
@@ -18,22 +22,26 @@ std::string must(Http& http, std::string_view method, const std::string& target,
   return a->body.empty() ? std::string() : text_in(a->json(), "accountid");
 }
 
-// A customer of `office` with everything that may bear a text: record, child, note, tag, key, an overwritten value, a
-// deleted record.
+// A customer of `office` with everything that may bear a text: record, child, note, tag, key, an
+// overwritten value, a deleted record.
 void work(Http& http, const std::string& office, int round) {
   std::string mark = "canary-" + office + "-" + std::to_string(round);
   std::string id = must(http, "POST", kAccounts,
                         R"({"name":")" + mark + R"(-name","accountnumber":")" + mark +
-                            R"(-key","Branchline.territory":")" + office + R"(","tags":[")" + mark + R"(-tag"]})");
-  std::string account = std::string(kAccounts) + "(" + id + ")", reference = "\"/accounts(" + id + ")\"";
+                            R"(-key","Branchline.territory":")" + office + R"(","tags":[")" + mark +
+                            R"(-tag"]})");
+  std::string account = std::string(kAccounts) + "(" + id + ")",
+              reference = "\"/accounts(" + id + ")\"";
   must(http, "PATCH", account, json("description", mark + "-description"));
   must(http, "PATCH", account, json("description", "later"));
   must(http, "POST", "/api/data/v9.2/contacts",
-       R"({"lastname":")" + mark + R"(-contact","parentcustomerid_account@odata.bind":)" + reference + "}");
+       R"({"lastname":")" + mark + R"(-contact","parentcustomerid_account@odata.bind":)" +
+           reference + "}");
   must(http, "POST", "/api/data/v9.2/annotations",
        R"({"notetext":")" + mark + R"(-note","objectid_account@odata.bind":)" + reference + "}");
-  std::string gone = must(http, "POST", kAccounts,
-                          R"({"name":")" + mark + R"(-gone","Branchline.territory":")" + office + R"("})");
+  std::string gone =
+      must(http, "POST", kAccounts,
+           R"({"name":")" + mark + R"(-gone","Branchline.territory":")" + office + R"("})");
   must(http, "DELETE", std::string(kAccounts) + "(" + gone + ")", "");
 }
 
@@ -51,7 +59,8 @@ std::set<std::string> found(const std::string& data, const std::vector<std::stri
   return out;
 }
 
-TEST_CASE("no file of an office holds a byte of a territory that it does not serve", "[isolation]") {
+TEST_CASE("no file of an office holds a byte of a territory that it does not serve",
+          "[isolation]") {
   TempFolder folder;
   CompanyPlan plan;
   plan.folder = folder.path().string();
@@ -62,7 +71,8 @@ TEST_CASE("no file of an office holds a byte of a territory that it does not ser
   std::string hash;
   {
     Http master(c.host(), c.admin_port("master"), c.operator_token("master"));
-    auto made = master.request("POST", "/admin/tokens", R"({"user":"east-only","territories":["east"]})");
+    auto made =
+        master.request("POST", "/admin/tokens", R"({"user":"east-only","territories":["east"]})");
     REQUIRE(made);
     INFO(made->body);
     REQUIRE(made->status == 201);
@@ -74,7 +84,8 @@ TEST_CASE("no file of an office holds a byte of a territory that it does not ser
     work(*c.office("hq"), "east", 10 + round);
   }
   c.wait_drained();
-  // A late joiner gets its snapshot of the same; one server dies with its log as it is, one ends in order.
+  // A late joiner gets its snapshot of the same; one server dies with its log as it is, one ends in
+  // order.
   c.kill("south");
   std::filesystem::remove_all(c.data("south"));
   c.start("south");
@@ -86,7 +97,8 @@ TEST_CASE("no file of an office holds a byte of a territory that it does not ser
   c.stop_all();
 
   const std::vector<std::string> needles{"canary-east-", "canary-south-", hash};
-  CHECK(found(c.data("hq"), needles) == std::set<std::string>{"canary-east-", "canary-south-", hash});
+  CHECK(found(c.data("hq"), needles) ==
+        std::set<std::string>{"canary-east-", "canary-south-", hash});
   CHECK(found(c.data("east"), needles) == std::set<std::string>{"canary-east-", hash});
   CHECK(found(c.data("south"), needles) == std::set<std::string>{"canary-south-"});
 }

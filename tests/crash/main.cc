@@ -28,7 +28,8 @@ std::string make_folder(const std::string& wanted) {
 // A server that was just killed may still be renaming a file.
 void forget(const std::string& folder) {
   std::error_code ignored;
-  for (int i = 0; i < 3 && std::filesystem::exists(folder, ignored); ++i) std::filesystem::remove_all(folder, ignored);
+  for (int i = 0; i < 3 && std::filesystem::exists(folder, ignored); ++i)
+    std::filesystem::remove_all(folder, ignored);
 }
 
 }  // namespace

@@ -11,16 +11,31 @@ namespace {
 using namespace branchline;
 
 // Rare paths and faults that a run of many seeds must have reached.
-constexpr const char* kExpected[] = {
-    "fault: branch crash", "fault: master crash", "fault: partition", "fault: connection reset", "fault: slow line",
-    "fault: stalled line", "fault: clock jump", "fault: disk rolled back", "fault: crash before the answer",
-    "seen: rolled-back disk", "seen: snapshot", "replayed at the same office", "retried under the same key",
-    "fates: merged", "fates: overridden", "fates: rejected"};
+constexpr const char* kExpected[] = {"fault: branch crash",
+                                     "fault: master crash",
+                                     "fault: partition",
+                                     "fault: connection reset",
+                                     "fault: slow line",
+                                     "fault: stalled line",
+                                     "fault: clock jump",
+                                     "fault: disk rolled back",
+                                     "fault: crash before the answer",
+                                     "seen: rolled-back disk",
+                                     "seen: snapshot",
+                                     "replayed at the same office",
+                                     "retried under the same key",
+                                     "fates: merged",
+                                     "fates: overridden",
+                                     "fates: rejected"};
 constexpr const char* kProbes[] = {
-    "apply.pending_redone", "apply.forecast_changed", "apply.forecast_put_back", "apply.original_forecast_put_back", "apply.forgotten_mutation",
-    "apply.clock_clamped", "ingest.duplicate_operation", "ingest.clock_clamped", "ingest.block_of_old_session",
-    "merge.latest_won", "merge.latest_lost", "merge.group_concurrent", "merge.revived_by_edit",
-    "merge.revived_by_child", "merge.delete_overridden", "merge.cycle"};
+    "apply.pending_redone",        "apply.forecast_changed",
+    "apply.forecast_put_back",     "apply.original_forecast_put_back",
+    "apply.forgotten_mutation",    "apply.clock_clamped",
+    "ingest.duplicate_operation",  "ingest.clock_clamped",
+    "ingest.block_of_old_session", "merge.latest_won",
+    "merge.latest_lost",           "merge.group_concurrent",
+    "merge.revived_by_edit",       "merge.revived_by_child",
+    "merge.delete_overridden",     "merge.cycle"};
 
 }  // namespace
 
@@ -50,22 +65,28 @@ int main(int argc, char** argv) {
     ++failures;
     if (options.bug != sim::Bug::none) {
       std::printf("found the planted bug %s with seed %llu (%llu of %llu): %s\n", bug.c_str(),
-                  static_cast<unsigned long long>(seed), static_cast<unsigned long long>(seed - first + 1),
+                  static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(seed - first + 1),
                   static_cast<unsigned long long>(seeds), outcome.failure.c_str());
       return 0;
     }
     std::printf("seed %llu FAILED: %s\n  repeat it: simulation --first %llu --seeds 1 --verbose\n",
-                static_cast<unsigned long long>(seed), outcome.failure.c_str(), static_cast<unsigned long long>(seed));
+                static_cast<unsigned long long>(seed), outcome.failure.c_str(),
+                static_cast<unsigned long long>(seed));
     if (failures >= 5) break;
   }
   if (options.bug != sim::Bug::none) {
-    std::printf("the planted bug %s was NOT found in %llu seeds\n", bug.c_str(), static_cast<unsigned long long>(seeds));
+    std::printf("the planted bug %s was NOT found in %llu seeds\n", bug.c_str(),
+                static_cast<unsigned long long>(seeds));
     return 1;
   }
-  std::printf("%llu seeds, %llu failed\n", static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(failures));
-  for (const auto& [name, n] : counts) std::printf("  %-50s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
+  std::printf("%llu seeds, %llu failed\n", static_cast<unsigned long long>(seeds),
+              static_cast<unsigned long long>(failures));
+  for (const auto& [name, n] : counts)
+    std::printf("  %-50s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
   auto probes = Probe::counts();
-  for (const auto& [name, n] : probes) std::printf("  probe %-44s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
+  for (const auto& [name, n] : probes)
+    std::printf("  probe %-44s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
   bool missing = false;
   if (seeds >= 100 && failures == 0) {
     for (const char* name : kExpected) {

@@ -43,7 +43,8 @@ class Scenario {
     world_.verbose = options.verbose;
     for (const auto& s : topology_.servers) {
       if (s.kind == ServerKind::master) continue;
-      branches_.push_back(std::make_unique<SimBranch>(world_, s.name, schema_, topology_.digest(), master_, options.bug));
+      branches_.push_back(std::make_unique<SimBranch>(world_, s.name, schema_, topology_.digest(),
+                                                      master_, options.bug));
     }
   }
 
@@ -56,7 +57,8 @@ class Scenario {
     for (auto& b : branches_) b->clock.offset_ms = world_.between(-2000, 2000);
     // One office joins late, when there is something to get.
     for (size_t i = 0; i + 1 < branches_.size(); ++i) branches_[i]->start();
-    world_.after(int64_t(options_.operations) * kMeanGap / 4, [b = branches_.back().get()] { b->start(); });
+    world_.after(int64_t(options_.operations) * kMeanGap / 4,
+                 [b = branches_.back().get()] { b->start(); });
     world_.run_until(300'000);
 
     schedule_operations();
@@ -163,7 +165,8 @@ class Scenario {
         return world_.after(world_.between(200'000, 9'000'000), [b] { b->stalled = false; });
       case 7:
         fault("clock jump");
-        b->clock.offset_ms += world_.chance(0.4) ? world_.between(300'000, 3'000'000) : world_.between(-200'000, 200'000);
+        b->clock.offset_ms += world_.chance(0.4) ? world_.between(300'000, 3'000'000)
+                                                 : world_.between(-200'000, 200'000);
         return;
     }
   }
@@ -208,14 +211,15 @@ class Scenario {
         who += " " + b->name + " is not up;";
         continue;
       }
-      who += " " + b->name + " at csn " + std::to_string(b->replica->state().cursor.csn.value) + " with " +
-             std::to_string(b->replica->state().ledger.pending) + " pending, " +
+      who += " " + b->name + " at csn " + std::to_string(b->replica->state().cursor.csn.value) +
+             " with " + std::to_string(b->replica->state().ledger.pending) + " pending, " +
              std::string(b->session ? to_string(b->session->state()) : "no session") + ";";
     }
-    wrong("no rest after two minutes: head " + std::to_string(master_.ingest->state().head.value) + who);
+    wrong("no rest after two minutes: head " + std::to_string(master_.ingest->state().head.value) +
+          who);
   }
 
-  // --- What must hold -----------------------------------------------------------------------------------
+  // --- What must hold ---
 
   void check() {
     check_audits();
@@ -244,7 +248,8 @@ class Scenario {
   }
 
   // What a server says of its records, in a form that must be the same everywhere.
-  std::map<std::string, std::string> contents(const MemStore& disk, keys::Side side, const std::set<TerritoryId>& held) {
+  std::map<std::string, std::string> contents(const MemStore& disk, keys::Side side,
+                                              const std::set<TerritoryId>& held) {
     std::map<std::string, std::string> out;
     std::set<std::string> kept;
     std::string prefix(1, static_cast<char>(side));
@@ -293,7 +298,8 @@ class Scenario {
       auto truth = contents(master_.disk, 0, held);
       std::set<TerritoryId> everything = held;
       for (const auto& [name, t] : master_.ingest->directory().territories()) everything.insert(t);
-      if (contents(b->disk, state.side, everything).size() != mine.size()) wrong(b->name + " holds records of other territories");
+      if (contents(b->disk, state.side, everything).size() != mine.size())
+        wrong(b->name + " holds records of other territories");
       for (const auto& [key, text] : truth) {
         auto at = mine.find(key);
         if (at == mine.end()) return wrong(b->name + " lacks " + hex(key));
@@ -306,7 +312,8 @@ class Scenario {
   std::optional<Fate> fate_of(const MutationId& id) {
     MutationId after = id;
     after.seq = id.seq.next();
-    auto c = master_.disk.scan_back(Table::fates, keys::fate_prefix(stream_of(id)), keys::fate(after));
+    auto c =
+        master_.disk.scan_back(Table::fates, keys::fate_prefix(stream_of(id)), keys::fate(after));
     if (!c->valid()) return std::nullopt;
     auto first = keys::parse_fate(c->key());
     auto row = decode_fate_row(*first, c->value());
@@ -314,7 +321,8 @@ class Scenario {
     return row->entry.fate;
   }
 
-  // Accepted at a disk that was later set back to before, and never shipped: physics (SEMANTICS 22).
+  // Accepted at a disk that was later set back to before, and never shipped: physics (SEMANTICS
+  // 22).
   bool excused(const Intention::Attempt& a) const {
     auto at = rolled_back_.find(a.branch);
     if (at == rolled_back_.end()) return false;
@@ -330,15 +338,16 @@ class Scenario {
           ++world_.counts["lost with a rolled-back disk (excused)"];
           continue;
         }
-        wrong("acknowledged at " + a.branch + " and lost: seq " + std::to_string(a.id.seq.value) + " of " +
-              to_hex(a.id.incarnation.value));
+        wrong("acknowledged at " + a.branch + " and lost: seq " + std::to_string(a.id.seq.value) +
+              " of " + to_hex(a.id.incarnation.value));
       }
     }
   }
 
   void check_notes() {
     std::map<std::string, uint64_t> seen;
-    for (auto c = scan_prefix(master_.disk, Table::elements, std::string(1, '\0')); c->valid(); c->next()) {
+    for (auto c = scan_prefix(master_.disk, Table::elements, std::string(1, '\0')); c->valid();
+         c->next()) {
       auto e = decode_element(c->value());
       if (e->value().type != ValueType::row) continue;
       for (const auto& f : decode_row(e->value().payload)) {
@@ -359,11 +368,13 @@ class Scenario {
     std::map<RecordKey, int64_t> expected;
     for (const auto& in : workload_->intentions()) {
       if (in.kind != Intention::Kind::add) continue;
-      bool done = master_.disk.get(Table::keys, keys::operation_key(in.author, in.key))->has_value();
+      bool done =
+          master_.disk.get(Table::keys, keys::operation_key(in.author, in.key))->has_value();
       if (done) expected[in.record] += in.amount;
-      bool lost = !done && std::any_of(in.acknowledged.begin(), in.acknowledged.end(), [&](const auto& a) {
-        return !excused(a) && fate_of(a.id) != Fate::rejected;
-      });
+      bool lost =
+          !done && std::any_of(in.acknowledged.begin(), in.acknowledged.end(), [&](const auto& a) {
+            return !excused(a) && fate_of(a.id) != Fate::rejected;
+          });
       if (lost) wrong("an acknowledged addition was not done");
     }
     FieldId points = schema_->entity(entity_id::kAccount)->field("loyaltypoints")->id;
@@ -374,7 +385,8 @@ class Scenario {
       Value v = record->value(points);
       int64_t value = v.is_null() ? 0 : decode_integer(v.payload);
       if (value != expected[key]) {
-        wrong("counter: " + std::to_string(value) + " where the operations sum up to " + std::to_string(expected[key]));
+        wrong("counter: " + std::to_string(value) + " where the operations sum up to " +
+              std::to_string(expected[key]));
       }
     }
   }

@@ -5,9 +5,10 @@
 
 namespace branchline::sim {
 
-// --- Master ---------------------------------------------------------------------------------------------
+// --- Master ---
 
-SimMaster::SimMaster(World& world, std::shared_ptr<const Schema> schema, const Topology& topology, Bug bug)
+SimMaster::SimMaster(World& world, std::shared_ptr<const Schema> schema, const Topology& topology,
+                     Bug bug)
     : clock(world),
       world_(world),
       schema_(std::move(schema)),
@@ -25,8 +26,9 @@ void SimMaster::start() {
   if (!opened) return fail("does not start: " + opened.error().message);
   ingest = std::move(*opened);
   BL_CHECK(store_.write(rows, Sync::yes));
-  feed = std::make_unique<LineFeed>(store_, LineCursor{ingest->state().line, ingest->state().head, ingest->state().chain},
-                                    16 * 1024);
+  feed = std::make_unique<LineFeed>(
+      store_, LineCursor{ingest->state().line, ingest->state().head, ingest->state().chain},
+      16 * 1024);
   auto plan = plan_topology(*schema_, ingest->directory(), topology_);
   BL_CHECK(plan);
   if (!plan->ops.empty()) commit(plan->ops, "");
@@ -132,7 +134,8 @@ void SimMaster::run_ingest() {
     auto& [c, bytes] = queue_.front();
     auto block = decode_mutation_block(std::move(bytes));
     if (!block) return fail("a block cannot be read: " + block.error().message);
-    blocks.push_back({c->session->registration().origin, c->session->registration().session, std::move(*block)});
+    blocks.push_back(
+        {c->session->registration().origin, c->session->registration().session, std::move(*block)});
   }
   while (!blocks.empty()) {
     auto result = ingest->ingest(std::move(blocks));
@@ -160,7 +163,8 @@ void SimMaster::publish(const IngestResult& result) {
       }
     }
     for (const auto& b : result.broken) {
-      if (b.origin == r.origin && b.session == r.session) perform(c, c->session->on_broken(b.error));
+      if (b.origin == r.origin && b.session == r.session)
+        perform(c, c->session->on_broken(b.error));
     }
     if (result.line) perform(c, c->session->on_line(feed->head(), world_.now()));
   }
@@ -174,7 +178,7 @@ void SimMaster::tick() {
   });
 }
 
-// --- Branch ---------------------------------------------------------------------------------------------
+// --- Branch ---
 
 SimBranch::SimBranch(World& world, std::string branch_name, std::shared_ptr<const Schema> schema,
                      const std::string& topology_digest, SimMaster& master, Bug bug)
@@ -294,7 +298,8 @@ void SimBranch::perform(BranchEffects effects) {
   if (!line_) return;
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
   if (effects.close) {
-    if (effects.close->kind != ErrorKind::unavailable) fail("closes its link: " + effects.close->message);
+    if (effects.close->kind != ErrorKind::unavailable)
+      fail("closes its link: " + effects.close->message);
     disconnect();
   }
 }

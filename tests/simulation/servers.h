@@ -1,4 +1,5 @@
-// The servers of the simulation: the product's cores, driven by events instead of sockets and threads.
+// The servers of the simulation: the product's cores, driven by events instead of sockets and
+// threads.
 #pragma once
 
 #include <optional>
@@ -65,8 +66,8 @@ class SimMaster {
 
 class SimBranch {
  public:
-  SimBranch(World& world, std::string name, std::shared_ptr<const Schema> schema, const std::string& topology_digest,
-            SimMaster& master, Bug bug);
+  SimBranch(World& world, std::string name, std::shared_ptr<const Schema> schema,
+            const std::string& topology_digest, SimMaster& master, Bug bug);
 
   void start();
   // What was not synced is lost but for a random prefix.
@@ -77,7 +78,8 @@ class SimBranch {
   void disconnect();
   bool following() const { return session && session->state() == LinkState::following; }
 
-  // Accepts as the servers do: batch synced, then the answer. Nothing if the server is down or dies meanwhile.
+  // Accepts as the servers do: batch synced, then the answer. Nothing if the server is down or dies
+  // meanwhile.
   std::optional<Result<Accepted>> write(Command& command);
 
   MemStore disk;

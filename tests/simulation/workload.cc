@@ -9,8 +9,11 @@ constexpr EntityId kOrder{4}, kOrderLine{5};
 
 class Lambda : public Command {
  public:
-  explicit Lambda(std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)> what) : what_(std::move(what)) {}
-  Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now) override { return what_(view, ids, now); }
+  explicit Lambda(std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)> what)
+      : what_(std::move(what)) {}
+  Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now) override {
+    return what_(view, ids, now);
+  }
 
  private:
   std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)> what_;
@@ -23,13 +26,15 @@ bool live(Workspace& view, const RecordKey& key) {
   return found && found->record && found->record->live();
 }
 
-void put(Draft& d, RecordOp& op, FieldId field, CellOpKind kind, ValueType type, std::string_view payload) {
+void put(Draft& d, RecordOp& op, FieldId field, CellOpKind kind, ValueType type,
+         std::string_view payload) {
   op.cells.push_back({field, kind, {type, d.arena.copy(payload)}, {}});
 }
 
 }  // namespace
 
-Workload::Workload(World& world, std::shared_ptr<const Schema> schema, std::vector<SimBranch*> branches)
+Workload::Workload(World& world, std::shared_ptr<const Schema> schema,
+                   std::vector<SimBranch*> branches)
     : world_(world), schema_(std::move(schema)), branches_(std::move(branches)) {}
 
 void Workload::set_up(SimMaster& master) {
@@ -39,8 +44,10 @@ void Workload::set_up(SimMaster& master) {
   RecordOp op;
   op.kind = RecordOpKind::create;
   op.record = {entity_id::kUser, user_};
-  put(d, op, field(entity_id::kUser, "fullname"), CellOpKind::set, ValueType::text, "Simulated User");
-  put(d, op, field(entity_id::kUser, "isadministrator"), CellOpKind::set, ValueType::boolean, encode_boolean(true));
+  put(d, op, field(entity_id::kUser, "fullname"), CellOpKind::set, ValueType::text,
+      "Simulated User");
+  put(d, op, field(entity_id::kUser, "isadministrator"), CellOpKind::set, ValueType::boolean,
+      encode_boolean(true));
   master.commit({op}, "user");
   for (SimBranch* b : branches_) {
     RecordOp token;
@@ -50,28 +57,34 @@ void Workload::set_up(SimMaster& master) {
     const auto& held = master.ingest->directory().server(b->name)->territories;
     token.territory = *held.begin();
     token.also_in.assign(std::next(held.begin()), held.end());
-    put(d, token, field(entity_id::kApiToken, "tokenhash"), CellOpKind::set, ValueType::text, token_hash(b->name));
+    put(d, token, field(entity_id::kApiToken, "tokenhash"), CellOpKind::set, ValueType::text,
+        token_hash(b->name));
     put(d, token, field(entity_id::kApiToken, "systemuserid"), CellOpKind::set, ValueType::lookup,
         encode_lookup({entity_id::kUser, user_}));
-    put(d, token, field(entity_id::kApiToken, "access"), CellOpKind::set, ValueType::option, encode_integer(2));
+    put(d, token, field(entity_id::kApiToken, "access"), CellOpKind::set, ValueType::option,
+        encode_integer(2));
     master.commit({token}, "token " + b->name);
   }
 }
 
-std::vector<TerritoryId> Workload::territories_of(SimBranch& b) { return b.replica->state().territories; }
+std::vector<TerritoryId> Workload::territories_of(SimBranch& b) {
+  return b.replica->state().territories;
+}
 
 std::string Workload::text(TerritoryId t) {
   // A canary: must be found in no store of an office that does not hold this territory.
   return "canary-" + std::to_string(t.value) + "-" + std::to_string(next_++);
 }
 
-void Workload::attempt(SimBranch& branch, Intention& intention,
-                       const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what) {
+void Workload::attempt(
+    SimBranch& branch, Intention& intention,
+    const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what) {
   Lambda command(what);
   command.author = user_;
   command.credential = tokens_[branch.name];
   command.operation_key = intention.key;
-  if (!intention.key.empty()) command.request = std::string(sha256(intention.key).view().substr(0, 16));
+  if (!intention.key.empty())
+    command.request = std::string(sha256(intention.key).view().substr(0, 16));
   intention.author = user_;
   auto answer = branch.write(command);
   if (!answer) {
@@ -103,7 +116,8 @@ const Workload::Account* Workload::account_at(SimBranch& b, bool counter) {
   for (int tries = 0; tries < 20 && !accounts_.empty(); ++tries) {
     // Mostly recent ones, so that offices meet on the same records.
     size_t n = accounts_.size();
-    size_t i = world_.chance(0.5) ? n - 1 - world_.random.below(std::min<size_t>(n, 12)) : world_.random.below(n);
+    size_t i = world_.chance(0.5) ? n - 1 - world_.random.below(std::min<size_t>(n, 12))
+                                  : world_.random.below(n);
     const Account& a = accounts_[i];
     if (a.counter != counter) continue;
     if (std::find(held.begin(), held.end(), a.territory) != held.end()) return &a;
@@ -111,11 +125,13 @@ const Workload::Account* Workload::account_at(SimBranch& b, bool counter) {
   return nullptr;
 }
 
-std::optional<RecordKey> Workload::known(std::vector<std::pair<RecordKey, TerritoryId>>& list, SimBranch& b) {
+std::optional<RecordKey> Workload::known(std::vector<std::pair<RecordKey, TerritoryId>>& list,
+                                         SimBranch& b) {
   auto held = territories_of(b);
   for (int tries = 0; tries < 10 && !list.empty(); ++tries) {
     size_t n = list.size();
-    size_t i = world_.chance(0.6) ? n - 1 - world_.random.below(std::min<size_t>(n, 10)) : world_.random.below(n);
+    size_t i = world_.chance(0.6) ? n - 1 - world_.random.below(std::min<size_t>(n, 10))
+                                  : world_.random.below(n);
     if (std::find(held.begin(), held.end(), list[i].second) != held.end()) return list[i].first;
   }
   return std::nullopt;
@@ -184,7 +200,8 @@ void Workload::create_contact(SimBranch& b) {
     op.record = key;
     put(d, op, field(key.entity, "firstname"), CellOpKind::set, ValueType::text, text(t));
     put(d, op, field(key.entity, "lastname"), CellOpKind::set, ValueType::text, text(t));
-    put(d, op, field(key.entity, "parentcustomerid"), CellOpKind::set, ValueType::lookup, encode_lookup({parent.entity, parent.id}));
+    put(d, op, field(key.entity, "parentcustomerid"), CellOpKind::set, ValueType::lookup,
+        encode_lookup({parent.entity, parent.id}));
     return d;
   });
   if (!in.acknowledged.empty()) contacts_.emplace_back(key, t);
@@ -206,16 +223,20 @@ void Workload::create_order(SimBranch& b) {
     head.kind = RecordOpKind::create;
     head.record = order;
     put(d, head, field(kOrder, "name"), CellOpKind::set, ValueType::text, text(t));
-    put(d, head, field(kOrder, "customerid"), CellOpKind::set, ValueType::lookup, encode_lookup({parent.entity, parent.id}));
+    put(d, head, field(kOrder, "customerid"), CellOpKind::set, ValueType::lookup,
+        encode_lookup({parent.entity, parent.id}));
     d.ops.push_back(head);
     for (int i = 0; i < 3; ++i) {
       RecordOp line;
       line.kind = RecordOpKind::create;
       line.record = {kOrderLine, ids.make(now)};
       made.push_back(line.record);
-      put(d, line, field(kOrderLine, "salesorderid"), CellOpKind::set, ValueType::lookup, encode_lookup({kOrder, order.id}));
-      put(d, line, field(kOrderLine, "productdescription"), CellOpKind::set, ValueType::text, text(t));
-      put(d, line, field(kOrderLine, "quantity"), CellOpKind::set, ValueType::decimal, encode_decimal(Decimal(1 + i, 0)));
+      put(d, line, field(kOrderLine, "salesorderid"), CellOpKind::set, ValueType::lookup,
+          encode_lookup({kOrder, order.id}));
+      put(d, line, field(kOrderLine, "productdescription"), CellOpKind::set, ValueType::text,
+          text(t));
+      put(d, line, field(kOrderLine, "quantity"), CellOpKind::set, ValueType::decimal,
+          encode_decimal(Decimal(1 + i, 0)));
       put(d, line, field(kOrderLine, "priceperunit"), CellOpKind::set, ValueType::money,
           encode_money({Decimal(int64_t(world_.random.below(10000)), 2), {'U', 'S', 'D'}, 0}));
       d.ops.push_back(line);
@@ -258,20 +279,26 @@ void Workload::edit_account(SimBranch& b) {
     RecordOp& op = d.ops.emplace_back();
     op.record = account.key;
     if (world_.chance(0.5)) {
-      put(d, op, field(account.key.entity, "name"), CellOpKind::set, ValueType::text, text(account.territory));
+      put(d, op, field(account.key.entity, "name"), CellOpKind::set, ValueType::text,
+          text(account.territory));
     }
     if (world_.chance(0.4)) {  // a group is written whole
-      for (const char* f : {"address1_line1", "address1_line2", "address1_city", "address1_stateorprovince",
-                            "address1_postalcode", "address1_country"}) {
-        put(d, op, field(account.key.entity, f), CellOpKind::set, ValueType::text, text(account.territory));
+      for (const char* f :
+           {"address1_line1", "address1_line2", "address1_city", "address1_stateorprovince",
+            "address1_postalcode", "address1_country"}) {
+        put(d, op, field(account.key.entity, f), CellOpKind::set, ValueType::text,
+            text(account.territory));
       }
     }
     if (op.cells.empty() || world_.chance(0.3)) {
-      put(d, op, field(account.key.entity, "description"), CellOpKind::set, ValueType::text, text(account.territory));
+      put(d, op, field(account.key.entity, "description"), CellOpKind::set, ValueType::text,
+          text(account.territory));
     }
     if (world_.chance(0.05)) {
-      std::string name(view.find(account.key)->record->value(field(account.key.entity, "name")).payload);
-      d.guards.push_back({account.key, field(account.key.entity, "name"), {ValueType::text, d.arena.copy(name)}});
+      std::string name(
+          view.find(account.key)->record->value(field(account.key.entity, "name")).payload);
+      d.guards.push_back(
+          {account.key, field(account.key.entity, "name"), {ValueType::text, d.arena.copy(name)}});
     }
     return d;
   });
@@ -287,7 +314,8 @@ void Workload::edit_contact(SimBranch& b) {
     Draft d;
     RecordOp& op = d.ops.emplace_back();
     op.record = *contact;
-    put(d, op, field(contact->entity, world_.chance(0.5) ? "firstname" : "lastname"), CellOpKind::set, ValueType::text, text(t));
+    put(d, op, field(contact->entity, world_.chance(0.5) ? "firstname" : "lastname"),
+        CellOpKind::set, ValueType::text, text(t));
     return d;
   });
 }
@@ -300,12 +328,14 @@ void Workload::add_points(SimBranch& b) {
   in.record = a->key;
   in.amount = world_.between(1, 1'000'000);
   in.key = "add-" + std::to_string(next_++);
-  auto what = [this, key = a->key, amount = in.amount](Workspace& view, RecordIdMaker&, int64_t) -> Result<Draft> {
+  auto what = [this, key = a->key, amount = in.amount](Workspace& view, RecordIdMaker&,
+                                                       int64_t) -> Result<Draft> {
     if (!live(view, key)) return gone();
     Draft d;
     RecordOp& op = d.ops.emplace_back();
     op.record = key;
-    put(d, op, field(key.entity, "loyaltypoints"), CellOpKind::add, ValueType::integer, encode_integer(amount));
+    put(d, op, field(key.entity, "loyaltypoints"), CellOpKind::add, ValueType::integer,
+        encode_integer(amount));
     return d;
   };
   attempt(b, in, what);
@@ -350,7 +380,8 @@ void Workload::change_tags(SimBranch& b) {
     FieldId tags = field(account.key.entity, "tags");
     auto there = view.elements(account.key, tags);
     if (!there->empty() && world_.chance(0.4)) {
-      CellOp remove{tags, CellOpKind::remove, {}, (*there)[world_.random.below(there->size())].first.key};
+      CellOp remove{
+          tags, CellOpKind::remove, {}, (*there)[world_.random.below(there->size())].first.key};
       op.cells.push_back(remove);
     } else {
       put(d, op, tags, CellOpKind::insert, ValueType::text, text(account.territory));
@@ -369,8 +400,9 @@ void Workload::touch_extremes(SimBranch& b) {
     Draft d;
     RecordOp& op = d.ops.emplace_back();
     op.record = key;
-    put(d, op, field(key.entity, "lastcontacted"), world_.chance(0.2) ? CellOpKind::correct : CellOpKind::set,
-        ValueType::instant, encode_integer(world_.between(1, 1'000'000'000)));
+    put(d, op, field(key.entity, "lastcontacted"),
+        world_.chance(0.2) ? CellOpKind::correct : CellOpKind::set, ValueType::instant,
+        encode_integer(world_.between(1, 1'000'000'000)));
     return d;
   });
 }
@@ -388,7 +420,8 @@ void Workload::set_parent(SimBranch& b) {
     Draft d;
     RecordOp& op = d.ops.emplace_back();
     op.record = child.key;
-    put(d, op, field(child.key.entity, "parentaccountid"), CellOpKind::set, ValueType::lookup, encode_lookup({parent.entity, parent.id}));
+    put(d, op, field(child.key.entity, "parentaccountid"), CellOpKind::set, ValueType::lookup,
+        encode_lookup({parent.entity, parent.id}));
     return d;
   });
 }

@@ -13,7 +13,7 @@ struct Intention {
   std::string key;  // operation key; empty: tried once
   enum class Kind { note, add, other } kind = Kind::other;
   RecordKey record;
-  std::string note;      // a text that occurs nowhere else
+  std::string note;  // a text that occurs nowhere else
   int64_t amount = 0;
   RecordId author;
   struct Attempt {
@@ -44,7 +44,8 @@ class Workload {
     TerritoryId territory;
     bool counter = false;  // never deleted
   };
-  void attempt(SimBranch& branch, Intention& intention, const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what);
+  void attempt(SimBranch& branch, Intention& intention,
+               const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what);
   std::string text(TerritoryId t);
   void create_account(SimBranch& b);
   void create_contact(SimBranch& b);
@@ -59,7 +60,8 @@ class Workload {
   void remove_record(SimBranch& b);
   void set_parent(SimBranch& b);
   const Account* account_at(SimBranch& b, bool counter);
-  std::optional<RecordKey> known(std::vector<std::pair<RecordKey, TerritoryId>>& list, SimBranch& b);
+  std::optional<RecordKey> known(std::vector<std::pair<RecordKey, TerritoryId>>& list,
+                                 SimBranch& b);
   std::vector<TerritoryId> territories_of(SimBranch& b);
   FieldId field(EntityId e, const char* name) const { return schema_->entity(e)->field(name)->id; }
 

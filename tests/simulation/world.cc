@@ -19,7 +19,8 @@ void World::run_until(int64_t until_us) {
 }
 
 void World::say(const std::string& text) const {
-  if (verbose) std::fprintf(stderr, "%10.3f ms  %s\n", static_cast<double>(now_) / 1000, text.c_str());
+  if (verbose)
+    std::fprintf(stderr, "%10.3f ms  %s\n", static_cast<double>(now_) / 1000, text.c_str());
 }
 
 void Line::send(std::string bytes, bool up) {

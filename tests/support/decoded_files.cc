@@ -32,8 +32,9 @@ void visit_table(const std::string& path, const Visit& visit) {
   if (!rows->status().ok()) throw std::runtime_error(path + ": " + rows->status().ToString());
 }
 
-// Blocks of 32 KiB; fragments with a header of checksum (4), length (2, little-endian) and type (1; 5 and above have
-// four bytes of log number more): full, first, middle, last (LevelDB doc/log_format.md, RocksDB db/log_format.h).
+// Blocks of 32 KiB; fragments with a header of checksum (4), length (2, little-endian) and type (1;
+// 5 and above have four bytes of log number more): full, first, middle, last (LevelDB
+// doc/log_format.md, RocksDB db/log_format.h).
 void visit_log(const std::string& path, const Visit& visit) {
   constexpr size_t kBlock = 32 * 1024;
   std::string bytes = read_whole(path), record;
@@ -46,7 +47,8 @@ void visit_log(const std::string& path, const Visit& visit) {
     auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[at + i]); };
     size_t length = byte(4) | byte(5) << 8, type = byte(6);
     size_t header = type >= 5 && type <= 8 ? 11 : 7;
-    if (type == 0 || type > 8 || at + header + length > bytes.size()) break;  // preallocated, or a torn tail
+    if (type == 0 || type > 8 || at + header + length > bytes.size())
+      break;  // preallocated, or a torn tail
     record.append(bytes, at + header, length);
     at += header + length;
     bool last = type == 1 || type == 4 || type == 5 || type == 8;

@@ -77,8 +77,7 @@ BL_FIELDS(MasterState, a, b, c, d, e, f, g, h, i, j)
 template <typename T>
 concept Struct = requires(const T& x) { of(x); };
 
-// --- Deep equality
-// ----------------------------------------------------------------------------------------
+// --- Deep equality ---
 
 template <typename T>
 bool same(const T& x, const T& y);
@@ -130,8 +129,7 @@ bool same(const std::map<K, V>& x, const std::map<K, V>& y) {
   return true;
 }
 
-// --- Which fields a sample leaves at their default
-// -----------------------------------------------------------
+// --- Which fields a sample leaves at their default ---
 
 // Fields are named by their place: "5[].3" is the fourth field of the elements of the sixth.
 class Filled {

@@ -42,8 +42,7 @@ class WrittenCommand : public Command {
 
 }  // namespace
 
-// --- Master
-// ---------------------------------------------------------------------------------------------
+// --- Master ---
 
 SmallMaster::SmallMaster(SmallWorld& world) : world_(world) {}
 
@@ -96,8 +95,7 @@ std::string SmallMaster::show(const std::string& name) {
   return world_.names.show(ingest->workspace(), name);
 }
 
-// --- Office
-// ---------------------------------------------------------------------------------------------
+// --- Office ---
 
 SmallOffice::SmallOffice(SmallWorld& world, std::string office)
     : name(std::move(office)), world_(world) {}
@@ -245,8 +243,7 @@ std::string SmallOffice::fate_of(const MutationId& id) {
   return "pending";
 }
 
-// --- World
-// ----------------------------------------------------------------------------------------------
+// --- World ---
 
 SmallWorld::SmallWorld(bool connected) : master(*this) {
   topology.name = "small";

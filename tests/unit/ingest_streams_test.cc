@@ -214,8 +214,8 @@ TEST_CASE("Who greets with another topology, schema, line, head or past is refus
 }
 
 TEST_CASE("what many mutations change is cut into batches of the line", "[ingest]") {
-  // Cascades: a few hundred bytes of deletes change a megabyte of records. What one batch changes travels in one
-  // frame, so it must not grow with what the deletes take along.
+  // Cascades: a few hundred bytes of deletes change a megabyte of records. What one batch changes
+  // travels in one frame, so it must not grow with what the deletes take along.
   Desk w;
   constexpr int kAccounts = 30, kContacts = 800;
   for (int a = 0; a < kAccounts; ++a) {
@@ -223,13 +223,14 @@ TEST_CASE("what many mutations change is cut into batches of the line", "[ingest
     REQUIRE(w.east.write("create account " + account + " @common name=" + account) == "ok");
     std::string ops;
     for (int c = 0; c < kContacts; ++c) {
-      ops += std::string(c ? "; " : "") + "create contact " + account + "c" + std::to_string(c) + " parentcustomerid=" +
-             account + " lastname=L";
+      ops += std::string(c ? "; " : "") + "create contact " + account + "c" + std::to_string(c) +
+             " parentcustomerid=" + account + " lastname=L";
     }
     REQUIRE(w.east.write(ops) == "ok");
   }
   w.settle();
-  for (int a = 0; a < kAccounts; ++a) REQUIRE(w.east.write("delete big" + std::to_string(a)) == "ok");
+  for (int a = 0; a < kAccounts; ++a)
+    REQUIRE(w.east.write("delete big" + std::to_string(a)) == "ok");
   std::vector<IncomingBlock> blocks;
   for (const auto& bytes : w.east.take_blocks()) {
     blocks.push_back({w.east.registration.origin, w.east.registration.session, w.block(bytes)});

@@ -140,11 +140,14 @@ TEST_CASE("schema: entities") {
 
 TEST_CASE("schema: what is found when all entities are read has its line too") {
   size_t line = 0;
-  std::string text = replaced({"    parents: [parentcustomerid]\n", "    parents: [parentcustomerid]\n"}, line);
+  std::string text =
+      replaced({"    parents: [parentcustomerid]\n", "    parents: [parentcustomerid]\n"}, line);
   size_t at = text.find("parent: true", text.find("    parents: [parentcustomerid]\n"));
   text.replace(at, 12, "parent: false");
-  CHECK(message(text).find("crm.yaml:" + std::to_string(line) + ": contact.parentcustomerid: a parent is a lookup with an index") == 0);
-  refused({"    name: topology\n", "    name: topologia\n"}, "entity 13 must be `topology`, which Branchline itself uses");
+  CHECK(message(text).find("crm.yaml:" + std::to_string(line) +
+                           ": contact.parentcustomerid: a parent is a lookup with an index") == 0);
+  refused({"    name: topology\n", "    name: topologia\n"},
+          "entity 13 must be `topology`, which Branchline itself uses");
 }
 
 TEST_CASE("schema: indexes") {

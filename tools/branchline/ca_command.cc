@@ -11,7 +11,8 @@ namespace {
 
 constexpr int kMostDays = 36500;  // what an authority takes (common/tls/authority.h)
 
-int tell(const CommandContext& context, const Result<CertificateInfo>& made, const std::string& where) {
+int tell(const CommandContext& context, const Result<CertificateInfo>& made,
+         const std::string& where) {
   if (!made) {
     std::fprintf(stderr, "%s\n", made.error().message.c_str());
     return 1;
@@ -19,11 +20,15 @@ int tell(const CommandContext& context, const Result<CertificateInfo>& made, con
   if (context.json) {
     std::string out;
     JsonWriter w(out);
-    w.begin_object().member("subject", made->subject).member("folder", where).member("fingerprint", made->fingerprint);
+    w.begin_object()
+        .member("subject", made->subject)
+        .member("folder", where)
+        .member("fingerprint", made->fingerprint);
     w.member("notAfter", utc_time(made->not_after_s)).end_object();
     std::printf("%s\n", out.c_str());
   } else {
-    std::printf("%s in %s, valid until %s\n", made->subject.c_str(), where.c_str(), utc_time(made->not_after_s).c_str());
+    std::printf("%s in %s, valid until %s\n", made->subject.c_str(), where.c_str(),
+                utc_time(made->not_after_s).c_str());
   }
   return 0;
 }
@@ -32,7 +37,9 @@ int tell(const CommandContext& context, const Result<CertificateInfo>& made, con
 
 void add_ca_command(CLI::App& app, CommandContext& context) {
   auto* ca = app.add_subcommand("ca", "the certificate authority of Branchline's own servers");
-  ca->footer("Example:\n  branchline ca create --dir ca\n  branchline ca issue east --dir ca --out /var/lib/branchline/east/tls");
+  ca->footer(
+      "Example:\n  branchline ca create --dir ca\n  branchline ca issue east --dir ca --out "
+      "/var/lib/branchline/east/tls");
   ca->require_subcommand(1);
   struct Options {
     std::string dir, server, out;
@@ -40,10 +47,13 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
     bool replace = false;
   };
   auto o = std::make_shared<Options>();
-  auto* create = ca->add_subcommand("create", "make an authority: ca.key (keep it off the servers) and ca.pem");
+  auto* create = ca->add_subcommand(
+      "create", "make an authority: ca.key (keep it off the servers) and ca.pem");
   create->add_option("--dir", o->dir, "where it is kept")->required();
-  create->add_flag("--replace", o->replace, "in place of one that is there; every server that it issued is cut off");
-  create->add_option("--days", o->days, "days that it is valid (default 3650)")->check(CLI::Range(1, kMostDays));
+  create->add_flag("--replace", o->replace,
+                   "in place of one that is there; every server that it issued is cut off");
+  create->add_option("--days", o->days, "days that it is valid (default 3650)")
+      ->check(CLI::Range(1, kMostDays));
   create->footer("Example:\n  branchline ca create --dir ca");
   create->callback([&context, o] {
     context.run = [&context, o] {
@@ -54,11 +64,17 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
       return tell(context, create_authority(o->dir, clock, options), o->dir);
     };
   });
-  auto* issue = ca->add_subcommand("issue", "make a server's key and certificate, and put ca.pem beside them");
+  auto* issue = ca->add_subcommand(
+      "issue", "make a server's key and certificate, and put ca.pem beside them");
   issue->add_option("--dir", o->dir, "the authority's folder")->required();
-  issue->add_option("SERVER,--server", o->server, "the server's name, as in the topology file")->required();
-  issue->add_option("--out", o->out, "where to put them: the server's --tls folder (default DATA/tls)")->required();
-  issue->add_option("--days", o->days, "days that it is valid (default 825)")->check(CLI::Range(1, kMostDays));
+  issue->add_option("SERVER,--server", o->server, "the server's name, as in the topology file")
+      ->required();
+  issue
+      ->add_option("--out", o->out,
+                   "where to put them: the server's --tls folder (default DATA/tls)")
+      ->required();
+  issue->add_option("--days", o->days, "days that it is valid (default 825)")
+      ->check(CLI::Range(1, kMostDays));
   issue->footer("Example:\n  branchline ca issue east --dir ca --out /var/lib/branchline/east/tls");
   issue->add_flag("--replace", o->replace, "in place of the key and certificate that are there");
   issue->callback([&context, o] {

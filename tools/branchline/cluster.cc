@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kAskedAtOnce = 16;
 
-ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::string& path, int64_t timeout_ms) {
+ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::string& path,
+                 int64_t timeout_ms) {
   ServerAnswer answer;
   answer.server = &server;
   HttpClient client(server.admin.to_string());
@@ -38,24 +39,29 @@ ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::
 ErrorKind kind_of(int status) {
   switch (status) {
     case 401:
-    case 403: return ErrorKind::denied;
-    case 404: return ErrorKind::not_found;
-    case 409: return ErrorKind::conflict;
-    default: return ErrorKind::invalid;
+    case 403:
+      return ErrorKind::denied;
+    case 404:
+      return ErrorKind::not_found;
+    case 409:
+      return ErrorKind::conflict;
+    default:
+      return ErrorKind::invalid;
   }
 }
 
 }  // namespace
 
-std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token, const std::string& path,
-                                  int64_t timeout_ms) {
+std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token,
+                                  const std::string& path, int64_t timeout_ms) {
   std::vector<ServerAnswer> out(topology.servers.size());
   // At the same time, so that what they say belongs together and silent ones cost their time once.
   std::atomic<size_t> next = 0;
   std::vector<std::jthread> askers(std::min(out.size(), kAskedAtOnce));
   for (auto& asker : askers) {
     asker = std::jthread([&] {
-      for (size_t i = next++; i < out.size(); i = next++) out[i] = ask(topology.servers[i], token, path, timeout_ms);
+      for (size_t i = next++; i < out.size(); i = next++)
+        out[i] = ask(topology.servers[i], token, path, timeout_ms);
     });
   }
   askers.clear();
@@ -71,14 +77,16 @@ int exit_code_of(const std::vector<ServerAnswer>& answers) {
   return refused ? 2 : silent ? 3 : none ? 1 : 0;
 }
 
-Result<Json> ask_master(const Topology& topology, const std::string& token, const std::string& method,
-                        const std::string& path, const std::string& body) {
+Result<Json> ask_master(const Topology& topology, const std::string& token,
+                        const std::string& method, const std::string& path,
+                        const std::string& body) {
   HttpClient client(topology.master().admin.to_string());
   client.set_token(token);
   BL_ASSIGN(ClientResponse response, client.request(method, path, body));
   if (response.status >= 300) {
     std::string code = error_code(response);
-    return fail(kind_of(response.status), code.empty() ? "master.refused" : code, error_text(response));
+    return fail(kind_of(response.status), code.empty() ? "master.refused" : code,
+                error_text(response));
   }
   return parse_json(response.body, 32);
 }
@@ -100,10 +108,18 @@ bool flag_of(const Json& object, std::string_view name) {
 
 void put_json(std::string& out, const Json& json) {
   switch (json.kind) {
-    case Json::Kind::null: out += "null"; break;
-    case Json::Kind::boolean: out += json.boolean ? "true" : "false"; break;
-    case Json::Kind::number: out += json.text; break;
-    case Json::Kind::string: append_json_string(out, json.text); break;
+    case Json::Kind::null:
+      out += "null";
+      break;
+    case Json::Kind::boolean:
+      out += json.boolean ? "true" : "false";
+      break;
+    case Json::Kind::number:
+      out += json.text;
+      break;
+    case Json::Kind::string:
+      append_json_string(out, json.text);
+      break;
     case Json::Kind::array:
       out.push_back('[');
       for (size_t i = 0; i < json.items.size(); ++i) {

@@ -19,15 +19,18 @@ struct ServerAnswer {
   bool refused() const { return status == 401 || status == 403; }
 };
 
-// GET `path` at the operators' address of each server, all at the same time; in the topology's order.
-std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token, const std::string& path,
-                                  int64_t timeout_ms);
-// The exit code of a question to all of them: 0, 1 for an answer that is none, 2 where the token is refused, 3 where
-// a server did not answer.
+// GET `path` at the operators' address of each server, all at the same time; in the topology's
+// order.
+std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token,
+                                  const std::string& path, int64_t timeout_ms);
+// The exit code of a question to all of them: 0, 1 for an answer that is none, 2 where the token is
+// refused, 3 where a server did not answer.
 int exit_code_of(const std::vector<ServerAnswer>& answers);
-// One request to the master's operators' address; its JSON, or the error it answered, under that error's code.
-Result<Json> ask_master(const Topology& topology, const std::string& token, const std::string& method,
-                        const std::string& path, const std::string& body = {});
+// One request to the master's operators' address; its JSON, or the error it answered, under that
+// error's code.
+Result<Json> ask_master(const Topology& topology, const std::string& token,
+                        const std::string& method, const std::string& path,
+                        const std::string& body = {});
 
 // Members of answers, with defaults for what is absent.
 std::string text_of(const Json& object, std::string_view name);

@@ -24,7 +24,8 @@ namespace http = beast::http;
 using tcp = boost::asio::ip::tcp;
 
 bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](unsigned char x, unsigned char y) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](unsigned char x, unsigned char y) {
            return std::tolower(x) == std::tolower(y);
          });
 }
@@ -66,7 +67,8 @@ struct HttpClient::Impl {
     return ec;
   }
 
-  beast::error_code exchange(const http::request<http::string_body>& request, http::response<http::string_body>& response) {
+  beast::error_code exchange(const http::request<http::string_body>& request,
+                             http::response<http::string_body>& response) {
     if (auto ec = connect()) return ec;
     stream->expires_after(std::chrono::milliseconds(timeout_ms));
     auto ec = wait([&](auto done) { http::async_write(*stream, request, done); });
@@ -111,8 +113,8 @@ void HttpClient::set_token(std::string token) { impl_->token = std::move(token);
 void HttpClient::set_timeout_ms(int64_t ms) { impl_->timeout_ms = ms; }
 const std::string& HttpClient::base() const { return impl_->base; }
 
-Result<ClientResponse> HttpClient::request(const std::string& method, const std::string& target, const std::string& body,
-                                           const Headers& headers) {
+Result<ClientResponse> HttpClient::request(const std::string& method, const std::string& target,
+                                           const std::string& body, const Headers& headers) {
   http::request<http::string_body> request;
   request.version(11);
   request.method_string(method);
@@ -121,25 +123,29 @@ Result<ClientResponse> HttpClient::request(const std::string& method, const std:
   if (!impl_->token.empty()) request.set(http::field::authorization, "Bearer " + impl_->token);
   for (const auto& [name, value] : headers) request.set(name, value);
   if (!body.empty()) {
-    if (request.find(http::field::content_type) == request.end()) request.set(http::field::content_type, "application/json");
+    if (request.find(http::field::content_type) == request.end())
+      request.set(http::field::content_type, "application/json");
     request.body() = body;
   }
   request.prepare_payload();
   http::response<http::string_body> response;
-  // A kept connection may have been closed by the server meanwhile, and whether the request was taken first nobody can
-  // say: what may not be done twice goes over a new one.
+  // A kept connection may have been closed by the server meanwhile, and whether the request was
+  // taken first nobody can say: what may not be done twice goes over a new one.
   bool repeatable = method == "GET" || request.find("Idempotency-Key") != request.end();
   if (!repeatable) impl_->stream.reset();
   bool kept = impl_->stream != nullptr;
   auto ec = impl_->exchange(request, response);
-  bool closed = ec == http::error::end_of_stream || ec == boost::asio::error::connection_reset || ec == boost::asio::error::broken_pipe;
+  bool closed = ec == http::error::end_of_stream || ec == boost::asio::error::connection_reset ||
+                ec == boost::asio::error::broken_pipe;
   if (kept && closed) ec = impl_->exchange(request, response);
   if (ec) {
-    return fail(ErrorKind::unavailable, "http.no_answer", impl_->base + " does not answer: " + ec.message());
+    return fail(ErrorKind::unavailable, "http.no_answer",
+                impl_->base + " does not answer: " + ec.message());
   }
   ClientResponse out;
   out.status = static_cast<int>(response.result_int());
-  for (const auto& f : response) out.headers.emplace_back(std::string(f.name_string()), std::string(f.value()));
+  for (const auto& f : response)
+    out.headers.emplace_back(std::string(f.name_string()), std::string(f.value()));
   out.body = std::move(response.body());
   return out;
 }

@@ -28,8 +28,8 @@ class HttpClient {
 
   using Headers = std::vector<std::pair<std::string, std::string>>;
   // `unavailable` where nobody answers in time. An answer of any status is a value.
-  Result<ClientResponse> request(const std::string& method, const std::string& target, const std::string& body = {},
-                                 const Headers& headers = {});
+  Result<ClientResponse> request(const std::string& method, const std::string& target,
+                                 const std::string& body = {}, const Headers& headers = {});
   void set_token(std::string token);
   void set_timeout_ms(int64_t ms);
   const std::string& base() const;

@@ -6,10 +6,14 @@
 #include "tools/branchline/commands.h"
 
 int main(int argc, char** argv) {
-  CLI::App app{"Branchline for operators: topology, certificates, status, audit, tokens, the main line, imports."};
+  CLI::App app{
+      "Branchline for operators: topology, certificates, status, audit, tokens, the main line, "
+      "imports."};
   branchline::CommandContext context;
   std::string output = "text";
-  app.add_option("--output", output, "text for people, json for programs")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+  app.add_option("--output", output, "text for people, json for programs")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
   app.set_version_flag("--version", "branchline 0.1.0");
   app.require_subcommand(1);
   app.fallthrough();
@@ -35,9 +39,10 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
   context.json = output == "json";
-  // Not by CLI11's envname: the options of all subcommands share context.token, and those of the subcommands that were
-  // not chosen would put the environment's token over the one that was typed.
-  if (const char* token = std::getenv("BRANCHLINE_TOKEN"); token && context.token.empty()) context.token = token;
+  // Not by CLI11's envname: the options of all subcommands share context.token, and those of the
+  // subcommands that were not chosen would put the environment's token over the one that was typed.
+  if (const char* token = std::getenv("BRANCHLINE_TOKEN"); token && context.token.empty())
+    context.token = token;
   (void)branchline::setup_logging("text", "warn", "branchline");
   return context.run ? context.run() : 2;
 }

@@ -45,12 +45,17 @@ int run_status(const CommandContext& context) {
     if (!branches) continue;
     for (const auto& b : branches->items) links[text_of(b, "server")] = &b;
   }
-  std::vector<std::vector<std::string>> rows{{"SERVER", "ROLE", "CSN", "PENDING", "LAG", "LINK", "ROUND TRIP"}};
+  std::vector<std::vector<std::string>> rows{
+      {"SERVER", "ROLE", "CSN", "PENDING", "LAG", "LINK", "ROUND TRIP"}};
   std::vector<std::string> notes;
   for (const auto& a : answers) {
     if (!a.json) {
-      rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch", "-", "-", "-",
-                      a.refused() ? "refused" : a.status == 0 ? "down" : "error", "-"});
+      rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch",
+                      "-", "-", "-",
+                      a.refused()     ? "refused"
+                      : a.status == 0 ? "down"
+                                      : "error",
+                      "-"});
       notes.push_back(a.server->name + ": " + a.problem);
       continue;
     }
@@ -61,7 +66,8 @@ int run_status(const CommandContext& context) {
       state = text_of(*link, "state");
       trip = std::to_string(number_of(*link, "roundTripMs")) + " ms";
       if (master) {
-        // What the branch has heard of the master's commits is as old as its link: only the master knows.
+        // What the branch has heard of the master's commits is as old as its link: only the master
+        // knows.
         uint64_t head = number_of(*master, "csn"), own = number_of(s, "csn");
         auto seen = links.find(a.server->name);
         uint64_t oldest = seen == links.end() ? 0 : number_of(*seen->second, "oldestPendingMs");
@@ -69,15 +75,19 @@ int run_status(const CommandContext& context) {
         if (number_of(s, "pending") > 0 && oldest > 0) lag += ", oldest change " + age(oldest);
       }
       if (const Json* joining = s.member("joining")) {
-        notes.push_back(a.server->name + " is receiving its data: " + std::to_string(number_of(*joining, "records")) + " of about " +
+        notes.push_back(a.server->name + " is receiving its data: " +
+                        std::to_string(number_of(*joining, "records")) + " of about " +
                         std::to_string(number_of(*joining, "expected")) + " records");
       }
-      if (std::string problem = text_of(*link, "problem"); !problem.empty()) notes.push_back(a.server->name + ": " + problem);
+      if (std::string problem = text_of(*link, "problem"); !problem.empty())
+        notes.push_back(a.server->name + ": " + problem);
     }
     if (auto seen = links.find(a.server->name); seen != links.end()) {
-      if (std::string why = text_of(*seen->second, "quarantined"); !why.empty()) notes.push_back(a.server->name + " is quarantined: " + why);
+      if (std::string why = text_of(*seen->second, "quarantined"); !why.empty())
+        notes.push_back(a.server->name + " is quarantined: " + why);
     }
-    rows.push_back({a.server->name, text_of(s, "role"), std::to_string(number_of(s, "csn")), std::to_string(number_of(s, "pending")), lag, state, trip});
+    rows.push_back({a.server->name, text_of(s, "role"), std::to_string(number_of(s, "csn")),
+                    std::to_string(number_of(s, "pending")), lag, state, trip});
   }
   print_table(rows);
   for (const auto& n : notes) std::printf("! %s\n", n.c_str());
@@ -89,7 +99,9 @@ constexpr int64_t kLastCommit = std::numeric_limits<int64_t>::max();
 int run_log(const CommandContext& context, int64_t after, int64_t limit) {
   auto topology = load_topology(context.topology);
   if (!topology) return complain(topology.error());
-  auto log = ask_master(*topology, context.token, "GET", "/admin/log?after=" + std::to_string(after) + "&limit=" + std::to_string(limit));
+  auto log =
+      ask_master(*topology, context.token, "GET",
+                 "/admin/log?after=" + std::to_string(after) + "&limit=" + std::to_string(limit));
   if (!log) return complain(log.error());
   if (context.json) {
     std::string out;
@@ -99,7 +111,8 @@ int run_log(const CommandContext& context, int64_t after, int64_t limit) {
   }
   std::vector<std::vector<std::string>> rows{{"CSN", "MUTATION", "FATE", "REASON"}};
   for (const auto& c : log->member("commits")->items) {
-    rows.push_back({std::to_string(number_of(c, "csn")), text_of(c, "mutation"), text_of(c, "fate"), text_of(c, "reason")});
+    rows.push_back({std::to_string(number_of(c, "csn")), text_of(c, "mutation"), text_of(c, "fate"),
+                    text_of(c, "reason")});
   }
   print_table(rows);
   return 0;
@@ -108,19 +121,24 @@ int run_log(const CommandContext& context, int64_t after, int64_t limit) {
 }  // namespace
 
 void add_server_access(CLI::App& command, CommandContext& context) {
-  command.add_option("--topology", context.topology, "the topology file: where the servers are")->required();
-  command.add_option("--token", context.token, "an operator's or administrator's token; default: $BRANCHLINE_TOKEN");
+  command.add_option("--topology", context.topology, "the topology file: where the servers are")
+      ->required();
+  command.add_option("--token", context.token,
+                     "an operator's or administrator's token; default: $BRANCHLINE_TOKEN");
 }
 
 void add_status_command(CLI::App& app, CommandContext& context) {
-  auto* status = app.add_subcommand("status", "every server: role, commit, pending changes, lag, link, round trip");
+  auto* status = app.add_subcommand(
+      "status", "every server: role, commit, pending changes, lag, link, round trip");
   add_server_access(*status, context);
   status->footer(
-      "Example (the token is an administrator's: offices know it, and not the master's operator.token):\n"
+      "Example (the token is an administrator's: offices know it, and not the master's "
+      "operator.token):\n"
       "  export BRANCHLINE_TOKEN=$(branchline token create --topology company.yaml \\\n"
       "    --token \"$(cat data/master/operator.token)\" --user ops --admin)\n"
       "  branchline status --topology company.yaml\n"
-      "Exit codes: 0 all answered, 1 one answered with an error, 2 the token is refused, 3 one did not answer.");
+      "Exit codes: 0 all answered, 1 one answered with an error, 2 the token is refused, 3 one did "
+      "not answer.");
   status->callback([&context] { context.run = [&context] { return run_status(context); }; });
 }
 
@@ -128,9 +146,11 @@ void add_token_revoke_command(CLI::App& token, CommandContext& context);
 
 void add_token_command(CLI::App& app, CommandContext& context) {
   auto* token = app.add_subcommand("token", "API tokens");
-  token->footer("Example:\n  branchline token create --topology company.yaml --user ann --territory east");
+  token->footer(
+      "Example:\n  branchline token create --topology company.yaml --user ann --territory east");
   token->require_subcommand(1);
-  auto* create = token->add_subcommand("create", "make a token; it is shown once and kept only as a hash");
+  auto* create =
+      token->add_subcommand("create", "make a token; it is shown once and kept only as a hash");
   add_server_access(*create, context);
   struct Options {
     std::string user, full_name, name, access = "write", expires;
@@ -138,16 +158,21 @@ void add_token_command(CLI::App& app, CommandContext& context) {
     bool admin = false;
   };
   auto o = std::make_shared<Options>();
-  create->add_option("--user", o->user, "user name; a new user is made where there is none")->required();
+  create->add_option("--user", o->user, "user name; a new user is made where there is none")
+      ->required();
   create->add_option("--full-name", o->full_name, "of a new user");
   create->add_option("--name", o->name, "what the token is for");
-  create->add_option("--access", o->access, "read or write")->check(CLI::IsMember({"read", "write"}))->capture_default_str();
-  create->add_option("--territory", o->territories, "where it is good, repeatable; none: everywhere");
+  create->add_option("--access", o->access, "read or write")
+      ->check(CLI::IsMember({"read", "write"}))
+      ->capture_default_str();
+  create->add_option("--territory", o->territories,
+                     "where it is good, repeatable; none: everywhere");
   create->add_option("--expires", o->expires, "YYYY-MM-DDTHH:MM:SSZ");
   create->add_flag("--admin", o->admin, "a new user becomes an administrator");
   create->footer(
       "Examples:\n"
-      "  branchline token create --topology company.yaml --token \"$(cat data/master/operator.token)\" --user ops --admin\n"
+      "  branchline token create --topology company.yaml --token \"$(cat "
+      "data/master/operator.token)\" --user ops --admin\n"
       "  branchline token create --topology company.yaml --user ann --territory east\n"
       "The token goes to stdout, its record id to stderr.");
   create->callback([&context, o] {
@@ -159,13 +184,18 @@ void add_token_command(CLI::App& app, CommandContext& context) {
         SystemClock clock;
         if (!end || *end <= clock.wall_ms()) {
           std::fprintf(stderr, "--expires %s: %s\n", o->expires.c_str(),
-                       end ? "this has passed; the token would never be good" : "expected YYYY-MM-DDTHH:MM:SSZ");
+                       end ? "this has passed; the token would never be good"
+                           : "expected YYYY-MM-DDTHH:MM:SSZ");
           return 2;
         }
       }
       std::string body;
       JsonWriter w(body);
-      w.begin_object().member("user", o->user).member("fullname", o->full_name).member("name", o->name).member("access", o->access);
+      w.begin_object()
+          .member("user", o->user)
+          .member("fullname", o->full_name)
+          .member("name", o->name)
+          .member("access", o->access);
       w.member("admin", o->admin);
       if (!o->expires.empty()) w.member("expires", o->expires);
       w.key("territories").begin_array();
@@ -179,7 +209,8 @@ void add_token_command(CLI::App& app, CommandContext& context) {
         std::printf("%s\n", out.c_str());
       } else {
         std::printf("%s\n", text_of(*made, "token").c_str());
-        std::fprintf(stderr, "id %s: for `branchline token revoke`\n", text_of(*made, "id").c_str());
+        std::fprintf(stderr, "id %s: for `branchline token revoke`\n",
+                     text_of(*made, "id").c_str());
       }
       return 0;
     };
@@ -188,16 +219,20 @@ void add_token_command(CLI::App& app, CommandContext& context) {
 }
 
 void add_token_revoke_command(CLI::App& token, CommandContext& context) {
-  auto* revoke = token.add_subcommand("revoke", "end a token; offices refuse it as soon as they hear of it");
+  auto* revoke =
+      token.add_subcommand("revoke", "end a token; offices refuse it as soon as they hear of it");
   add_server_access(*revoke, context);
   auto id = std::make_shared<std::string>();
   revoke->add_option("ID", *id, "its record id, as `token create` told it")->required();
-  revoke->footer("Example:\n  branchline token revoke --topology company.yaml 01a202d5-136c-8000-b13b-83c7b4a45086");
+  revoke->footer(
+      "Example:\n  branchline token revoke --topology company.yaml "
+      "01a202d5-136c-8000-b13b-83c7b4a45086");
   revoke->callback([&context, id] {
     context.run = [&context, id]() -> int {
       auto topology = load_topology(context.topology);
       if (!topology) return complain(topology.error());
-      auto done = ask_master(*topology, context.token, "POST", "/admin/tokens/revoke?id=" + *id, "");
+      auto done =
+          ask_master(*topology, context.token, "POST", "/admin/tokens/revoke?id=" + *id, "");
       if (!done) return complain(done.error());
       std::string out;
       put_json(out, *done);
@@ -208,24 +243,33 @@ void add_token_revoke_command(CLI::App& token, CommandContext& context) {
 }
 
 void add_log_command(CLI::App& app, CommandContext& context) {
-  auto* log = app.add_subcommand("log", "read the main line: every commit, whose mutation it is and its fate");
+  auto* log = app.add_subcommand(
+      "log", "read the main line: every commit, whose mutation it is and its fate");
   add_server_access(*log, context);
   auto after = std::make_shared<int64_t>(0);
   auto limit = std::make_shared<int64_t>(100);
-  log->add_option("--after", *after, "start behind this commit")->check(CLI::Range(int64_t{0}, kLastCommit))->capture_default_str();
-  log->add_option("--limit", *limit, "how many, at most 10000")->check(CLI::Range(int64_t{1}, int64_t{10'000}))->capture_default_str();
+  log->add_option("--after", *after, "start behind this commit")
+      ->check(CLI::Range(int64_t{0}, kLastCommit))
+      ->capture_default_str();
+  log->add_option("--limit", *limit, "how many, at most 10000")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000}))
+      ->capture_default_str();
   log->footer("Example:\n  branchline log --topology company.yaml --after 12000 --limit 50");
-  log->callback([&context, after, limit] { context.run = [&context, after, limit] { return run_log(context, *after, *limit); }; });
+  log->callback([&context, after, limit] {
+    context.run = [&context, after, limit] { return run_log(context, *after, *limit); };
+  });
 }
 
 void add_release_command(CLI::App& app, CommandContext& context) {
-  auto* release = app.add_subcommand("release", "let a quarantined branch connect again, after you have looked at it");
+  auto* release = app.add_subcommand(
+      "release", "let a quarantined branch connect again, after you have looked at it");
   add_server_access(*release, context);
   auto server = std::make_shared<std::string>();
   release->add_option("SERVER", *server, "its name")->required();
   release->footer(
       "Example:\n  branchline release --topology company.yaml east\n"
-      "Exit codes: 0 released, 1 it is not quarantined, 2 wrong use, 3 the master does not answer.");
+      "Exit codes: 0 released, 1 it is not quarantined, 2 wrong use, 3 the master does not "
+      "answer.");
   release->callback([&context, server] {
     context.run = [&context, server]() -> int {
       auto topology = load_topology(context.topology);

@@ -10,7 +10,8 @@ void add_topology_command(CLI::App& app, CommandContext& context) {
   auto* topology = app.add_subcommand("topology", "the topology file");
   topology->footer("Example:\n  branchline topology check company.yaml");
   topology->require_subcommand(1);
-  auto* check = topology->add_subcommand("check", "read a topology file and explain every mistake with file, line and the mend");
+  auto* check = topology->add_subcommand(
+      "check", "read a topology file and explain every mistake with file, line and the mend");
   auto file = std::make_shared<std::string>();
   check->add_option("FILE", *file, "the topology file")->required();
   check->callback([&context, file] {
@@ -35,12 +36,17 @@ void add_topology_command(CLI::App& app, CommandContext& context) {
         return 1;
       }
       if (context.json) {
-        w.begin_object().member("valid", true).member("name", t->name).member("digest", t->digest());
-        w.member("servers", uint64_t{t->servers.size()}).member("territories", uint64_t{t->territories.size()}).end_object();
+        w.begin_object()
+            .member("valid", true)
+            .member("name", t->name)
+            .member("digest", t->digest());
+        w.member("servers", uint64_t{t->servers.size()})
+            .member("territories", uint64_t{t->territories.size()})
+            .end_object();
         std::printf("%s\n", out.c_str());
       } else {
-        std::printf("%s is valid: %zu servers, %zu territories, digest %s\n", file->c_str(), t->servers.size(),
-                    t->territories.size(), t->digest().substr(0, 16).c_str());
+        std::printf("%s is valid: %zu servers, %zu territories, digest %s\n", file->c_str(),
+                    t->servers.size(), t->territories.size(), t->digest().substr(0, 16).c_str());
       }
       return 0;
     };
