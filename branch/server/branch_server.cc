@@ -3,8 +3,6 @@
 #include <spdlog/spdlog.h>
 #include <boost/asio/steady_timer.hpp>
 
-#include <filesystem>
-
 #include "branch/api/office_api.h"
 #include "branch/replica/audit.h"
 #include "branch/uplink/uplink.h"
@@ -12,12 +10,7 @@
 #include "common/http/drain.h"
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
-#include "common/store/anchor.h"
-#include "common/store/directory_owner.h"
-#include "common/store/disk_room.h"
-#include "common/store/identity.h"
-#include "common/store/rocks_store.h"
-#include "common/tls/link_context.h"
+#include "common/program/opened_server.h"
 #include "replication/line/report_json.h"
 
 namespace branchline {
@@ -26,15 +19,14 @@ namespace {
 namespace asio = boost::asio;
 
 // What was acknowledged must still be in the log (DESIGN 2.1).
-Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor,
+Result<void> check_anchor(const StoreView& store, const Anchor& anchor,
                           const std::string& directory) {
-  if (!anchor || anchor->number == 0) return {};
   auto lost = [&] {
     return fail(ErrorKind::corrupt, "store.lost_log",
                 "the store in " + directory +
                     " lacks changes that had been acknowledged (up to seq " +
-                    std::to_string(anchor->number) + " of process start " +
-                    to_hex(anchor->incarnation.value) +
+                    std::to_string(anchor.number) + " of process start " +
+                    to_hex(anchor.incarnation.value) +
                     "): log files were lost, or an older copy was put in place. Put the complete "
                     "data directory back. Only to go on "
                     "without those changes (what the master has of them comes back by itself), "
@@ -45,7 +37,7 @@ Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& a
   BL_ASSIGN(auto state, decode_replica_state(*row));
   Seq last;
   Digest chain;
-  if (state.incarnation == anchor->incarnation) {
+  if (state.incarnation == anchor.incarnation) {
     last = state.ends[0].seq;
     chain = state.ends[0].chain;
   } else {
@@ -53,13 +45,13 @@ Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& a
     auto rows = scan_prefix(store, Table::meta, keys::meta_incarnation_prefix());
     for (; rows->valid(); rows->next()) {
       BL_ASSIGN(auto info, decode_incarnation(rows->value()));
-      if (info.predecessor != anchor->incarnation) continue;
+      if (info.predecessor != anchor.incarnation) continue;
       last = info.predecessor_ends[0].seq;
       chain = info.predecessor_ends[0].chain;
     }
   }
-  if (last.value < anchor->number) return lost();
-  if (last.value == anchor->number && chain != anchor->chain) return lost();
+  if (last.value < anchor.number) return lost();
+  if (last.value == anchor.number && chain != anchor.chain) return lost();
   return {};
 }
 
@@ -69,27 +61,15 @@ class BranchServer {
       : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 512}) {}
 
   Result<int> run() {
-    const ServerSpec* spec = config_.topology.server(config_.server);
-    if (!spec || spec->kind != ServerKind::branch) {
-      return fail(ErrorKind::invalid, "server.unknown",
-                  "the topology has no branch named `" + config_.server + "`");
-    }
-    std::error_code ec;
-    std::filesystem::create_directories(config_.data_directory, ec);
-    BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
-    if (tls->server() != config_.server) {
-      return fail(ErrorKind::invalid, "tls.other_server",
-                  "the certificate in " + config_.tls_directory + " is " + tls->server() +
-                      "'s, not " + config_.server + "'s");
-    }
-    BL_TRY(open_store());
+    BL_ASSIGN(OpenedServer opened, open_server(config_, StoreRole::branch, clock_, check_anchor));
+    store_ = std::move(opened.store);
+    const ServerSpec* spec = opened.spec;
     Batch start;
     BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start));
     BL_TRY(store_->write(start, Sync::yes));
-    if (lost_accepted_) {
-      // The loss was accepted once, now: the old anchor would have the next start refused again.
+    if (opened.lost_accepted) {
       const ReplicaState& s = replica_->state();
-      BL_TRY(write_anchor(config_.data_directory + "/anchor",
+      BL_TRY(write_anchor(anchor_path(config_),
                           {s.incarnation, s.ends[0].seq.value, s.ends[0].chain}));
     }
     changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
@@ -103,7 +83,7 @@ class BranchServer {
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link),
                         config_.topology.digest()};
     uplink_ = std::make_unique<Uplink>(
-        runtime_, link, tls, *store_, *committer_, clock_,
+        runtime_, link, opened.tls, *store_, *committer_, clock_,
         [this](const Changes& c) { on_changes(c); },
         [this] {
           api_->on_changes(Changes{});
@@ -170,25 +150,6 @@ class BranchServer {
   }
 
  private:
-  Result<void> open_store() {
-    std::string directory = config_.data_directory + "/store";
-    if (config_.open_store) {
-      BL_ASSIGN(store_, config_.open_store(directory));
-    } else {
-      BL_ASSIGN(store_, RocksStore::open(directory, {}));
-    }
-    BL_TRY(check_store_identity(*store_, StoreRole::branch, directory));
-    BL_TRY(claim_directory(config_.data_directory, config_.server));
-    BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
-    auto reaches = check_anchor(*store_, anchor, directory);
-    if (!reaches && config_.accept_lost_log) {
-      spdlog::warn("accepted by the operator: {}", reaches.error().message);
-      lost_accepted_ = true;
-      return {};
-    }
-    return reaches;
-  }
-
   void on_changes(const Changes& c) {
     api_->on_changes(c);
     changes_->add(c.records);
@@ -209,9 +170,7 @@ class BranchServer {
       oldest_pending_ms_ = co_await committer_->ask<int64_t>(
           [](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
       if (now.number > 0 && !(now == written)) {
-        auto job = [path = config_.data_directory + "/anchor", now] {
-          return write_anchor(path, now);
-        };
+        auto job = [path = anchor_path(config_), now] { return write_anchor(path, now); };
         auto ok = co_await runtime_.pool().run(std::move(job));
         if (!ok) {
           spdlog::error("the anchor could not be written: {}", ok.error().message);
@@ -417,7 +376,6 @@ class BranchServer {
   bool disk_full_ = false;
   uint64_t disk_free_ = 0;
   int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
-  bool lost_accepted_ = false;
   Metrics metrics_;
 };
 

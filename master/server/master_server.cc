@@ -3,16 +3,11 @@
 #include <spdlog/spdlog.h>
 #include <boost/asio/steady_timer.hpp>
 
-#include <filesystem>
-
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/metrics/metrics.h"
+#include "common/program/opened_server.h"
 #include "common/runtime/listen_address.h"
-#include "common/store/anchor.h"
-#include "common/store/directory_owner.h"
-#include "common/store/identity.h"
-#include "common/store/rocks_store.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
 #include "master/ingest/topology_commit.h"
@@ -23,17 +18,16 @@ namespace {
 namespace asio = boost::asio;
 
 // The main line must reach its anchor, with the same hash there.
-Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& anchor,
+Result<void> check_anchor(const StoreView& store, const Anchor& anchor,
                           const std::string& directory) {
-  if (!anchor || anchor->number == 0) return {};
-  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(Csn(anchor->number))));
+  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(Csn(anchor.number))));
   if (row) {
     BL_ASSIGN(auto header, decode_batch_header(*row));
-    if (header.chain == anchor->chain) return {};
+    if (header.chain == anchor.chain) return {};
   }
   return fail(ErrorKind::corrupt, "store.lost_log",
               "the store in " + directory + " lacks commits that had been confirmed (up to csn " +
-                  std::to_string(anchor->number) +
+                  std::to_string(anchor.number) +
                   "): log files were lost, or an older copy was put in place. Put the complete "
                   "data directory back. Only to go "
                   "on without those commits, start once with --accept-lost-log; branches that have "
@@ -42,25 +36,14 @@ Result<void> check_anchor(const StoreView& store, const std::optional<Anchor>& a
 
 class MasterServer {
  public:
-  explicit MasterServer(const MasterConfig& config)
+  explicit MasterServer(const ServerConfig& config)
       : config_(config), runtime_({.blocking_threads = 2, .blocking_queue = 256}) {}
 
   Result<int> run() {
-    const ServerSpec* spec = config_.topology.server(config_.server);
-    if (!spec || spec->kind != ServerKind::master) {
-      return fail(ErrorKind::invalid, "server.unknown",
-                  "the topology has no master named `" + config_.server + "`");
-    }
-    std::error_code ec;
-    std::filesystem::create_directories(config_.data_directory, ec);
-    BL_ASSIGN(auto tls, load_link_context(config_.tls_directory, clock_));
-    if (tls->server() != config_.server) {
-      return fail(ErrorKind::invalid, "tls.other_server",
-                  "the certificate in " + config_.tls_directory + " is " + tls->server() +
-                      "'s, not " + config_.server + "'s");
-    }
-    BL_TRY(open_store());
-    BL_TRY(start_ingest());
+    BL_ASSIGN(OpenedServer opened, open_server(config_, StoreRole::master, clock_, check_anchor));
+    store_ = std::move(opened.store);
+    const ServerSpec* spec = opened.spec;
+    BL_TRY(start_ingest(opened.lost_accepted));
     BL_ASSIGN(auto access,
               OperatorAccess::load(
                   config_.data_directory, [this](std::string_view token) -> Result<Principal> {
@@ -69,7 +52,7 @@ class MasterServer {
                     return answer.principal;
                   }));
     BL_ASSIGN(auto link_endpoint, listen_address(spec->link.host, spec->link.port));
-    BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, tls));
+    BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, opened.tls));
     MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(),
                        feed_.get(), &clock_, &access, [this] { return render(); }});
     BL_ASSIGN(auto http,
@@ -96,26 +79,7 @@ class MasterServer {
   }
 
  private:
-  Result<void> open_store() {
-    std::string directory = config_.data_directory + "/store";
-    if (config_.open_store) {
-      BL_ASSIGN(store_, config_.open_store(directory));
-    } else {
-      BL_ASSIGN(store_, RocksStore::open(directory, {}));
-    }
-    BL_TRY(check_store_identity(*store_, StoreRole::master, directory));
-    BL_TRY(claim_directory(config_.data_directory, config_.server));
-    BL_ASSIGN(auto anchor, read_anchor(config_.data_directory + "/anchor"));
-    auto reaches = check_anchor(*store_, anchor, directory);
-    if (!reaches && config_.accept_lost_log) {
-      spdlog::warn("accepted by the operator: {}", reaches.error().message);
-      lost_accepted_ = true;
-      return {};
-    }
-    return reaches;
-  }
-
-  Result<void> start_ingest() {
+  Result<void> start_ingest(bool lost_accepted) {
     BL_ASSIGN(attempts_, AttemptFile::open(config_.data_directory + "/ingest.attempt"));
     Batch start;
     BL_ASSIGN(ingest_, Ingest::open(*store_, schema_, clock_, random_, attempts_.get(), start));
@@ -135,10 +99,9 @@ class MasterServer {
     feed_ = std::make_unique<LineFeed>(*store_, LineCursor{s.line, s.head, s.chain});
     links_ = std::make_unique<LinkService>(runtime_, *store_, *feed_, clock_);
     incarnation_ = ingest_->origins().at(s.self).latest;
-    // The loss was accepted once, now: the old anchor would have the next start refused again.
-    if (lost_accepted_)
-      BL_TRY(
-          write_anchor(config_.data_directory + "/anchor", {incarnation_, s.head.value, s.chain}));
+    if (lost_accepted) {
+      BL_TRY(write_anchor(anchor_path(config_), {incarnation_, s.head.value, s.chain}));
+    }
     loop_ =
         std::make_unique<IngestLoop>(runtime_.io(), *store_, *ingest_,
                                      [this](IngestResult&& r) { links_->published(std::move(r)); });
@@ -173,9 +136,7 @@ class MasterServer {
       LineCursor head = feed_->head();
       if (head.csn == written) continue;
       Anchor anchor{incarnation_, head.csn.value, head.chain};
-      auto job = [path = config_.data_directory + "/anchor", anchor] {
-        return write_anchor(path, anchor);
-      };
+      auto job = [path = anchor_path(config_), anchor] { return write_anchor(path, anchor); };
       auto ok = co_await runtime_.pool().run(std::move(job));
       if (!ok) {
         spdlog::error("the anchor could not be written: {}", ok.error().message);
@@ -211,7 +172,7 @@ class MasterServer {
     return metrics_.render_metrics();
   }
 
-  MasterConfig config_;
+  ServerConfig config_;
   SystemClock clock_;
   SystemRandom random_;
   std::shared_ptr<const Schema> schema_ = Schema::built_in();
@@ -223,14 +184,13 @@ class MasterServer {
   std::unique_ptr<LinkService> links_;
   std::unique_ptr<IngestLoop> loop_;
   Incarnation incarnation_;
-  bool lost_accepted_ = false;
   asio::steady_timer anchor_timer_{runtime_.io()};
   Metrics metrics_;
 };
 
 }  // namespace
 
-int run_master(const MasterConfig& config) {
+int run_master(const ServerConfig& config) {
   MasterServer server(config);
   auto code = server.run();
   if (!code) {

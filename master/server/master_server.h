@@ -1,31 +1,11 @@
 // Wires a master together and runs it.
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-
-#include "common/config/topology.h"
-#include "common/store/disk_room.h"
-#include "common/store/store.h"
+#include "common/program/server_config.h"
 
 namespace branchline {
 
-struct MasterConfig {
-  Topology topology;
-  std::string server;
-  std::string data_directory;
-  std::string tls_directory;
-  bool accept_lost_log = false;
-  // Tests put stores that fail or lie between the server and its disk; empty: RocksStore in the
-  // data directory.
-  std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
-  // Tests say how full a disk is; empty: the disk itself is asked.
-  std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
-};
-
 // Returns the process's exit code: 0 after an orderly stop.
-int run_master(const MasterConfig& config);
+int run_master(const ServerConfig& config);
 
 }  // namespace branchline

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "branch/server/branch_server.h"
-#include "common/program/server_options.h"
+#include "common/program/command_line.h"
 #include "master/server/master_server.h"
 #include "tests/crash/lying_store.h"
 #include "tests/support/unsynced_file_system.h"
@@ -74,39 +74,18 @@ OpenStore store_with(const std::string& fault) {
 
 int main(int argc, char** argv) {
   CLI::App app{"A server with a planted fault, for tests."};
-  ServerOptions options;
   std::string role, fault;
-  bool accept_lost_log = false;
   app.add_option("ROLE", role, "master or branch")->required();
   app.add_option("--fault", fault, kFaults)->required();
-  app.add_flag("--accept-lost-log", accept_lost_log);
-  add_server_options(app, options);
-  CLI11_PARSE(app, argc, argv);
-  auto topology = finish_server_options(options);
-  if (!topology) {
-    std::fprintf(stderr, "%s\n", topology.error().message.c_str());
-    return 2;
-  }
-  auto fill = [&](auto& config) {
-    config.topology = std::move(*topology);
-    config.server = options.server;
-    config.data_directory = options.data_directory;
-    config.tls_directory = options.tls_directory;
-    config.accept_lost_log = accept_lost_log;
-    config.open_store = store_with(fault);
-    if (!fault.starts_with("disk-room:")) return;
+  BranchConfig config;
+  if (auto code = read_command_line(app, argc, argv, config)) return *code;
+  config.open_store = store_with(fault);
+  if (fault.starts_with("disk-room:")) {
     config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
       DiskRoom room;
       std::ifstream in(file);
       return in >> room.size >> room.free ? std::optional(room) : std::nullopt;
     };
-  };
-  if (role == "master") {
-    MasterConfig config;
-    fill(config);
-    return run_master(config);
   }
-  BranchConfig config;
-  fill(config);
-  return run_branch(config);
+  return role == "master" ? run_master(config) : run_branch(config);
 }

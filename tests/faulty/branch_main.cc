@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "branch/server/branch_server.h"
-#include "common/program/server_options.h"
+#include "common/program/command_line.h"
 
 namespace {
 
@@ -38,19 +38,8 @@ int main(int argc, char** argv) {
   CLI::App app{
       "branchline-branch, but every thousandth write is answered with success and dropped. For "
       "tests."};
-  branchline::ServerOptions options;
-  add_server_options(app, options);
-  CLI11_PARSE(app, argc, argv);
-  auto topology = finish_server_options(options);
-  if (!topology) {
-    std::fprintf(stderr, "%s\n", topology.error().message.c_str());
-    return 2;
-  }
   branchline::BranchConfig config;
-  config.topology = std::move(*topology);
-  config.server = options.server;
-  config.data_directory = options.data_directory;
-  config.tls_directory = options.tls_directory;
+  if (auto code = read_command_line(app, argc, argv, config)) return *code;
   config.wrap_office = drop_writes;
   return branchline::run_branch(config);
 }
