@@ -1,6 +1,5 @@
 #include "common/record/value.h"
 
-#include <cstdio>
 #include <limits>
 
 namespace branchline {
@@ -324,23 +323,54 @@ std::optional<int64_t> parse_instant(std::string_view text) {
   return ms;
 }
 
-std::string format_date(int64_t days) {
+namespace {
+
+// By hand: a record has several, and printf costs more than the rest of writing it.
+void append_digits(std::string& out, int64_t value, int width) {
+  char digits[20];
+  for (int i = width; i > 0; --i, value /= 10) digits[i - 1] = static_cast<char>('0' + value % 10);
+  out.append(digits, static_cast<size_t>(width));
+}
+
+void append_date(std::string& out, int64_t days) {
   CivilDate d = civil_from_days(days);
-  char out[24];
-  int n = std::snprintf(out, sizeof out, "%04d-%02d-%02d", d.year, d.month, d.day);
-  return {out, static_cast<size_t>(n)};
+  if (d.year < 0 || d.year > 9999) {
+    out += std::to_string(d.year);
+  } else {
+    append_digits(out, d.year, 4);
+  }
+  out.push_back('-');
+  append_digits(out, d.month, 2);
+  out.push_back('-');
+  append_digits(out, d.day, 2);
+}
+
+}  // namespace
+
+std::string format_date(int64_t days) {
+  std::string out;
+  append_date(out, days);
+  return out;
 }
 
 std::string format_instant(int64_t ms) {
   int64_t days = ms >= 0 ? ms / 86'400'000 : -((86'399'999 - ms) / 86'400'000);
   int64_t rest = ms - days * 86'400'000;
-  char out[24];
-  int n = rest % 1000 == 0
-              ? std::snprintf(out, sizeof out, "T%02d:%02d:%02dZ", int(rest / 3'600'000),
-                              int(rest / 60'000 % 60), int(rest / 1000 % 60))
-              : std::snprintf(out, sizeof out, "T%02d:%02d:%02d.%03dZ", int(rest / 3'600'000),
-                              int(rest / 60'000 % 60), int(rest / 1000 % 60), int(rest % 1000));
-  return format_date(days) + std::string(out, static_cast<size_t>(n));
+  std::string out;
+  out.reserve(24);
+  append_date(out, days);
+  out.push_back('T');
+  append_digits(out, rest / 3'600'000, 2);
+  out.push_back(':');
+  append_digits(out, rest / 60'000 % 60, 2);
+  out.push_back(':');
+  append_digits(out, rest / 1000 % 60, 2);
+  if (rest % 1000 != 0) {
+    out.push_back('.');
+    append_digits(out, rest % 1000, 3);
+  }
+  out.push_back('Z');
+  return out;
 }
 
 bool is_utf8(std::string_view s) {

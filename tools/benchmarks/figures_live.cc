@@ -18,7 +18,7 @@ namespace {
 constexpr int kRate = 500;
 constexpr auto kPollFrom =
     std::chrono::microseconds(39'500);  // a line of 40 ms one way shows nothing earlier
-constexpr auto kPollPause = std::chrono::microseconds(100);
+constexpr auto kPollPause = std::chrono::microseconds(250);
 
 // Half of the round trip of one byte through a line of the same kind.
 struct LineFloor {
