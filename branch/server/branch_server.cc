@@ -10,6 +10,7 @@
 #include "common/http/drain.h"
 #include "common/http/operator_access.h"
 #include "common/metrics/metrics.h"
+#include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
 #include "replication/line/report_json.h"
 
@@ -178,20 +179,13 @@ class BranchServer {
           written = now;
         }
       }
-      auto room = config_.disk_room ? config_.disk_room(config_.data_directory)
-                                    : disk_room(config_.data_directory);
-      if (room) {
-        disk_free_ = room->free;
-        bool full = nearly_full(*room);
-        if (full != disk_full_) {
-          disk_full_ = full;
-          committer_->set_disk_full(full);
-          if (full)
-            spdlog::error(
-                "the disk of {} is nearly full ({} MiB left): writes are refused with 507",
-                config_.data_directory, room->free >> 20);
-          if (!full) spdlog::info("the disk has room again, writes go on");
-        }
+      if (!disk_.look()) continue;
+      committer_->set_disk_full(disk_.full());
+      if (disk_.full()) {
+        spdlog::error("the disk of {} is nearly full ({} MiB left): writes are refused with 507",
+                      config_.data_directory, disk_.free_bytes() >> 20);
+      } else {
+        spdlog::info("the disk has room again, writes go on");
       }
     }
   }
@@ -239,7 +233,7 @@ class BranchServer {
     set("branchline_replica_oldest_pending_seconds",
         "Age of the oldest own mutation without a fate", oldest);
     set("branchline_disk_free_bytes", "Free on the disk of the data directory",
-        static_cast<double>(disk_free_));
+        static_cast<double>(disk_.free_bytes()));
     total("branchline_replica_accepted_total", "Own mutations accepted",
           static_cast<double>(r.ledger.accepted));
     total("branchline_commit_groups_total", "Synced groups of client writes since start",
@@ -347,7 +341,7 @@ class BranchServer {
     }
     w.key("ledger");
     put_ledger_json(w, s.ledger);
-    w.member("diskFull", disk_full_);
+    w.member("diskFull", disk_.full());
     w.key("sums").begin_object();
     ReportNames n = names();
     for (const auto& [t, sum] : s.sums) {
@@ -361,6 +355,7 @@ class BranchServer {
   }
 
   BranchConfig config_;
+  DiskWatch disk_{config_};
   SystemClock clock_;
   SystemRandom random_;
   std::shared_ptr<const Schema> schema_ = Schema::built_in();
@@ -373,8 +368,6 @@ class BranchServer {
   std::unique_ptr<Committer> committer_;
   HttpServer* http_ = nullptr;
   asio::steady_timer timer_{runtime_.io()};
-  bool disk_full_ = false;
-  uint64_t disk_free_ = 0;
   int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
   Metrics metrics_;
 };

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "common/program/disk_watch.h"
 #include "common/store/directory_owner.h"
 #include "common/store/rocks_store.h"
 
@@ -29,6 +30,7 @@ Result<OpenedServer> open_server(const ServerConfig& config, StoreRole role, Clo
                 "the certificate in " + config.tls_directory + " is " + out.tls->server() +
                     "'s, not " + config.server + "'s");
   }
+  DiskWatch(config).look();  // a disk that is full needs its ballast now
   std::string directory = config.data_directory + "/store";
   if (config.open_store) {
     BL_ASSIGN(out.store, config.open_store(directory));

@@ -6,6 +6,7 @@
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/metrics/metrics.h"
+#include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
 #include "common/runtime/listen_address.h"
 #include "master/admin/master_admin.h"
@@ -112,15 +113,13 @@ class MasterServer {
   // Offices keep what a full master cannot take: links are closed with the reason until there is
   // room.
   void look_at_disk() {
-    auto room = config_.disk_room ? config_.disk_room(config_.data_directory)
-                                  : disk_room(config_.data_directory);
-    if (!room || nearly_full(*room) == links_->disk_full()) return;
-    links_->set_disk_full(!links_->disk_full());
-    if (links_->disk_full()) {
+    if (!disk_.look()) return;
+    links_->set_disk_full(disk_.full());
+    if (disk_.full()) {
       spdlog::error(
           "the disk of {} is nearly full ({} MiB left): links are closed, branches keep their "
           "changes",
-          config_.data_directory, room->free >> 20);
+          config_.data_directory, disk_.free_bytes() >> 20);
     } else {
       spdlog::info("the disk has room again, branches may connect");
     }
@@ -173,6 +172,7 @@ class MasterServer {
   }
 
   ServerConfig config_;
+  DiskWatch disk_{config_};
   SystemClock clock_;
   SystemRandom random_;
   std::shared_ptr<const Schema> schema_ = Schema::built_in();
