@@ -16,13 +16,14 @@ Replica::Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& cloc
     : store_(store), schema_(std::move(schema)), clock_(clock), ids_(random), random_(random) {}
 
 Result<std::unique_ptr<Replica>> Replica::open(Store& store, std::shared_ptr<const Schema> schema,
-                                               Clock& clock, Random& random, Batch& start) {
+                                               Clock& clock, Random& random, Batch& start,
+                                               const IndexUpkeep& upkeep) {
   std::unique_ptr<Replica> replica(new Replica(store, std::move(schema), clock, random));
-  BL_TRY(replica->load(start));
+  BL_TRY(replica->load(start, upkeep));
   return replica;
 }
 
-Result<void> Replica::load(Batch& start) {
+Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   BL_TRY(check_store_identity(store_, StoreRole::branch, "the store"));
   BL_ASSIGN(auto row, store_.get(Table::meta, keys::meta_state()));
   if (row) {
@@ -42,6 +43,9 @@ Result<void> Replica::load(Batch& start) {
                 "the row of the last process start is missing");
   }
   BL_TRY(check_outbox());
+  collation_ = upkeep.collation;
+  BL_TRY(keep_index(store_, *schema_, state_.side, IndexScope::all, live_records(state_.totals),
+                    upkeep, start));
 
   // A new incarnation names where its predecessor ended (SEMANTICS 1).
   IncarnationInfo info;

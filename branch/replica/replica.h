@@ -12,6 +12,7 @@
 #include "branch/replica/state.h"
 #include "common/base/random.h"
 #include "common/time/clock.h"
+#include "replication/merge/index_upkeep.h"
 #include "replication/merge/merge.h"
 #include "replication/session/greeting.h"
 #include "replication/snapshot/snapshot.h"
@@ -67,8 +68,10 @@ class Replica {
  public:
   // Reads the state and checks the outbox's chain; draws an incarnation and puts it in `start`, to
   // be written synced before anything else. `corrupt` where what is stored contradicts itself.
+  // Indexes of another collation than this program's are rebuilt in `store` before it returns.
   static Result<std::unique_ptr<Replica>> open(Store& store, std::shared_ptr<const Schema> schema,
-                                               Clock& clock, Random& random, Batch& start);
+                                               Clock& clock, Random& random, Batch& start,
+                                               const IndexUpkeep& upkeep = {});
 
   // At most limits::kMaxGroupMutations commands. Takes the first of them, and further ones as long
   // as the group stays small enough to be shipped (limits::kTargetGroupBytes); the others are to be
@@ -111,7 +114,7 @@ class Replica {
   struct Apply;  // apply.cc
 
   Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random);
-  Result<void> load(Batch& start);
+  Result<void> load(Batch& start, const IndexUpkeep& upkeep);
   Result<void> check_outbox() const;
   int64_t now_ms() { return clock_.wall_ms() + clock_correction_ms_; }
 
@@ -130,6 +133,7 @@ class Replica {
   Clock& clock_;
   RecordIdMaker ids_;
   Random& random_;
+  std::string collation_;  // of the index rows that this process writes
   ReplicaState state_;
   std::vector<IncarnationInfo> incarnations_;  // all of this data directory, by generation
   Lineage lineage_;

@@ -18,6 +18,7 @@ void erase_side(Batch& batch, keys::Side side) {
   for (Table table : {Table::records, Table::elements, Table::index, Table::outbox}) {
     batch.erase_range(table, begin, prefix_end(begin));
   }
+  batch.erase(Table::meta, keys::meta_collation(side));
 }
 
 Error not_seeding() {
@@ -37,6 +38,7 @@ Result<void> Replica::begin_seed(const SnapshotHead& head, const Write& write) {
   seed_->expected = head.records;
   Batch batch;
   erase_side(batch, seed_->side);  // of an attempt that broke off
+  batch.put(Table::meta, keys::meta_collation(seed_->side), collation_);
   return write(batch, Sync::no);
 }
 

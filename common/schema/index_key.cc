@@ -3,6 +3,7 @@
 #include <unicode/bytestream.h>
 #include <unicode/casemap.h>
 #include <unicode/coll.h>
+#include <unicode/uversion.h>
 
 #include <memory>
 
@@ -23,6 +24,12 @@ icu::Collator& collator() {
     return c;
   }();
   return *instance;
+}
+
+std::string dotted(const UVersionInfo& version) {
+  char text[U_MAX_VERSION_STRING_LENGTH];
+  u_versionToString(version, text);
+  return text;
 }
 
 void put_ordered(std::string& out, int64_t v) {
@@ -93,6 +100,17 @@ std::string comparison_key(const Value& value) {
   std::string out;
   put_value(out, value, ~size_t{0});
   return out;
+}
+
+std::string collation_version() {
+  // The collator's own version covers code and data of collation, UCA's included, by ICU's word;
+  // the library's stands beside it because normalization and the order of new letters come with it
+  // too. A rebuild too many is cheap, a row that is not found is not.
+  UVersionInfo library, keys;
+  u_getVersion(library);
+  collator().getVersion(keys);
+  return "ICU " + dotted(library) + ", root collator " + dotted(keys) + ", secondary, " +
+         std::to_string(kMaxTextKeyBytes) + " bytes";
 }
 
 std::string collation_key(std::string_view text) {

@@ -16,6 +16,10 @@ inline constexpr size_t kMaxTextKeyBytes = 64;
 // prefix of.
 void put_index_value(std::string& out, const Value& value);
 
+// What identifies the bytes that put_index_value() makes of a text: the ICU that runs, its collator
+// and how much of a key is kept. Another ICU may make other bytes, so whoever stores them stores
+// this beside them.
+std::string collation_version();
 // The whole collation key of a text (unbounded), for sorting and comparing in memory.
 std::string collation_key(std::string_view text);
 // As put_index_value does, but all of a text: two values are equal for a user iff these are.

@@ -193,6 +193,11 @@ std::string operation_key(const RecordId& author, std::string_view operation) {
 std::string meta_identity() { return meta('i'); }
 std::string meta_state() { return meta('s'); }
 std::string meta_seed() { return meta('b'); }
+std::string meta_collation(Side side) {
+  std::string key = meta('c');
+  Writer(key).u8(side);
+  return key;
+}
 
 std::string meta_incarnation_prefix() { return meta('g'); }
 std::string meta_known_incarnation_prefix() { return meta('n'); }

@@ -22,7 +22,7 @@ Workspace& Ingest::workspace() { return *impl_->workspace; }
 
 Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const Schema> schema,
                                              Clock& clock, Random& random, AttemptLog* attempts,
-                                             Batch& start) {
+                                             Batch& start, const IndexUpkeep& upkeep) {
   auto impl = std::make_unique<Impl>(store, std::move(schema), clock, random, attempts);
   Workspace::Config config;
   config.scope = IndexScope::authority;
@@ -36,6 +36,8 @@ Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const
   } else {
     impl->start_line(start);
   }
+  BL_TRY(keep_index(store, *impl->schema, config.side, config.scope,
+                    live_records(impl->state.totals), upkeep, start));
   impl->start_incarnation(start);
   start.put(Table::meta, keys::meta_state(), encode_master_state(impl->state));
   return std::unique_ptr<Ingest>(new Ingest(std::move(impl)));

@@ -15,6 +15,7 @@
 #include "replication/line/commit.h"
 #include "replication/line/incarnation.h"
 #include "replication/line/mutation_block.h"
+#include "replication/merge/index_upkeep.h"
 #include "replication/merge/merge.h"
 #include "replication/session/greeting.h"
 
@@ -105,10 +106,11 @@ class Ingest {
  public:
   // Reads the state, or starts a new line in an empty store; draws an incarnation either way and
   // puts it in `start`, to be written synced before anything else. `attempts` may be null and must
-  // outlive this.
+  // outlive this. Indexes of another collation than this program's are rebuilt in `store` before it
+  // returns.
   static Result<std::unique_ptr<Ingest>> open(Store& store, std::shared_ptr<const Schema> schema,
                                               Clock& clock, Random& random, AttemptLog* attempts,
-                                              Batch& start);
+                                              Batch& start, const IndexUpkeep& upkeep = {});
   ~Ingest();
 
   // A branch has connected; its name is proven. `rows` is to be written synced before it is

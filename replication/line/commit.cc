@@ -451,4 +451,10 @@ Totals get_totals(Reader& r) {
   return t;
 }
 
+uint64_t live_records(const Totals& totals) {
+  uint64_t n = 0;
+  for (const auto& [where, count] : totals.counts) n += count;
+  return n;
+}
+
 }  // namespace branchline

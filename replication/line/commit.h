@@ -149,5 +149,6 @@ struct Totals {
 };
 void put_totals(Writer& w, const Totals& totals);
 Totals get_totals(Reader& r);
+uint64_t live_records(const Totals& totals);
 
 }  // namespace branchline

@@ -1,5 +1,7 @@
 #include "replication/merge/record_audit.h"
 
+#include "common/schema/index_key.h"
+
 namespace branchline {
 namespace {
 
@@ -66,6 +68,13 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
   for (; elements->valid(); elements->next()) orphan();
   for (const auto* cursor : {records.get(), elements.get()}) {
     if (auto e = cursor->error()) return std::unexpected(*e);
+  }
+  BL_ASSIGN(auto collation, view.get(Table::meta, keys::meta_collation(side)));
+  if (collation != collation_version()) {
+    problem(audit, "the indexes' collation is " +
+                       (collation ? "'" + *collation + "'" : std::string("not told")) +
+                       ", this server's is '" + collation_version() +
+                       "': start it again, and it rebuilds them");
   }
   uint64_t stored = 0;
   auto index = scan_prefix(view, Table::index, prefix);

@@ -63,6 +63,7 @@ Format keyspace_format() {
   add("meta.known_incarnation", keys::meta_known_incarnation(OriginId(3), id.incarnation));
   add("meta.stream", keys::meta_stream(stream_of(id)));
   add("meta.origin", keys::meta_origin(OriginId(3)));
+  add("meta.collation", keys::meta_collation(1));
   return f;
 }
 

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "replication/merge/effects.h"
+#include "replication/merge/index_upkeep.h"
 #include "replication/merge/record_audit.h"
 #include "replication/merge/undo.h"
 
@@ -32,6 +33,9 @@ MergeBench::MergeBench(Options options)
     : ws(store, schema, config_of(options.holds_everything)),
       options_(options),
       follower_(follower_store_, schema, config_of(options.holds_everything)) {
+  Batch start;
+  (void)keep_index(store, *schema, 0, IndexScope::all, 0, {}, start);
+  (void)store.write(start, Sync::yes);
   names.territory("common", TerritoryId(2));
   names.territory("east", TerritoryId(3));
   names.territory("west", TerritoryId(4));
