@@ -12,6 +12,7 @@
 #include "common/metrics/metrics.h"
 #include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
+#include "common/program/start_log.h"
 #include "replication/line/report_json.h"
 
 namespace branchline {
@@ -66,7 +67,12 @@ class BranchServer {
     store_ = std::move(opened.store);
     const ServerSpec* spec = opened.spec;
     Batch start;
-    BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start));
+    IndexUpkeep upkeep;
+    upkeep.progress = [log = StartLog(clock_)](const IndexRebuild& r) mutable {
+      bool between = r.stage == IndexRebuild::Stage::going;
+      between ? log.progress(describe(r)) : log.milestone(describe(r));
+    };
+    BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start, upkeep));
     BL_TRY(store_->write(start, Sync::yes));
     if (opened.lost_accepted) {
       const ReplicaState& s = replica_->state();

@@ -8,6 +8,7 @@
 #include "common/metrics/metrics.h"
 #include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
+#include "common/program/start_log.h"
 #include "common/runtime/listen_address.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
@@ -83,7 +84,13 @@ class MasterServer {
   Result<void> start_ingest(bool lost_accepted) {
     BL_ASSIGN(attempts_, AttemptFile::open(config_.data_directory + "/ingest.attempt"));
     Batch start;
-    BL_ASSIGN(ingest_, Ingest::open(*store_, schema_, clock_, random_, attempts_.get(), start));
+    IndexUpkeep upkeep;
+    upkeep.progress = [log = StartLog(clock_)](const IndexRebuild& r) mutable {
+      bool between = r.stage == IndexRebuild::Stage::going;
+      between ? log.progress(describe(r)) : log.milestone(describe(r));
+    };
+    BL_ASSIGN(ingest_,
+              Ingest::open(*store_, schema_, clock_, random_, attempts_.get(), start, upkeep));
     BL_TRY(store_->write(start, Sync::yes));
     BL_ASSIGN(TopologyPlan plan, plan_topology(*schema_, ingest_->directory(), config_.topology));
     if (!plan.ops.empty()) {
