@@ -99,6 +99,8 @@ asio::awaitable<Error> Uplink::connect_once() {
     auto frames = co_await link_->read();
     if (!frames) {
       why = frames.error();
+      // No frames, on a line that holds: the master learns why.
+      if (!close_reason_ && why.kind == ErrorKind::invalid) give_up(why);
       break;
     }
     for (const auto& frame : *frames) {
@@ -184,9 +186,7 @@ void Uplink::perform(BranchEffects effects) {
             return {};
           }
           return [this, connection, e = rows.error()] {
-            if (connection != connection_) return;
-            close_reason_ = e;
-            if (link_) link_->close();
+            if (connection == connection_) give_up(e);
           };
         });
     spdlog::info("connected to {} (head csn {}{})", config_.upstream,
@@ -221,6 +221,11 @@ void Uplink::perform(BranchEffects effects) {
   }
 }
 
+// What the master sent is of no use here: it is told why, for its log and its operators.
+void Uplink::give_up(const Error& why) {
+  if (session_) perform(session_->on_broken(why));
+}
+
 // One task at a time, so that clients' groups come in between.
 void Uplink::apply_waiting() {
   committer_.post([this](Replica& replica,
@@ -244,9 +249,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
   uint64_t connection = connection_;
   auto failed = [this, connection](const Error& e) -> std::move_only_function<void()> {
     return [this, connection, e] {
-      if (connection != connection_) return;
-      close_reason_ = e;
-      if (link_) link_->close();
+      if (connection == connection_) give_up(e);
     };
   };
   if (effects.begin_join) {
@@ -308,9 +311,7 @@ void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
                     result.error().message);
       reseed_ = true;
     }
-    if (!close_reason_)
-      close_reason_ = Error{ErrorKind::unavailable, result.error().code, result.error().message};
-    if (link_) link_->close();
+    give_up({ErrorKind::unavailable, result.error().code, result.error().message});
     return;
   }
   for (const auto& f : result->fates) {

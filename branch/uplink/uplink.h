@@ -57,6 +57,7 @@ class Uplink {
   boost::asio::awaitable<void> send_ticks(uint64_t connection);
   boost::asio::awaitable<void> refresh_oldest();
   void perform(BranchEffects effects);
+  void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
   void apply_waiting();
   void after_apply(Result<ApplyResult> result, Csn csn);

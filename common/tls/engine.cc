@@ -78,6 +78,7 @@ Error TlsEngine::Impl::explain() const {
     return denied("tls.other_authority",
                   "the peer's certificate was not issued by our authority (" + text + ")");
   }
+  if (established) return {ErrorKind::corrupt, "tls.broken", "the TLS stream is damaged: " + why};
   switch (reason) {
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return denied("tls.no_certificate", "the peer showed no certificate");
@@ -93,7 +94,6 @@ Error TlsEngine::Impl::explain() const {
     default:
       break;
   }
-  if (established) return {ErrorKind::corrupt, "tls.broken", "the TLS stream is damaged: " + why};
   return {ErrorKind::invalid, "tls.failed", "the TLS handshake failed: " + why};
 }
 

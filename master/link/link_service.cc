@@ -60,8 +60,13 @@ asio::awaitable<void> LinkService::serve(Handle c) {
   while (!c->closed) {
     auto frames = co_await c->link->read();
     if (!frames) {
-      if (!c->closed && !stopping_)
+      if (c->closed || stopping_) break;
+      if (frames.error().kind == ErrorKind::invalid) {
+        // No frames, on a line that holds: the branch learns why.
+        perform(c, c->session.on_broken(frames.error()));
+      } else {
         spdlog::info("link of {} ended: {}", c->session.peer(), frames.error().message);
+      }
       break;
     }
     for (const auto& frame : *frames) {
@@ -142,9 +147,13 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
   }
   if (effects.close) {
     c->closed = true;
-    if (effects.close->kind != ErrorKind::unavailable)
+    if (effects.closed_by_peer || effects.close->kind != ErrorKind::unavailable)
       refusals_[c->session.peer()] = effects.close->message;
-    spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
+    if (effects.closed_by_peer) {
+      spdlog::warn("{} closes its link: {}", c->session.peer(), effects.close->message);
+    } else {
+      spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
+    }
     c->timer.cancel();
     c->link->close();
     return;

@@ -40,7 +40,8 @@ class LinkService {
   void published(IngestResult&& result);
 
   std::vector<BranchLinkStatus> status() const;
-  // The last refusal per server name, for operators.
+  // Why a branch's last link was closed, by us or by it, until it is registered again: for
+  // operators.
   const std::map<std::string, std::string>& refusals() const { return refusals_; }
 
  private:

@@ -229,6 +229,14 @@ BranchEffects BranchSession::on_chunk_installed(uint64_t chunks) {
   return out;
 }
 
+BranchEffects BranchSession::on_broken(const Error& error) {
+  BranchEffects out;
+  if (state_ == LinkState::closed) return out;
+  out.frames.push_back(encode_frame(FrameType::refused, encode_refused(error)));
+  close(out, error);
+  return out;
+}
+
 BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& facts) {
   BranchEffects out;
   if (state_ == LinkState::closed || state_ == LinkState::idle) return out;

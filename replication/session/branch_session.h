@@ -39,6 +39,8 @@ class BranchSession {
   // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
+  // What the master sent cannot be read or put in place: it is told why, then the link closes.
+  BranchEffects on_broken(const Error& error);
   struct Facts {
     Csn applied, durable;
     uint64_t pending = 0;

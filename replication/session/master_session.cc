@@ -42,8 +42,10 @@ MasterEffects MasterSession::on_frame(const Frame& frame, int64_t now_us, int64_
   MasterEffects out;
   if (state_ == State::closed) return out;
   heard_at_ = now_us;
-  if (auto ok = handle(frame, now_us, wall_ms, out); !ok)
-    close(out, ok.error(), frame.type != FrameType::refused);
+  if (auto ok = handle(frame, now_us, wall_ms, out); !ok) {
+    out.closed_by_peer = frame.type == FrameType::refused;
+    close(out, ok.error(), !out.closed_by_peer);
+  }
   return out;
 }
 

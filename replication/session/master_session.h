@@ -37,6 +37,7 @@ struct MasterEffects {
   bool open_snapshot = false;             // then call on_snapshot()
   bool want_chunk = false;                // then call on_chunk()
   std::optional<Error> close;             // after sending
+  bool closed_by_peer = false;            // `close` is the branch's reason, not ours
 };
 
 class MasterSession {
@@ -57,7 +58,7 @@ class MasterSession {
   MasterEffects on_committed(const Stream& stream, Seq seq, int64_t now_us);
   // The line has grown to `head`, synced.
   MasterEffects on_line(const LineCursor& head, int64_t now_us);
-  // Ingest ends this session.
+  // Ingest ends this session, or what the branch sent cannot be read: it is told why.
   MasterEffects on_broken(const Error& error);
   MasterEffects tick(int64_t now_us, int64_t wall_ms);
   // When tick() is due at the latest.

@@ -114,13 +114,9 @@ boost::asio::awaitable<Result<std::vector<Frame>>> TlsConnection::read() {
   for (;;) {
     std::vector<Frame> frames;
     // What came before the peer's goodbye counts; after our own nobody is interested any more.
-    while (!closed_here_) {
+    while (!closed_here_ && !unreadable_) {
       Result<std::optional<Frame>> next = decoder_.next();
-      if (!next && frames.empty()) {
-        Error why = std::move(next).error();
-        start_closing(why, kFarewell);
-        co_return std::unexpected(std::move(why));
-      }
+      if (!next && frames.empty()) stop_reading(std::move(next).error());
       if (!next || !*next) break;
       frames.push_back(std::move(**next));
     }
@@ -128,10 +124,20 @@ boost::asio::awaitable<Result<std::vector<Frame>>> TlsConnection::read() {
       counters_.frames_in += frames.size();
       co_return frames;
     }
+    if (unreadable_) co_return std::unexpected(*unreadable_);
     if (over_) co_return std::unexpected(*over_);
     receive();
     co_await readable_.wait();
   }
+}
+
+// The line itself holds, so that the owner can tell the peer why, and then close.
+void TlsConnection::stop_reading(Error why) {
+  why.message = "'" + peer() + "' sent " + why.message;
+  unreadable_ = std::move(why);
+  if (stage_ != Stage::open) return;
+  keep_begun_frame();
+  arm(std::chrono::steady_clock::now() + options_.linger);
 }
 
 Result<void> TlsConnection::send(std::string frame) {
@@ -243,10 +249,18 @@ void TlsConnection::clear_queue() {
   queued_bytes_ = in_flight_;
 }
 
+// The rest would only keep the last word waiting; this one must be whole, or that word could not be
+// cut.
+void TlsConnection::keep_begun_frame() {
+  if (front_sent_ == 0) return clear_queue();
+  queue_.resize(1);
+  queued_bytes_ = in_flight_ + queue_.front().size() - front_sent_;
+}
+
 void TlsConnection::close() {
   if (over_) return;
   closed_here_ = true;
-  start_closing(closed_here(), options_.linger);
+  start_closing(unreadable_.value_or(closed_here()), options_.linger);
 }
 
 void TlsConnection::start_closing(Error why, std::chrono::milliseconds linger) {
@@ -274,7 +288,7 @@ void TlsConnection::send_eof() {
 void TlsConnection::drop(Error why) {
   if (stage_ == Stage::closed) return;
   stage_ = Stage::closed;
-  if (!over_) over_ = std::move(why);
+  if (!over_) over_ = unreadable_.value_or(std::move(why));
   boost::system::error_code ignored;
   socket_.close(ignored);
   deadline_.cancel();

@@ -4,6 +4,7 @@
 //   handshaking ──verified──▶ open ──close(), or the peer's goodbye──▶ closing ──EOF, or linger
 //   over──▶ closed
 //        └───refused: the alert is sent───────────────────────────────────▲
+//   open, and what came is no frame: nothing more is read; the owner says why, then close()
 //   any state ──broken, dropped──▶ closed
 #pragma once
 
@@ -63,6 +64,7 @@ class TlsConnection : public std::enable_shared_from_this<TlsConnection> {
   void receive();
   void on_received(const boost::system::error_code& error, size_t size);
   void decrypt();
+  void stop_reading(Error why);
   void flush_soon();
   void flush();
   Result<void> encrypt();
@@ -70,13 +72,15 @@ class TlsConnection : public std::enable_shared_from_this<TlsConnection> {
   void start_closing(Error why, std::chrono::milliseconds linger);
   void send_eof();
   void clear_queue();
+  void keep_begun_frame();
   void arm(TimePoint deadline);
 
   Tcp::socket socket_;
   TlsEngine engine_;
   LinkOptions options_;
   Stage stage_ = Stage::handshaking;
-  std::optional<Error> over_;  // set when stage_ leaves open
+  std::optional<Error> over_;        // set when stage_ leaves open
+  std::optional<Error> unreadable_;  // what the peer sent cannot be cut into frames
   std::function<void(Result<void>)> on_handshake_;
   std::function<void()> on_closed_;
   boost::asio::steady_timer deadline_;

@@ -27,7 +27,9 @@ struct LinkCounters {
 //   unavailable "link.ended"      the peer closed orderly, after its last frame
 //   unavailable "link.broken"     connection lost, or the peer vanished without closing
 //   shutdown "link.closed"        close() was called here
-//   invalid "frame.too_large"     the peer sent what is no frame
+//   invalid "frame.too_large"     the peer sent what is no frame; nothing more can be read, but the
+//                                 line holds: send() why, then close(). Who does not is cut off
+//                                 after the linger time
 //   invalid "frame.unknown"       likewise
 //   denied "tls.refused"          the peer does not take our certificate (a dialler learns it here)
 //   corrupt "tls.broken"          bytes were damaged or forged on the way

@@ -50,7 +50,7 @@ Result<std::optional<Frame>> FrameDecoder::next() {
   if (!r.ok()) {
     // A varint of ten bytes that does not end is no length.
     if (rest.size() >= 10)
-      return fail(ErrorKind::invalid, "frame.too_large", "a frame's length is malformed");
+      return fail(ErrorKind::invalid, "frame.too_large", "a frame whose length is malformed");
     return std::optional<Frame>();
   }
   if (length == 0 || length > limits::kMaxFrameBytes) {
@@ -62,7 +62,7 @@ Result<std::optional<Frame>> FrameDecoder::next() {
   uint8_t type = r.u8();
   if (type < 1 || type > static_cast<uint8_t>(FrameType::snapshot_end)) {
     return fail(ErrorKind::invalid, "frame.unknown",
-                "a frame of unknown type " + std::to_string(type) + " (sent by a newer version?)");
+                "a frame of unknown type " + std::to_string(type) + " (of a newer version?)");
   }
   Frame frame{static_cast<FrameType>(type), std::string(r.bytes(length - 1))};
   at_ = buffer_.size() - r.remaining();

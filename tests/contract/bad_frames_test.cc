@@ -1,5 +1,6 @@
 // What a master answers to branches that lie, stumble or are nobody: a refusal by name, each time,
-// while it goes on serving a good branch and loses nothing of its work. The real program, over TLS.
+// while it goes on serving a good branch and loses nothing of its work. And what a branch answers
+// to such a master. Both learn why, in their logs and states. The real programs, over TLS.
 #include <exception>
 #include <fstream>
 
@@ -19,21 +20,49 @@ namespace {
 using namespace link_test;
 using Catch::Contains;
 
+std::string address(uint16_t port) { return "\"127.0.0.1:" + std::to_string(port) + "\""; }
+std::string topology_head(uint16_t link, uint16_t admin) {
+  return "version: 1\nname: small\nsites:\n  - {name: here, place: Here}\nterritories: [north]\n"
+         "servers:\n  - {name: master, site: here, kind: master, link: " +
+         address(link) + ", admin: " + address(admin) + "}\n";
+}
+std::string branch(const std::string& name, uint16_t http, uint16_t admin) {
+  return "  - {name: " + name +
+         ", site: here, kind: branch, upstream: master, territories: [north], http: " +
+         address(http) + ", admin: " + address(admin) + "}\n";
+}
+
+std::string operator_token(const std::string& data) {
+  std::string token;
+  wan_test::eventually("the operator's token", [&] {
+    return static_cast<bool>(std::getline(std::ifstream(data + "/operator.token"), token));
+  });
+  return token;
+}
+boost::json::object status_of(uint16_t admin, const std::string& data) {
+  wan_test::HttpAnswer a =
+      wan_test::http_raw(admin, "GET /admin/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
+                                    operator_token(data) + "\r\nConnection: close\r\n\r\n");
+  BL_CHECK(a.status == 200);
+  return a.body;
+}
+std::string text_in(const boost::json::object& o, std::string_view name) {
+  const boost::json::value* v = o.if_contains(name);
+  return v ? std::string(v->as_string()) : std::string();
+}
+
 // branchline-master on ports of its own, started once: each case is another connection to it.
 struct RealMaster {
   TempFolder folder;
-  uint16_t port = wan_test::free_port();
+  uint16_t port = wan_test::free_port(), admin = wan_test::free_port();
+  std::string path = folder / "topology.yaml";
   std::string digest;
   std::optional<wan_test::Child> child;
 
   RealMaster() {
-    std::string path = folder / "topology.yaml";
-    auto address = [](uint16_t p) { return "\"127.0.0.1:" + std::to_string(p) + "\""; };
-    std::ofstream(path) << "version: 1\nname: small\nsites:\n  - {name: here, place: "
-                           "Here}\nterritories: [north]\nservers:\n"
-                        << "  - {name: master, site: here, kind: master, link: " << address(port)
-                        << ", admin: " << address(wan_test::free_port()) << "}\n"
-                        << branch("hamburg") << branch("bremen");
+    std::ofstream(path) << topology_head(port, admin)
+                        << branch("hamburg", wan_test::free_port(), wan_test::free_port())
+                        << branch("bremen", wan_test::free_port(), wan_test::free_port());
     auto topology = load_topology(path);
     BL_CHECK(topology);
     digest = topology->digest();
@@ -44,18 +73,45 @@ struct RealMaster {
     wan_test::eventually("the master listens",
                          [&] { return wan_test::try_connect(port).has_value(); });
   }
-  static std::string branch(const std::string& name) {
-    auto address = [] { return "\"127.0.0.1:" + std::to_string(wan_test::free_port()) + "\""; };
-    return "  - {name: " + name +
-           ", site: here, kind: branch, upstream: master, territories: [north], http: " +
-           address() + ", admin: " + address() + "}\n";
-  }
   tcp::endpoint endpoint() const { return {boost::asio::ip::address_v4::loopback(), port}; }
+
+  // What the operators' interface says of hamburg's link: why it was closed, if it was.
+  std::string refused() const {
+    for (const auto& b : status_of(admin, folder / "data").at("branches").as_array()) {
+      if (b.at("server").as_string() == "hamburg") return text_in(b.as_object(), "refused");
+    }
+    return "no hamburg";
+  }
+  // What an operator sees of it.
+  std::string shown_status() const {
+    wan_test::Child command({std::string(BRANCHLINE_BIN_DIR) + "/branchline", "status",
+                             "--topology", path, "--token", operator_token(folder / "data")});
+    (void)command.wait();  // no branch runs
+    return command.output();
+  }
+  size_t said(const std::string& text) const {
+    std::string log = child->output();
+    size_t n = 0;
+    for (size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++n;
+    return n;
+  }
 };
 
 RealMaster& master() {
   static RealMaster m;
   return m;
+}
+
+// Why the other end says that it closes; where it says nothing, how the link ended, as
+// "link: link.broken".
+Error last_word(World& world, Link& link) {
+  for (;;) {
+    auto frames = world.wait(link.read());
+    if (!frames) return {frames.error().kind, "link: " + frames.error().code, ""};
+    for (const auto& f : *frames) {
+      if (f.type == FrameType::refused) return decode_refused(f.payload);
+    }
+  }
 }
 
 class CreateAccount : public Command {
@@ -122,16 +178,9 @@ struct Branch {
     REQUIRE(welcome);
     registration = welcome->registration;
   }
+  Error refused() { return last_word(world, *link); }
   // The code with which the master refuses, or how the link ended without a word.
-  std::string refusal() {
-    for (;;) {
-      auto frames = world.wait(link->read());
-      if (!frames) return "link: " + frames.error().code;
-      for (const auto& f : *frames) {
-        if (f.type == FrameType::refused) return decode_refused(f.payload).code;
-      }
-    }
-  }
+  std::string refusal() { return refused().code; }
   // A block of one mutation, a little wrong.
   std::string block(const std::function<void(Mutation&)>& wrong) {
     Mutation m;
@@ -237,23 +286,34 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
     c.bad.send(FrameType::mutations, c.bad.block(wrong));
     return c.bad.refusal();
   };
-  // Where frames cannot be cut any more the link just ends; the operator finds the reason in the
-  // log.
-  auto cut_off = [&](const std::string& bytes, const std::string& reason) {
-    CHECK(after_welcome(bytes) == "link: link.ended");
-    wan_test::eventually("the log says: " + reason, [&] {
-      return master().child->output().find("link of hamburg ended: " + reason) != std::string::npos;
-    });
+  // Frames cannot be cut any more: branch, log and operators learn why.
+  auto cut_off = [&](const std::string& bytes, const std::string& code, std::string reason) {
+    reason = "'hamburg' sent " + reason;
+    c.bad.enter();
+    c.bad.send_raw(bytes);
+    Error why = c.bad.refused();
+    CHECK(why.code == code);
+    CHECK_THAT(why.message, Contains(reason));
+    CHECK(why.kind == ErrorKind::unavailable);  // it may try again
+    CHECK(c.bad.refusal() == "link: link.ended");
+    CHECK(master().said("closing the link of hamburg: " + reason) == 1);
+    CHECK_THAT(master().refused(), Contains(reason));
+    CHECK_THAT(master().shown_status(), Contains("! the link of hamburg was closed: " + reason));
   };
-  SECTION("of unknown type") { cut_off(std::string("\x02\x63x", 3), "a frame of unknown type 99"); }
+  SECTION("of unknown type") {
+    cut_off(std::string("\x02\x63x", 3), "frame.unknown", "a frame of unknown type 99");
+  }
   SECTION("that are too long") {
     std::string length;
     Writer(length).varint(limits::kMaxFrameBytes + 1);
-    cut_off(length, "a frame of " + std::to_string(limits::kMaxFrameBytes + 1) + " bytes");
+    cut_off(length, "frame.too_large",
+            "a frame of " + std::to_string(limits::kMaxFrameBytes + 1) + " bytes");
   }
-  SECTION("without length") { cut_off(std::string(1, '\0'), "a frame of 0 bytes"); }
+  SECTION("without length") {
+    cut_off(std::string(1, '\0'), "frame.too_large", "a frame of 0 bytes");
+  }
   SECTION("with an endless length") {
-    cut_off(std::string(10, '\xff'), "a frame's length is malformed");
+    cut_off(std::string(10, '\xff'), "frame.too_large", "a frame whose length is malformed");
   }
   SECTION("that are a master's") {
     CHECK(after_welcome(encode_frame(FrameType::feed, "x")) == "session.unexpected");
@@ -310,6 +370,161 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
     Branch third(c.world, "hamburg", ids().hamburg);  // the same server, on a line of its own
     third.exchange();
     c.bad.link->close();
+  }
+}
+
+TEST_CASE("a real master tells a line that broke from a branch that lies", "[bad_frames]") {
+  Company c;
+  auto closed = [&] { return master().said("closing the link of hamburg: "); };
+  size_t closed_before = closed(), ended_before = 0;
+  std::string ended;
+  auto expect = [&](const std::string& how) {
+    c.bad.enter();  // so that nothing is known of earlier refusals
+    ended = "link of hamburg ended: " + how;
+    ended_before = master().said(ended);
+  };
+  SECTION("gone, in the middle of a frame") {
+    expect("the connection is lost: ");
+    c.bad.send_raw(std::string("\x20\x05half", 6));
+    c.world.until([&] { return c.bad.link->queued_bytes() == 0; });
+    c.bad.link.reset();
+  }
+  SECTION("closed") {
+    expect("the peer has closed the link");
+    c.bad.link->close();
+    c.world.wait(c.bad.link->closed());
+  }
+  SECTION("damaged") {
+    expect("the TLS stream is damaged: ");
+    std::string answer, reason;
+    c.world.beside([&] {
+      RawPeer raw(master().endpoint(), ids().hamburg->native());
+      BL_CHECK(raw.connect());
+      raw.write_wire(std::string(64, 'G'));
+      reason = raw.read_end(&answer);
+    });
+    CHECK(answer.empty());
+    CHECK_THAT(reason, Contains("alert"));
+  }
+  wan_test::eventually("the log says how", [&] { return master().said(ended) > ended_before; });
+  CHECK(closed() == closed_before);
+  CHECK(master().refused().empty());
+}
+
+TEST_CASE("a real master's operators learn why a branch closed its link", "[bad_frames]") {
+  Company c;
+  std::string why = "'master' sent a frame of unknown type 98";
+  c.bad.enter();
+  c.bad.send(FrameType::refused, encode_refused({ErrorKind::invalid, "frame.unknown", why}));
+  CHECK(c.bad.refusal() == "link: link.ended");  // a last word is not answered
+  CHECK(master().said("hamburg closes its link: " + why) == 1);
+  CHECK(master().refused() == why);
+  // Until it is there again.
+  c.bad.enter();
+  CHECK(master().refused().empty());
+}
+
+namespace {
+
+// branchline-branch, whose master is the test.
+struct RealBranch {
+  World world;
+  TempFolder folder;
+  uint16_t admin = wan_test::free_port();
+  std::optional<wan_test::Child> child;
+  std::unique_ptr<Link> link;
+
+  RealBranch() {
+    std::string path = folder / "topology.yaml";
+    std::ofstream(path) << topology_head(world.acceptor->port(), wan_test::free_port())
+                        << branch("hamburg", wan_test::free_port(), admin);
+    child.emplace(std::vector<std::string>{std::string(BRANCHLINE_BIN_DIR) + "/branchline-branch",
+                                           "--topology", path, "--server", "hamburg", "--data",
+                                           folder / "data", "--tls", ids().folder / "hamburg"});
+  }
+  // Its next greeting. While nobody waits for the one after, it stays without an answer.
+  void greeted() {
+    LinkResult accepted = world.wait(world.acceptor->accept());
+    REQUIRE(accepted);
+    link = std::move(*accepted);
+    auto frames = world.wait(link->read());
+    REQUIRE(frames);
+    CHECK(frames->at(0).type == FrameType::hello);
+  }
+  void send(FrameType type, const std::string& payload) {
+    REQUIRE(link->send(encode_frame(type, payload)));
+  }
+  void welcome() {
+    Registration r;
+    r.origin = OriginId(2);
+    r.head = {LineId(7), Csn(5), {}};
+    r.territories = {TerritoryId(1)};
+    r.join = true;
+    send(FrameType::welcome, encode_welcome(r, SystemClock().wall_ms()));
+  }
+  // Both ends of a refusal by the branch.
+  void refuses(const std::string& code, const std::string& reason) {
+    Error why = last_word(world, *link);
+    CHECK(why.code == code);
+    CHECK_THAT(why.message, Contains(reason));
+    CHECK(last_word(world, *link).code == "link: link.ended");
+    knows(code, reason);
+  }
+  void knows(const std::string& code, const std::string& reason) {
+    if (link) world.wait(link->closed());
+    wan_test::eventually("the log says " + reason, [&] {
+      return child->output().find("link to master is down: " + reason) != std::string::npos;
+    });
+    boost::json::object status = status_of(admin, folder / "data");
+    CHECK(text_in(status.at("link").as_object(), "problemCode") == code);
+    CHECK_THAT(text_in(status.at("link").as_object(), "problem"), Contains(reason));
+    CHECK(child->running());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a real branch tells a master that lies why it closes, and its operators",
+          "[bad_frames]") {
+  RealBranch b;
+  b.greeted();
+  SECTION("a frame of unknown type, before the welcome") {
+    REQUIRE(b.link->send(std::string("\x02\x63x", 3)));
+    b.refuses("frame.unknown", "'master' sent a frame of unknown type 99");
+    // It comes again; the work of its office waits for a master that makes sense.
+    b.greeted();
+  }
+  SECTION("a frame that is too long, while it joins") {
+    std::string length;
+    Writer(length).varint(limits::kMaxFrameBytes + 1);
+    b.welcome();
+    REQUIRE(b.link->send(length));
+    b.refuses("frame.too_large",
+              "'master' sent a frame of " + std::to_string(limits::kMaxFrameBytes + 1) + " bytes");
+  }
+  SECTION("a frame with an endless length") {
+    REQUIRE(b.link->send(std::string(10, '\xff')));
+    b.refuses("frame.too_large", "'master' sent a frame whose length is malformed");
+  }
+  SECTION("a frame out of order") {
+    b.send(FrameType::feed, "x");
+    b.refuses("session.unexpected", "a feed frame while greeting");
+  }
+  SECTION("a part of a snapshot at a wrong place") {
+    b.welcome();
+    b.send(FrameType::snapshot_head, encode_snapshot_head({{LineId(7), Csn(5), {}}, 10}));
+    b.send(FrameType::snapshot_chunk, "\x01garbage");
+    b.refuses("snapshot.order", "");
+  }
+  SECTION("or learns from it what it sent itself") {
+    std::string why = "'hamburg' sent a frame of unknown type 97";
+    b.send(FrameType::refused, encode_refused({ErrorKind::invalid, "frame.unknown", why}));
+    CHECK(last_word(b.world, *b.link).code == "link: link.ended");
+    b.knows("frame.unknown", why);
+  }
+  SECTION("a line that broke is no lie") {
+    b.link.reset();
+    b.knows("link.broken", "the connection is lost: ");
   }
 }
 

@@ -76,11 +76,11 @@ TEST_CASE("a frame that is too large ends the link") {
     std::string beyond;
     Writer(beyond).varint(limits::kMaxFrameBytes + 1);
     for (const std::string& header : {beyond + '\x07', std::string(11, '\xFF')}) {
-      std::string reason;
+      std::string reason, answer;
       std::thread peer([&] {
         RawPeer raw(world.endpoint(), ids().hamburg->native());
         BL_CHECK(raw.connect() && raw.write(encode_frame(FrameType::ack, "good") + header));
-        reason = raw.read_end();
+        reason = raw.read_end(&answer);
       });
       LinkResult link = world.wait(world.acceptor->accept());
       REQUIRE(link);
@@ -89,11 +89,18 @@ TEST_CASE("a frame that is too large ends the link") {
       Error end = read_end(world, **link);
       CHECK(end.kind == ErrorKind::invalid);
       CHECK(end.code == "frame.too_large");
+      CHECK_THAT(end.message, Contains("'hamburg' sent a frame "));
+      // The line itself holds: the peer is told why.
+      std::string why = encode_frame(FrameType::refused, "why");
+      CHECK((*link)->send(why));
+      (*link)->close();
       auto sent = (*link)->send(encode_frame(FrameType::ack, ""));
       REQUIRE_FALSE(sent);
       CHECK(sent.error().code == "frame.too_large");
+      CHECK(read_end(world, **link).code == "frame.too_large");
       world.wait((*link)->closed());
       peer.join();
+      CHECK((answer == why));
       CHECK(reason == "goodbye");
     }
   }
@@ -101,7 +108,79 @@ TEST_CASE("a frame that is too large ends the link") {
     Ends ends = connect(world);
     REQUIRE(ends.branch->send(std::string("\x01\x63", 2)));
     CHECK(read_end(world, *ends.master).code == "frame.unknown");
+    REQUIRE(ends.master->send(encode_frame(FrameType::refused, "why")));
+    ends.master->close();
+    CHECK(read_frames(world, *ends.branch, 1)[0].payload == "why");
     CHECK(read_end(world, *ends.branch).code == "link.ended");
+  }
+  SECTION("and an owner who does not close it then cannot keep it") {
+    Ends ends = connect(world, {.linger = milliseconds(100)});
+    REQUIRE(ends.master->send(std::string("\x01\x63", 2)));
+    CHECK(read_end(world, *ends.branch).code == "frame.unknown");
+    world.wait(ends.branch->closed());
+    CHECK(read_end(world, *ends.branch).code == "frame.unknown");
+  }
+}
+
+TEST_CASE(
+    "the last word does not wait behind a full queue, and can be cut from what is under way") {
+  World world;
+  Ends ends = connect(world, {.linger = std::chrono::seconds(30)});
+  constexpr size_t kSize = 2'000'000;
+  size_t queued = 0;
+  while (ends.branch->send(encode_frame(FrameType::feed, payload(kSize, 'q')))) {
+    ++queued;
+    world.io.poll();  // some of it is on its way, a frame in its middle
+  }
+  REQUIRE(ends.master->send(std::string("\x01\x63", 2)));
+  CHECK(read_end(world, *ends.branch).code == "frame.unknown");
+  size_t left = ends.branch->queued_bytes();
+  CHECK(left > limits::kLinkWriteBytes);  // the rest of a frame, beside what is being written
+  CHECK(left < kSize + limits::kLinkWriteBytes);
+  REQUIRE(ends.branch->send(encode_frame(FrameType::refused, "why")));
+  ends.branch->close();
+  size_t arrived = 0;
+  for (bool told = false; !told;) {
+    Frames frames = world.wait(ends.master->read());
+    REQUIRE(frames);
+    for (const Frame& f : *frames) {
+      REQUIRE_FALSE(told);
+      told = f.type == FrameType::refused;
+      if (told) continue;
+      REQUIRE((f.payload == payload(kSize, 'q')));
+      ++arrived;
+    }
+  }
+  CHECK(arrived < queued);
+  CHECK(read_end(world, *ends.master).code == "link.ended");
+  world.wait(ends.branch->closed());
+  CHECK(ends.branch->queued_bytes() == 0);
+}
+
+TEST_CASE("a damaged line takes no last word") {
+  World world;
+  // Forged application data; what is no record of TLS at all.
+  for (const std::string& wire :
+       {std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'), std::string(64, 'G')}) {
+    std::string reason, answer;
+    std::thread peer([&] {
+      RawPeer raw(world.endpoint(), ids().hamburg->native());
+      BL_CHECK(raw.connect());
+      raw.write_wire(wire);
+      reason = raw.read_end(&answer);
+    });
+    LinkResult link = world.wait(world.acceptor->accept());
+    REQUIRE(link);
+    Error end = read_end(world, **link);
+    CHECK(end.kind == ErrorKind::corrupt);
+    CHECK(end.code == "tls.broken");
+    auto sent = (*link)->send(encode_frame(FrameType::refused, "why"));
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error().code == "tls.broken");
+    world.wait((*link)->closed());
+    peer.join();
+    CHECK(answer.empty());
+    CHECK_THAT(reason, Contains("alert"));
   }
 }
 

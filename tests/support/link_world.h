@@ -207,13 +207,18 @@ class RawPeer {
   bool write(const std::string& bytes) {
     return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
   }
-  // The reason for which reading ends.
-  std::string read_end() {
+  // Past TLS, as they are.
+  void write_wire(const std::string& bytes) {
+    BL_CHECK(::write(fd_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  }
+  // The reason for which reading ends; what comes before it is added to `out`.
+  std::string read_end(std::string* out = nullptr) {
     char buffer[4096];
     int size = 0;
     do {
       ERR_clear_error();
       size = SSL_read(ssl_.get(), buffer, sizeof buffer);
+      if (size > 0 && out) out->append(buffer, static_cast<size_t>(size));
     } while (size > 0);
     return SSL_get_error(ssl_.get(), size) == SSL_ERROR_ZERO_RETURN ? "goodbye"
                                                                     : take_openssl_errors();

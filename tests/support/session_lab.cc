@@ -262,8 +262,7 @@ void SessionLab::receive_at_master(const std::shared_ptr<Link>& l, const std::st
     auto frame = l->to_master.next();
     if (!frame) {
       say("master cannot read what " + l->name + " sends: " + frame.error().code);
-      l->at_master = false;
-      return;
+      return perform(l, l->master->on_broken(frame.error()));
     }
     if (!*frame) return;
     perform(l, l->master->on_frame(**frame, now_us_, world_->master.clock.wall_ms()));
@@ -276,8 +275,7 @@ void SessionLab::receive_at_branch(Link& l, const std::string& bytes) {
     auto frame = l.to_branch.next();
     if (!frame) {
       say(l.name + " cannot read what the master sends: " + frame.error().code);
-      l.at_branch = false;
-      return;
+      return perform(l, l.branch->on_broken(frame.error()));
     }
     if (!*frame) return;
     perform(l, l.branch->on_frame(**frame, now_us_, office(l.name).clock.wall_ms()));
@@ -289,7 +287,7 @@ void SessionLab::perform(Link& l, BranchEffects e) {
   auto put = [&](const Batch& b, Sync s) { return o.store.write(b, s); };
   auto give_up = [&](const Error& error) {
     say(l.name + " gives up: " + why(error));
-    l.at_branch = false;
+    perform(l, l.branch->on_broken(error));
   };
   if (e.welcome) {
     auto rows = o.replica->welcome(*e.welcome);

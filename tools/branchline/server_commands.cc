@@ -49,6 +49,16 @@ int run_status(const CommandContext& context) {
       {"SERVER", "ROLE", "CSN", "PENDING", "LAG", "LINK", "ROUND TRIP"}};
   std::vector<std::string> notes;
   for (const auto& a : answers) {
+    // Also of a branch that does not answer here itself.
+    if (auto seen = links.find(a.server->name); seen != links.end()) {
+      const Json* link = a.json ? a.json->member("link") : nullptr;
+      const Json* connected = seen->second->member("connected");
+      if (std::string why = text_of(*seen->second, "quarantined"); !why.empty())
+        notes.push_back(a.server->name + " is quarantined: " + why);
+      std::string closed = connected && connected->boolean ? "" : text_of(*seen->second, "refused");
+      if (!closed.empty() && (!link || closed != text_of(*link, "problem")))
+        notes.push_back("the link of " + a.server->name + " was closed: " + closed);
+    }
     if (!a.json) {
       rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch",
                       "-", "-", "-",
@@ -81,10 +91,6 @@ int run_status(const CommandContext& context) {
       }
       if (std::string problem = text_of(*link, "problem"); !problem.empty())
         notes.push_back(a.server->name + ": " + problem);
-    }
-    if (auto seen = links.find(a.server->name); seen != links.end()) {
-      if (std::string why = text_of(*seen->second, "quarantined"); !why.empty())
-        notes.push_back(a.server->name + " is quarantined: " + why);
     }
     rows.push_back({a.server->name, text_of(s, "role"), std::to_string(number_of(s, "csn")),
                     std::to_string(number_of(s, "pending")), lag, state, trip});
