@@ -13,6 +13,22 @@ std::unexpected<Error> invalid(const char* code, std::string message) {
   return fail(ErrorKind::invalid, code, std::move(message));
 }
 
+// The name of the territory that a binding's URL means; whether it is one, the command says.
+Result<std::string> territory_at(const BodyContext& context, const std::string& name,
+                                 const std::string& url) {
+  BL_ASSIGN(std::string text, last_segment(url));
+  BL_ASSIGN(ResourceSegment segment, parse_resource(text));
+  std::string found;
+  if (segment.name == "territories") {
+    auto id = parse_record_id(segment.id);
+    if (id) found = context.territory_name(*id);
+    if (segment.keys.size() == 1 && segment.keys[0].first == "name") found = segment.keys[0].second;
+  }
+  if (found.empty())
+    return invalid("territory.unknown", name + ": there is no territory " + shortened(url));
+  return found;
+}
+
 class BodyReader {
  public:
   BodyReader(const BodyContext& context, const Schema::Set& set, bool create)
@@ -219,18 +235,7 @@ class BodyReader {
       input_.territory = value.text;
       return {};
     }
-    BL_ASSIGN(std::string text, last_segment(value.text));
-    BL_ASSIGN(ResourceSegment segment, parse_resource(text));
-    if (segment.name == "territories" && segment.keys.size() == 1 &&
-        segment.keys[0].first == "name") {
-      input_.territory = segment.keys[0].second;  // whether it exists, the command says
-      return {};
-    }
-    auto id = segment.name == "territories" ? parse_record_id(segment.id) : std::nullopt;
-    input_.territory = id ? context_.territory_name(*id) : "";
-    if (input_.territory.empty())
-      return invalid("territory.unknown",
-                     name + ": there is no territory " + shortened(value.text));
+    BL_ASSIGN(input_.territory, territory_at(context_, name, value.text));
     return {};
   }
 
@@ -295,6 +300,16 @@ Result<FieldInput> parse_reference(const BodyContext& context, const Entity& ent
     return invalid("property.read_only",
                    "`" + f.field->name + "` is computed and cannot be written");
   return f;
+}
+
+Result<void> parse_territory_reference(const BodyContext& context, const Json& target,
+                                       RecordInput& input) {
+  if (target.kind == Json::Kind::null) {
+    input.no_territory = true;
+    return {};
+  }
+  BL_ASSIGN(input.territory, territory_at(context, "@odata.id", target.text));
+  return {};
 }
 
 Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment& segment) {

@@ -32,6 +32,10 @@ Result<FieldInput> parse_property(const BodyContext& context, const Entity& enti
 Result<FieldInput> parse_reference(const BodyContext& context, const Entity& entity,
                                    const std::string& property, const Json& target);
 
+// The same for PUT accounts(id)/territoryid/$ref, where every record has one that is no field.
+Result<void> parse_territory_reference(const BodyContext& context, const Json& target,
+                                       RecordInput& input);
+
 // The address in `accounts(..)`: an id, or a unique key by name.
 struct ResourceSegment;
 Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment& segment);

@@ -156,6 +156,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
 }
 
 // accounts(id)/primarycontactid/$ref: PUT binds {"@odata.id": "contacts(id)"}, DELETE clears.
+// Likewise accounts(id)/territoryid/$ref, as a body's territoryid@odata.bind.
 boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Schema::Set set,
                                                                 const ResourceSegment& segment) {
   bool put = call.request.method == "PUT";
@@ -175,13 +176,19 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Sche
     }
     value = *member;
   }
-  auto field = parse_reference(body_context(call), *set.entity, call.resource[1], value);
-  if (!field) co_return path_error(field.error());
   RecordInput input;
   input.entity = set.entity;
   input.subtype = set.subtype;
   input.address = *address;
-  input.fields.push_back(std::move(*field));
+  const std::string& property = call.resource[1];
+  if (property == "territoryid" && set.entity->primary_key != property) {
+    auto ok = parse_territory_reference(body_context(call), value, input);
+    if (!ok) co_return error_response(ok.error());
+  } else {
+    auto field = parse_reference(body_context(call), *set.entity, property, value);
+    if (!field) co_return path_error(field.error());
+    input.fields.push_back(std::move(*field));
+  }
   co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
 }
 

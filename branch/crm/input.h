@@ -41,7 +41,8 @@ struct RecordInput {
   const SubType* subtype = nullptr;  // the set it was addressed through
   RecordAddress address;             // empty: a new record under a new id
   std::vector<FieldInput> fields;
-  std::string territory;  // by name; empty: the office's, or the parent's
+  std::string territory;      // by name; empty: the office's, or the parent's
+  bool no_territory = false;  // it shall have none: refused by name
   // Records to be created with it, each looking up to it by `lookup`.
   struct Child {
     FieldId lookup;

@@ -228,6 +228,10 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
 Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& draft) {
   const Entity& entity = *input_.entity;
   if (!may_write(principal_, entity, record)) return denied(entity);
+  if (input_.no_territory) {
+    return invalid("territory.move",
+                   "every record has a territory; moving it to another is not possible yet");
+  }
   if (!input_.territory.empty()) {
     auto at = office_->territories.find(input_.territory);
     if (at == office_->territories.end())

@@ -138,6 +138,46 @@ TEST_CASE("upsert, by id and by alternate key", "[api]") {
   refused(c.get("accounts(name='x')"), 400, "keys are: accountnumber");
 }
 
+TEST_CASE("a record's territory is not moved yet, however it is asked for", "[api]") {
+  Client hq = Company::get().hq();
+  std::string at =
+      "accounts(" + hq.create("accounts", R"({"name":"T","Branchline.territory":"east"})") + ")";
+  std::map<std::string, std::string> ids;
+  for (const json::value& t : hq.get("territories").rows()) {
+    const json::object& o = t.as_object();
+    ids[text_of(o.at("name"))] = text_of(o.at("territoryid"));
+  }
+  std::string reference = at + "/territoryid/$ref";
+  auto body = [](const std::string& target) { return "{\"@odata.id\":\"" + target + "\"}"; };
+  std::string west = "territories(" + ids.at("west") + ")";
+  Answer patched = hq.patch(at, "{\"territoryid@odata.bind\":\"/" + west + "\"}");
+  CHECK(patched.error_code() == "territory.move");
+  for (const Answer& a :
+       {patched, hq.put(reference, body(west)), hq.put(reference, body("http://any/" + west)),
+        hq.put(reference, body("territories(name='west')")), hq.remove(reference)}) {
+    refused(a, 400, "not possible yet");
+    CHECK(a.error_code() == "territory.move");
+  }
+  for (const std::string unknown : {"territories(name='nowhere')", "territories(name='')",
+                                    "territories(0b5cf7a1-0000-4000-8000-000000000009)",
+                                    "accounts(0b5cf7a1-0000-4000-8000-000000000009)"}) {
+    INFO(unknown);
+    for (const Answer& a : {hq.put(reference, body(unknown)),
+                            hq.patch(at, "{\"territoryid@odata.bind\":\"" + unknown + "\"}")}) {
+      refused(a, 400, "no territory");
+      CHECK(a.error_code() == "territory.unknown");
+    }
+  }
+  refused(hq.put(reference, "{}"), 400, "@odata.id");
+  std::string gone = "accounts(0b5cf7a1-0000-4000-8000-00000000dead)/territoryid/$ref";
+  refused(hq.put(gone, body(west)), 404);
+  refused(hq.remove(gone), 404);
+  refused(hq.post(reference, body(west)), 405);
+  // Where it is already, it may stay.
+  CHECK(hq.put(reference, body("territories(" + ids.at("east") + ")")).status == 204);
+  CHECK(text_of(hq.get(at + "/_territoryid_value").object()["value"]) == ids.at("east"));
+}
+
 TEST_CASE("properties and references are read and written alone", "[api]") {
   Client c = east();
   std::string account = c.create("accounts", R"({"name":"P","creditlimit":7.5,"tags":["x"]})"),
