@@ -118,6 +118,7 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
   w.member("line", to_hex(facts.state.line.value)).member("term", uint64_t{facts.state.term.value});
   w.member("csn", facts.state.head.value);
   w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
+  w.member("diskFull", parts_.links->disk_full());
   w.key("branches").begin_array();
   for (const auto& [origin, server] : facts.directory.servers()) {
     if (server.master) continue;
@@ -175,6 +176,13 @@ asio::awaitable<HttpResponse> MasterAdmin::audit() {
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& request) {
+  // Revoking goes on: it is small, and what it is for cannot wait for room.
+  if (parts_.links->disk_full()) {
+    co_return error_response(
+        {ErrorKind::exhausted, "disk.full",
+         "the master's disk is nearly full; no token is created until there is room (free space on "
+         "it; reading and revoking go on)"});
+  }
   auto json = parse_json(request.body);
   if (!json) co_return error_response(json.error());
   TokenRequest wanted;

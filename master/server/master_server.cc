@@ -125,7 +125,7 @@ class MasterServer {
     if (disk_.full()) {
       spdlog::error(
           "the disk of {} is nearly full ({} MiB left): links are closed, branches keep their "
-          "changes",
+          "changes, no tokens are created",
           config_.data_directory, disk_.free_bytes() >> 20);
     } else {
       spdlog::info("the disk has room again, branches may connect");

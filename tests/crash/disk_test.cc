@@ -167,6 +167,15 @@ TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep th
   write_file(room, "100000000000 50000000000");
   o.company.set_program("master", "crash_server", {"--fault", "disk-room:" + room});
   o.company.start_all();
+  Http master(o.company.host(), o.company.admin_port("master"), o.company.operator_token("master"));
+  auto create_token = [&](const std::string& user) {
+    auto a = master.request("POST", "/admin/tokens", R"({"user":")" + user + R"(","admin":true})");
+    REQUIRE(a);
+    return *a;
+  };
+  Answer early = create_token("early");
+  REQUIRE(early.status == 201);
+  CHECK_FALSE(o.company.admin_get("master", "/admin/status").member("diskFull")->boolean);
   write_file(room, "100000000000 1000000000");
   eventually("the reason at the branch", [&] {
     Json status = o.company.office_get("office", "/api/sync/status");
@@ -175,9 +184,33 @@ TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep th
   auto kept = o.create(10, "kept");
   CHECK(kept.size() == 10);
   CHECK(o.company.pending("office") == 10);
+  // Nor a commit of its own; what is there is read, and a token may be revoked.
+  Json status = o.company.admin_get("master", "/admin/status");
+  CHECK(status.member("diskFull")->boolean);
+  Answer refused = create_token("full");
+  CHECK(refused.status == 507);
+  CHECK(refused.body.find("\"disk.full\"") != std::string::npos);
+  CHECK(refused.body.find("nearly full") != std::string::npos);
+  Finished command =
+      run({program("branchline"), "token", "create", "--topology", o.company.topology(), "--token",
+           o.company.operator_token("master"), "--user", "full", "--admin"});
+  INFO(command.output);
+  CHECK(command.code != 0);
+  CHECK(command.output.find("nearly full") != std::string::npos);
+  CHECK(number_in(o.company.admin_get("master", "/admin/status"), "csn") ==
+        number_in(status, "csn"));
+  CHECK_FALSE(o.company.admin_get("master", "/admin/log").member("commits")->items.empty());
+  auto revoked = master.request("POST", "/admin/tokens/revoke?id=" + text_in(early.json(), "id"));
+  CHECK((revoked && revoked->status == 200));
   write_file(room, "100000000000 50000000000");
   o.company.wait_drained();
   CHECK(o.readable(kept) == 10);
+  Answer again = create_token("full");
+  CHECK(again.status == 201);
+  o.company.wait_drained();
+  Http office(o.company.host(), o.company.http_port("office"), text_in(again.json(), "token"));
+  auto read = office.request("GET", kAccounts);
+  CHECK((read && read->status == 200));
   o.require_true_audit();
 }
 
