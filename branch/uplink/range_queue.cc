@@ -36,7 +36,8 @@ std::optional<FeedRange> RangeQueue::take(bool& more) {
   FeedRange out = std::move(waiting_.front());
   waiting_.pop_front();
   size_t work = work_of(out);
-  while (!waiting_.empty() && waiting_.front().from == out.to.csn) {
+  while (!waiting_.empty() && waiting_.front().from == out.to.csn &&
+         waiting_.front().to.line == out.to.line) {
     work += work_of(waiting_.front());
     if (work > kMostWork) break;
     FeedRange& next = waiting_.front();
