@@ -36,17 +36,23 @@ constexpr const char* kNotBuilt =
 StaticFiles StaticFiles::load(const std::string& directory) {
   StaticFiles out;
   std::error_code ec;
-  for (auto it = std::filesystem::recursive_directory_iterator(directory, ec);
+  // Links to folders are not followed. What cannot be read (a link to itself, no right to it) is
+  // left out: an office starts without a file of its web app rather than not at all.
+  constexpr auto kSkip = std::filesystem::directory_options::skip_permission_denied;
+  for (auto it = std::filesystem::recursive_directory_iterator(directory, kSkip, ec);
        !ec && it != std::filesystem::recursive_directory_iterator(); it.increment(ec)) {
-    if (!it->is_regular_file()) continue;
+    std::error_code unreadable;
+    if (!it->is_regular_file(unreadable)) continue;
     std::ifstream in(it->path(), std::ios::binary);
+    if (!in) continue;
     std::ostringstream bytes;
     bytes << in.rdbuf();
     File f;
     f.body = bytes.str();
     f.content_type = type_of(it->path().extension().string());
     f.etag = "\"" + to_hex(hash64(f.body)) + "\"";
-    std::string name = "/" + std::filesystem::relative(it->path(), directory).generic_string();
+    // By the name that it has here, also where it is a link to a file elsewhere.
+    std::string name = "/" + it->path().lexically_relative(directory).generic_string();
     f.hashed_name = name.starts_with("/assets/");
     out.files_[name] = std::move(f);
   }
