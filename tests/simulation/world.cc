@@ -25,9 +25,10 @@ void World::say(const std::string& text) const {
 
 void Line::send(std::string bytes, bool up) {
   Direction& d = up ? up_ : down_;
-  auto line = self.lock();
-  d.queue.emplace_back(world_.now() + latency_us, [line, up, bytes = std::move(bytes)] {
-    End& to = up ? line->master : line->branch;
+  // deliver() keeps the line alive while it runs this: a pointer that owned it would close a
+  // circle.
+  d.queue.emplace_back(world_.now() + latency_us, [this, up, bytes = std::move(bytes)] {
+    End& to = up ? master : branch;
     if (to.open && to.receive) to.receive(bytes);
   });
   deliver(up);
@@ -37,10 +38,9 @@ void Line::close_from(bool branch_end) {
   End& own = branch_end ? branch : master;
   if (!own.open) return;
   own.open = false;
-  auto line = self.lock();
   Direction& d = branch_end ? up_ : down_;
-  d.queue.emplace_back(world_.now() + latency_us, [line, branch_end] {
-    End& to = branch_end ? line->master : line->branch;
+  d.queue.emplace_back(world_.now() + latency_us, [this, branch_end] {
+    End& to = branch_end ? master : branch;
     if (!to.open) return;
     to.open = false;
     if (to.closed) to.closed();

@@ -120,7 +120,7 @@ Result<void> open_office(Store& store, Company& w, const IndexUpkeep& upkeep,
 
 TEST_CASE("an office whose index rows are of another collation finds by text again", "[index]") {
   Company w;
-  const char* found = GENERATE(kOlder, static_cast<const char*>(nullptr));
+  const char* found = GENERATE(true, false) ? kOlder : nullptr;
   keys::Side side = w.side();
   Rows right = of_side(w.east.store, Table::index, side);
   w.east.crash();
@@ -154,7 +154,7 @@ TEST_CASE("a master whose index rows are of another collation sees a second clai
           "[index]") {
   Company w;
   w.settle();
-  const char* found = GENERATE(kOlder, static_cast<const char*>(nullptr));
+  const char* found = GENERATE(true, false) ? kOlder : nullptr;
   Rows right = of_side(w.master.store, Table::index, 0);
   w.master.crash();
   sort_otherwise(w.master.store, 0, found);
