@@ -15,6 +15,19 @@ bool flag(const Schema& schema, const Record& record, std::string_view field) {
   return v.type == ValueType::boolean && decode_boolean(v.payload);
 }
 
+// Whether what `version` wrote was there at commit `at`.
+bool known(const Version& version, std::optional<Csn> at) { return !at || version.csn <= *at; }
+
+// Once per token or user: nothing writes an end again, so its version is the commit that it came
+// with. One that was taken back does not count at all.
+bool ended(const Schema& schema, const Record& record, std::string_view field,
+           std::optional<Csn> at) {
+  if (!record.live() && known(record.state_version(), at)) return true;
+  if (!flag(schema, record, field)) return false;
+  const Cell* cell = record.find(schema.entity(record.key().entity)->field(field)->id);
+  return known(record.version(*cell), at);
+}
+
 }  // namespace
 
 bool Principal::works_in(TerritoryId t) const {
@@ -22,9 +35,9 @@ bool Principal::works_in(TerritoryId t) const {
 }
 
 Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user,
-                               int64_t now_ms) {
+                               int64_t now_ms, std::optional<Csn> at) {
   const Entity& entity = *schema.entity(entity_id::kApiToken);
-  if (!token.live() || flag(schema, token, "isrevoked")) {
+  if (ended(schema, token, "isrevoked", at)) {
     return fail(ErrorKind::denied, "token.revoked",
                 "this API token was revoked; ask an administrator for another");
   }
@@ -33,7 +46,7 @@ Result<Principal> principal_of(const Schema& schema, const Record& token, const 
     return fail(ErrorKind::denied, "token.expired",
                 "this API token has expired; ask an administrator for another");
   }
-  if (!user.live() || flag(schema, user, "isdisabled")) {
+  if (ended(schema, user, "isdisabled", at)) {
     return fail(ErrorKind::denied, "user.disabled", "this user is disabled");
   }
   Principal p;

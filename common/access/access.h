@@ -23,9 +23,11 @@ struct Principal {
   bool works_in(TerritoryId t) const;
 };
 
-// What a token allows; `denied` with the reason (revoked, expired, user disabled).
+// What a token allows; `denied` with the reason (revoked, expired, user disabled). With `at`, an
+// end that was committed later than that commit does not count yet: for work that was accepted
+// there. All else is as the records say it now, since only an end keeps the commit that wrote it.
 Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user,
-                               int64_t now_ms);
+                               int64_t now_ms, std::optional<Csn> at = {});
 
 bool may_read(const Principal& p, const Entity& entity, const Record& record);
 // `record` as it is, or as it would be created.

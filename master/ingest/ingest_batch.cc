@@ -1,5 +1,6 @@
 // Deciding blocks, and the rows that a decided batch consists of.
 #include <algorithm>
+#include <utility>
 
 #include "common/base/probe.h"
 #include "master/ingest/ingest_impl.h"
@@ -171,14 +172,18 @@ Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
     d.outcomes.push_back({0, FieldId(0), Fate::merged, Reason::duplicate_operation, *used_by});
     return d;
   }
+  // A base on another line says nothing about what was seen here (SEMANTICS 2).
+  Csn base = std::exchange(m.base, m.line == state.line ? m.base : Csn(0));
   Permit permit;
   if (m.id.origin != state.self) {
-    BL_ASSIGN(permit, permit_of(m));
-    if (!permit) return Merger::reject(Reason::denied);
+    auto allowed = permit_of(m);
+    if (!allowed || !*allowed) {
+      m.base = base;
+      if (!allowed) return std::unexpected(allowed.error());
+      return Merger::reject(Reason::denied);
+    }
+    permit = std::move(*allowed);
   }
-  // A base on another line says nothing about what was seen here (SEMANTICS 2).
-  Csn base = m.base;
-  if (m.line != state.line) m.base = Csn(0);
   if (attempts) attempts->begin(m.id);
   auto decision = merger->run(m, csn, permit);
   if (attempts) attempts->done();
@@ -212,8 +217,9 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   Value holder =
       token.record->value(schema->entity(entity_id::kApiToken)->field("systemuserid")->id);
   if (holder.is_null() || decode_lookup(holder.payload).id != m.author) return Permit{};
-  // Judged at the mutation's own time: work done before a token ran out still counts.
-  auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms());
+  // Judged at the mutation's own time and base: work done before a token ran out, or before its
+  // office could hear that it was revoked, still counts (SEMANTICS 28).
+  auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms(), m.base);
   if (!principal) return Permit{};
   return Permit([server, p = std::move(*principal)](const Entity& entity, const Record& record) {
     if (!may_write(p, entity, record)) return false;

@@ -40,6 +40,37 @@ TEST_CASE("a token allows what it says, while it lasts", "[odata][access]") {
   CHECK(principal(w, {}, {{"isdisabled", "true"}}).error().code == "user.disabled");
 }
 
+TEST_CASE("an end counts from the commit that wrote it", "[odata][access]") {
+  World w;
+  Record token = w.make("apitoken", "t", {{"systemuserid", "systemuser:anna"}, {"access", "2"}});
+  Record user = w.make("systemuser", "anna", {{"fullname", "Anna"}}, kReferenceTerritory);
+  Version end;
+  end.csn = Csn(50);
+  auto code_at = [&](std::optional<Csn> at) {
+    auto p = principal_of(*w.schema, token, user, kNow, at);
+    return p ? "good" : p.error().code;
+  };
+  std::string code = "token.revoked";
+  SECTION("revoked") {
+    token.set(w.entity("apitoken").field("isrevoked")->id, end,
+              {ValueType::boolean, encode_boolean(true)});
+  }
+  SECTION("deleted") { token.set_state(RecordState::tombstone, end); }
+  SECTION("its user disabled") {
+    user.set(w.entity("systemuser").field("isdisabled")->id, end,
+             {ValueType::boolean, encode_boolean(true)});
+    code = "user.disabled";
+  }
+  SECTION("its user deleted") {
+    user.set_state(RecordState::tombstone, end);
+    code = "user.disabled";
+  }
+  CHECK(code_at(Csn(49)) == "good");
+  CHECK(code_at(Csn(50)) == code);
+  CHECK(code_at(Csn(51)) == code);
+  CHECK(code_at({}) == code);
+}
+
 TEST_CASE("reading and writing go by territory, kind and token", "[odata][access]") {
   World w;
   Principal east = *principal(w, {{"access", "2"}}, {});
