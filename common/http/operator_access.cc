@@ -48,6 +48,12 @@ std::optional<HttpResponse> OperatorAccess::refuse(const HttpRequest& request) c
     return error_response(
         {ErrorKind::denied, "access.operator", "this needs an administrator's token"});
   }
+  // `token create` makes no such token; one of an older master must not make others.
+  if (!principal->everywhere) {
+    return error_response({ErrorKind::denied, "access.operator",
+                           "this administrator's token is for some territories only; operating a "
+                           "server needs one that is good everywhere"});
+  }
   return std::nullopt;
 }
 

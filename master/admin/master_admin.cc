@@ -1,6 +1,8 @@
 #include "master/admin/master_admin.h"
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 
 #include "common/base/limits.h"
 #include "master/admin/token_plan.h"
@@ -31,6 +33,49 @@ std::string parameter(std::string_view target, std::string_view name) {
     rest.remove_prefix(std::min(amp + 1, rest.size()));
   }
   return {};
+}
+
+// What /admin/log may be asked for. A mistake is refused: passed over, it would answer with another
+// part of the line than was meant.
+struct LogRequest {
+  uint64_t after = 0;
+  uint64_t limit = 100;
+};
+constexpr uint64_t kMaxLogRows = 10'000;
+
+Result<uint64_t> number_parameter(std::string_view name, std::string_view text, uint64_t least,
+                                  uint64_t most) {
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value < least ||
+      value > most) {
+    return fail(ErrorKind::invalid, "log." + std::string(name),
+                std::string(name) + ": expected a number from " + std::to_string(least) + " to " +
+                    std::to_string(most));
+  }
+  return value;
+}
+
+Result<LogRequest> read_log_request(std::string_view target) {
+  LogRequest out;
+  size_t mark = target.find('?');
+  std::string_view rest = mark == std::string_view::npos ? "" : target.substr(mark + 1);
+  for (; !rest.empty(); rest.remove_prefix(std::min(rest.find('&'), rest.size() - 1) + 1)) {
+    std::string_view one = rest.substr(0, rest.find('&'));
+    std::string_view name = one.substr(0, one.find('='));
+    std::string_view value = one.substr(std::min(name.size() + 1, one.size()));
+    if (name == "after") {
+      constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+      BL_ASSIGN(out.after, number_parameter(name, value, 0, kMost));
+    } else if (name == "limit") {
+      BL_ASSIGN(out.limit, number_parameter(name, value, 1, kMaxLogRows));
+    } else {
+      return fail(ErrorKind::invalid, "log.parameter",
+                  "there is no parameter `" + std::string(name.substr(0, 60)) +
+                      "`; the log has after and limit");
+    }
+  }
+  return out;
 }
 
 // Runs on the ingest thread, its answer comes back to the I/O thread.
@@ -94,10 +139,9 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
   if (path == "/admin/status" && get) co_return co_await status();
   if (path == "/admin/audit" && get) co_return co_await audit();
   if (path == "/admin/log" && get) {
-    std::string after = parameter(request.target, "after"),
-                limit = parameter(request.target, "limit");
-    co_return co_await log(std::strtoull(after.c_str(), nullptr, 10),
-                           limit.empty() ? 100 : std::strtoull(limit.c_str(), nullptr, 10));
+    auto wanted = read_log_request(request.target);
+    if (!wanted) co_return error_response(wanted.error());
+    co_return co_await log(wanted->after, wanted->limit);
   }
   if (path == "/admin/tokens" && request.method == "POST") co_return co_await create_token(request);
   if (path == "/admin/tokens/revoke" && request.method == "POST")
@@ -185,27 +229,8 @@ asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& reque
   }
   auto json = parse_json(request.body);
   if (!json) co_return error_response(json.error());
-  TokenRequest wanted;
-  auto text = [&](const char* name) {
-    const Json* m = json->member(name);
-    return m && m->kind == Json::Kind::string ? m->text : std::string();
-  };
-  wanted.user = text("user");
-  wanted.full_name = text("fullname");
-  wanted.token_name = text("name");
-  const Json* admin = json->member("admin");
-  wanted.admin = admin && admin->boolean;
-  wanted.write = text("access") != "read";
-  if (std::string expires = text("expires"); !expires.empty()) {
-    auto ms = parse_instant(expires);
-    if (!ms)
-      co_return error_response(
-          {ErrorKind::invalid, "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ"});
-    wanted.expires_ms = *ms;
-  }
-  if (const Json* list = json->member("territories")) {
-    for (const auto& t : list->items) wanted.territories.push_back(t.text);
-  }
+  auto wanted = read_token_request(*parts_.schema, *json);
+  if (!wanted) co_return error_response(wanted.error());
   std::string secret = make_token();
   int64_t now = parts_.clock->wall_ms();
   struct Made {
@@ -214,8 +239,8 @@ asio::awaitable<HttpResponse> MasterAdmin::create_token(const HttpRequest& reque
   };
   auto made = co_await on_ingest<Result<Made>>(
       *parts_.ingest,
-      [wanted, hash = token_hash(secret), now](Ingest& ingest,
-                                               const IngestLoop::Tools& tools) -> Result<Made> {
+      [wanted = std::move(*wanted), hash = token_hash(secret), now](
+          Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Made> {
         SystemRandom random;
         RecordIdMaker ids(random);
         BL_ASSIGN(TokenPlan plan, plan_token(ingest.schema(), ingest.workspace(),
@@ -248,6 +273,7 @@ asio::awaitable<HttpResponse> MasterAdmin::revoke_token(const std::string& text)
   auto done = co_await on_ingest<Result<Csn>>(
       *parts_.ingest, [id = *id](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Csn> {
         BL_ASSIGN(TokenPlan plan, plan_revocation(ingest.schema(), ingest.workspace(), id));
+        if (plan.ops.empty()) return plan.done;
         BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
         tools.write(local.result.batch);
         tools.publish(std::move(local.result));
@@ -262,7 +288,6 @@ asio::awaitable<HttpResponse> MasterAdmin::revoke_token(const std::string& text)
 
 asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
   Facts facts = co_await facts_of(*parts_.ingest);
-  limit = std::min<uint64_t>(std::max<uint64_t>(limit, 1), 10'000);
   auto job = [view = parts_.store->snapshot(), after, limit,
               names = names_of(facts.directory)]() -> Result<std::string> {
     std::string body;

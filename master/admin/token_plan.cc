@@ -36,13 +36,14 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
   for (const auto& index : users.indexes) {
     if (index.unique && index.fields[0] == users.field("domainname")->id) by_name = &index;
   }
+  bool admin = request.admin;
   BL_ASSIGN(auto holder, workspace.holder_of(users, *by_name, {ValueType::text, request.user}, {}));
   if (holder) {
     plan.user = holder->id;
     BL_ASSIGN(auto found, workspace.find(*holder));
-    Value admin = found.record->value(users.field("isadministrator")->id);
-    bool is_admin = !admin.is_null() && decode_boolean(admin.payload);
-    if (request.admin && !is_admin) {
+    Value flag = found.record->value(users.field("isadministrator")->id);
+    admin = !flag.is_null() && decode_boolean(flag.payload);
+    if (request.admin && !admin) {
       return fail(ErrorKind::invalid, "token.user",
                   "user " + request.user + " exists and is no administrator");
     }
@@ -53,6 +54,12 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
     b.set("fullname", request.full_name.empty() ? request.user : request.full_name);
     b.set("isadministrator", encode_boolean(request.admin));
     b.done();
+  }
+  if (admin && !request.territories.empty()) {
+    return fail(ErrorKind::invalid, "token.territories",
+                "territories: user " + request.user + (holder ? " is" : " would be") +
+                    " an administrator, and an administrator's token is good everywhere; leave "
+                    "them out, or make the token for another user");
   }
   plan.token = ids.make(now_ms);
   OpBuilder b(schema, plan, entity_id::kApiToken, plan.token);
@@ -87,10 +94,16 @@ Result<TokenPlan> plan_revocation(const Schema& schema, Workspace& workspace,
   if (!found.record || !found.record->live()) {
     return fail(ErrorKind::not_found, "token.unknown", "there is no API token " + to_string(token));
   }
+  const Field& revoked = *schema.entity(entity_id::kApiToken)->field("isrevoked");
+  if (const Cell* cell = found.record->find(revoked.id)) {
+    if (decode_boolean(found.record->value(*cell).payload)) {
+      plan.done = found.record->version(*cell).csn;
+      return plan;
+    }
+  }
   RecordOp op;
   op.kind = RecordOpKind::update;
   op.record = key;
-  const Field& revoked = *schema.entity(entity_id::kApiToken)->field("isrevoked");
   op.cells.push_back(
       {revoked.id, CellOpKind::set, {revoked.type, plan.arena.copy(encode_boolean(true))}, {}});
   plan.ops.push_back(std::move(op));

@@ -264,6 +264,96 @@ TEST_CASE("tokens end", "[api][access]") {
   CHECK(company().master("POST", "/admin/tokens/revoke?id=x").status == 400);
 }
 
+// Each of these once gave a token that was good everywhere, for writing, for ever.
+TEST_CASE("a request for a token that is not understood makes none", "[api][access]") {
+  auto csn = [] { return company().master("GET", "/admin/status").object().at("csn").as_int64(); };
+  company().settle();
+  int64_t before = csn();
+  auto refuse = [&](const std::string& members, const std::string& code, const std::string& what) {
+    INFO(members);
+    Answer a = company().master("POST", "/admin/tokens", "{\"user\":\"zoe\"" + members + "}");
+    refused(a, 400, what);
+    CHECK(a.error_code() == code);
+  };
+  const std::string names = "territories: expected a list of names";
+  refuse(R"(,"territories":"east")", "token.territories", names);
+  refuse(R"(,"territories":[5])", "token.territories", names);
+  refuse(R"(,"territories":null)", "token.territories", names);
+  refuse(R"(,"territories":[""])", "token.territory", "there is no territory");
+  refuse(R"(,"territory":["east"])", "token.key", "there is no key \"territory\"");
+  refuse(R"(,"write":false)", "token.key", "there is no key \"write\"");
+  refuse(R"(,"access":"reed")", "token.access", "access: expected \"read\" or \"write\"");
+  refuse(R"(,"access":5)", "token.access", "access: expected \"read\" or \"write\"");
+  refuse(R"(,"access":"")", "token.access", "access: expected \"read\" or \"write\"");
+  refuse(R"(,"expires":5)", "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ");
+  refuse(R"(,"expires":"")", "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ");
+  refuse(R"(,"expires":"soon")", "token.expires", "expires: expected YYYY-MM-DDTHH:MM:SSZ");
+  refuse(R"(,"admin":"no")", "token.admin", "admin: expected true or false");
+  refuse(R"(,"name":5)", "token.name", "name: expected a text");
+  refuse(R"(,"fullname":["Zoe"])", "token.fullname", "fullname: expected a text");
+  // Who administers could make tokens for everywhere.
+  refuse(R"(,"admin":true,"territories":["east"])", "token.territories", "an administrator");
+  auto body = [&](const std::string& text, const std::string& code, const std::string& what) {
+    INFO(text);
+    Answer a = company().master("POST", "/admin/tokens", text);
+    refused(a, 400, what);
+    CHECK(a.error_code() == code);
+  };
+  body(R"({"user":"ada","territories":["east"]})", "token.territories", "user ada is an admin");
+  body(R"({"user":5})", "token.user", "user: expected a text");
+  body(R"({})", "token.user", "user: expected the name");
+  body(R"({"user":" "})", "token.user", "user: expected the name");
+  body(R"(["zoe"])", "token.body", "expected a JSON object");
+  // Names stand in tables and logs.
+  const std::string line = "expected one line without control characters";
+  body(R"({"user":"x\ny"})", "token.user", "user: " + line);
+  body(R"({"user":"x\u007fy"})", "token.user", "user: " + line);
+  body(R"({"user":"x\u0085y"})", "token.user", "user: " + line);
+  refuse(R"(,"name":"x\u001b[2Jy")", "token.name", "name: " + line);
+  refuse(R"(,"fullname":"x\ty")", "token.fullname", "fullname: " + line);
+  body("{\"user\":\"" + std::string(300, 'x') + "\"}", "token.user", "at most 100 characters");
+  refuse(",\"name\":\"" + std::string(101, 'x') + "\"", "token.name", "at most 100 characters");
+  refuse(",\"fullname\":\"" + std::string(201, 'x') + "\"", "token.fullname", "at most 200");
+  CHECK(csn() == before);
+
+  std::string longest;
+  for (int i = 0; i < 100; ++i) longest += "\u00e4";
+  Answer good = company().master("POST", "/admin/tokens",
+                                 R"({"user":")" + longest +
+                                     R"(","fullname":"Zoe","name":"till","admin":false,)"
+                                     R"("access":"read","expires":"2099-01-01T00:00:00Z",)"
+                                     R"("territories":["east"]})");
+  INFO(good.body);
+  CHECK(good.status == 201);
+}
+
+TEST_CASE("a second revocation commits nothing: the first counts", "[api][access]") {
+  auto token = company().make_token({"ned", false, true, {"east"}, ""});
+  auto revoke = [&] {
+    Answer a = company().master("POST", "/admin/tokens/revoke?id=" + token.id);
+    CHECK(a.status == 200);
+    return a.object().at("csn").as_int64();
+  };
+  int64_t first = revoke();
+  company().make_token({"ned", false, true, {"east"}, ""});
+  CHECK(revoke() == first);
+}
+
+TEST_CASE("the log refuses what it does not understand", "[api][access]") {
+  auto log = [](const std::string& query) { return company().master("GET", "/admin/log" + query); };
+  CHECK(log("").status == 200);
+  CHECK(log("?after=0&limit=1").object().at("commits").as_array().size() == 1);
+  CHECK(log("?limit=10000").status == 200);
+  refused(log("?after=x"), 400, "after: expected a number from 0");
+  refused(log("?after=-1"), 400, "after: expected a number from 0");
+  refused(log("?after="), 400, "after: expected a number from 0");
+  refused(log("?after=18446744073709551615"), 400, "after: expected a number from 0");
+  refused(log("?limit=0"), 400, "limit: expected a number from 1 to 10000");
+  refused(log("?limit=99999"), 400, "limit: expected a number from 1 to 10000");
+  refused(log("?limit=5x"), 400, "limit: expected a number from 1 to 10000");
+  refused(log("?afer=5"), 400, "there is no parameter `afer`");
+}
+
 TEST_CASE("the operators' interface is for operators", "[api][access]") {
   uint16_t port = company().east_admin();
   CHECK(request(port, "GET", "/healthz").status == 200);

@@ -195,8 +195,12 @@ TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep th
       run({program("branchline"), "token", "create", "--topology", o.company.topology(), "--token",
            o.company.operator_token("master"), "--user", "full", "--admin"});
   INFO(command.output);
-  CHECK(command.code != 0);
+  CHECK(command.code == 1);  // neither wrong use nor silence
   CHECK(command.output.find("nearly full") != std::string::npos);
+  Finished table = run({program("branchline"), "status", "--topology", o.company.topology(),
+                        "--token", o.company.token()});
+  INFO(table.output);
+  CHECK(table.output.find("! master: its disk is nearly full") != std::string::npos);
   CHECK(number_in(o.company.admin_get("master", "/admin/status"), "csn") ==
         number_in(status, "csn"));
   CHECK_FALSE(o.company.admin_get("master", "/admin/log").member("commits")->items.empty());
@@ -212,6 +216,34 @@ TEST_CASE("a master whose disk is nearly full takes nothing, and offices keep th
   auto read = office.request("GET", kAccounts);
   CHECK((read && read->status == 200));
   o.require_true_audit();
+}
+
+TEST_CASE("commands about tokens say how to mend what is wrong", "[commands]") {
+  Office o;
+  o.company.start_all();
+  auto command = [&](std::vector<std::string> words, const std::string& token) {
+    words.insert(words.begin(), {"env", "-u", "BRANCHLINE_TOKEN", program("branchline")});
+    words.insert(words.end(), {"--topology", o.company.topology()});
+    if (!token.empty()) words.insert(words.end(), {"--token", token});
+    return run(words);
+  };
+  const std::string master = o.company.operator_token("master");
+  for (const char* question : {"status", "audit", "log"}) {
+    Finished asked = command({question}, "");
+    INFO(question << ": " << asked.output);
+    CHECK(asked.code == 2);
+    CHECK(asked.output.find("use --token TOKEN, or set $BRANCHLINE_TOKEN") != std::string::npos);
+    CHECK(asked.output.find("Authorization") == std::string::npos);
+  }
+  Finished limited =
+      command({"token", "create", "--user", "boss", "--admin", "--territory", "main"}, master);
+  INFO(limited.output);
+  CHECK(limited.code == 2);
+  CHECK(limited.output.find("--admin with --territory") != std::string::npos);
+  Finished broken = command({"token", "create", "--user", "x\ny"}, master);
+  INFO(broken.output);
+  CHECK(broken.code == 2);
+  CHECK(broken.output.find("user: expected one line") != std::string::npos);
 }
 
 TEST_CASE("a second server on the same data is refused, and the first is not disturbed", "[disk]") {

@@ -2,7 +2,9 @@
 
 #include "branch/crm/etag.h"
 #include "common/access/token_auth.h"
+#include "common/http/operator_access.h"
 #include "tests/support/query_world.h"
+#include "tests/support/temp_folder.h"
 
 using namespace branchline;
 using namespace branchline::query_test;
@@ -69,6 +71,24 @@ TEST_CASE("an end counts from the commit that wrote it", "[odata][access]") {
   CHECK(code_at(Csn(50)) == code);
   CHECK(code_at(Csn(51)) == code);
   CHECK(code_at({}) == code);
+}
+
+TEST_CASE("only an administrator whose token is good everywhere operates a server",
+          "[odata][access]") {
+  World w;
+  TempFolder folder;
+  Principal p = *principal(w, {{"access", "2"}}, {{"isadministrator", "true"}});
+  auto access = OperatorAccess::load(folder.path().string(),
+                                     [&](std::string_view) { return Result<Principal>(p); });
+  REQUIRE(access);
+  HttpRequest request;
+  request.headers.emplace_back("Authorization", "Bearer x");
+  auto refused = access->refuse(request);
+  REQUIRE(refused);
+  CHECK(refused->status == 403);
+  CHECK(refused->body.find("good everywhere") != std::string::npos);
+  p.everywhere = true;
+  CHECK_FALSE(access->refuse(request));
 }
 
 TEST_CASE("reading and writing go by territory, kind and token", "[odata][access]") {

@@ -13,6 +13,13 @@ namespace {
 
 constexpr size_t kAskedAtOnce = 16;
 
+// What a server says of an answer that is none, in the words of who stands at a command line.
+std::string problem_of(const ClientResponse& response) {
+  if (error_code(response) == "token.missing")
+    return "no token was given: use --token TOKEN, or set $BRANCHLINE_TOKEN";
+  return error_text(response);
+}
+
 ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::string& path,
                  int64_t timeout_ms) {
   ServerAnswer answer;
@@ -27,7 +34,7 @@ ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::
   }
   answer.status = response->status;
   if (response->status != 200) {
-    answer.problem = error_text(*response);
+    answer.problem = problem_of(*response);
   } else if (auto json = parse_json(response->body, 32)) {
     answer.json = std::move(*json);
   } else {
@@ -45,8 +52,12 @@ ErrorKind kind_of(int status) {
       return ErrorKind::not_found;
     case 409:
       return ErrorKind::conflict;
+    case 429:
+    case 507:
+      return ErrorKind::exhausted;
     default:
-      return ErrorKind::invalid;
+      // Wrong use is the caller's; the rest is the server's, which could not.
+      return status < 500 ? ErrorKind::invalid : ErrorKind::corrupt;
   }
 }
 
@@ -86,7 +97,7 @@ Result<Json> ask_master(const Topology& topology, const std::string& token,
   if (response.status >= 300) {
     std::string code = error_code(response);
     return fail(kind_of(response.status), code.empty() ? "master.refused" : code,
-                error_text(response));
+                problem_of(response));
   }
   return parse_json(response.body, 32);
 }
@@ -160,7 +171,15 @@ void put_answers(std::string& out, const std::vector<ServerAnswer>& answers) {
 
 int complain(const Error& e) {
   std::fprintf(stderr, "%s\n", e.message.c_str());
-  return e.kind == ErrorKind::unavailable ? 3 : 2;
+  switch (e.kind) {
+    case ErrorKind::unavailable:
+      return 3;
+    case ErrorKind::exhausted:
+    case ErrorKind::corrupt:
+      return 1;
+    default:
+      return 2;
+  }
 }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

@@ -41,7 +41,8 @@ bool flag_of(const Json& object, std::string_view name);
 void put_json(std::string& out, const Json& json);
 // Appends "servers":[{name, answer | problem}], each answer as the server gave it.
 void put_answers(std::string& out, const std::vector<ServerAnswer>& answers);
-// Tells an error on stderr; the exit code that goes with it.
+// Tells an error on stderr; the exit code that goes with it: 1 where what was asked could not be
+// done, 2 for wrong use or a refused token, 3 where nobody answered.
 int complain(const Error& e);
 
 // Prints a table whose columns are as wide as they need be; the first row is the head.

@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
       "  export BRANCHLINE_TOKEN=$(branchline token create --topology topology/demo.yaml \\\n"
       "    --token \"$(cat data/master/operator.token)\" --user ops --admin)\n"
       "  branchline status --topology topology/demo.yaml\n"
-      "Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 a server did not answer.");
+      "Exit codes: 0 done, 1 the answer is no or the server could not, 2 wrong use, 3 a server did "
+      "not answer.");
   branchline::add_topology_command(app, context);
   branchline::add_ca_command(app, context);
   branchline::add_status_command(app, context);

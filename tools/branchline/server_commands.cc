@@ -70,6 +70,11 @@ int run_status(const CommandContext& context) {
       continue;
     }
     const Json& s = *a.json;
+    if (flag_of(s, "diskFull")) {
+      notes.push_back(a.server->name +
+                      ": its disk is nearly full: links are closed and no token is created; free "
+                      "space there. Offices work on and keep their changes");
+    }
     const Json* link = s.member("link");
     std::string state = "-", trip = "-", lag = "-";
     if (link) {
@@ -174,17 +179,26 @@ void add_token_command(CLI::App& app, CommandContext& context) {
   create->add_option("--territory", o->territories,
                      "where it is good, repeatable; none: everywhere");
   create->add_option("--expires", o->expires, "YYYY-MM-DDTHH:MM:SSZ");
-  create->add_flag("--admin", o->admin, "a new user becomes an administrator");
+  create->add_flag("--admin", o->admin,
+                   "a new user becomes an administrator, whose tokens are good everywhere");
   create->footer(
       "Examples:\n"
       "  branchline token create --topology company.yaml --token \"$(cat "
       "data/master/operator.token)\" --user ops --admin\n"
       "  branchline token create --topology company.yaml --user ann --territory east\n"
-      "The token goes to stdout, its record id to stderr.");
+      "The token goes to stdout, its record id to stderr.\n"
+      "Exit codes: 0 made, 1 the master could not (its disk is nearly full), 2 wrong use or the "
+      "token is refused, 3 it does not answer.");
   create->callback([&context, o] {
     context.run = [&context, o]() -> int {
       auto topology = load_topology(context.topology);
       if (!topology) return complain(topology.error());
+      if (o->admin && !o->territories.empty()) {
+        std::fprintf(stderr,
+                     "--admin with --territory: an administrator's token is good everywhere; leave "
+                     "one of them out\n");
+        return 2;
+      }
       if (!o->expires.empty()) {
         auto end = parse_instant(o->expires);
         SystemClock clock;
@@ -242,7 +256,12 @@ void add_token_revoke_command(CLI::App& token, CommandContext& context) {
       if (!done) return complain(done.error());
       std::string out;
       put_json(out, *done);
-      std::printf("%s\n", context.json ? out.c_str() : "revoked");
+      if (context.json) {
+        std::printf("%s\n", out.c_str());
+      } else {
+        std::printf("revoked with csn %llu; an office refuses it once `status` shows it there\n",
+                    static_cast<unsigned long long>(number_of(*done, "csn")));
+      }
       return 0;
     };
   });
