@@ -236,7 +236,7 @@ TEST_CASE("commands about tokens say how to mend what is wrong", "[commands]") {
     CHECK(asked.output.find("Authorization") == std::string::npos);
   }
   Finished limited =
-      command({"token", "create", "--user", "boss", "--admin", "--territory", "main"}, master);
+      command({"token", "create", "--user", "boss", "--admin", "--territory", "common"}, master);
   INFO(limited.output);
   CHECK(limited.code == 2);
   CHECK(limited.output.find("--admin with --territory") != std::string::npos);
@@ -260,6 +260,41 @@ TEST_CASE("a second server on the same data is refused, and the first is not dis
   }
   CHECK(o.create(5, "after").size() == 5);
   o.company.wait_drained();
+  o.require_true_audit();
+}
+
+// SEMANTICS 28.
+TEST_CASE("work of a cut-off office counts although its token is revoked meanwhile", "[commands]") {
+  Office o;
+  o.company.start_all();
+  Http master(o.company.host(), o.company.admin_port("master"), o.company.operator_token("master"));
+  auto made =
+      master.request("POST", "/admin/tokens", R"({"user":"rose","territories":["common"]})");
+  REQUIRE(made);
+  INFO(made->body);
+  REQUIRE(made->status == 201);
+  o.company.wait_drained();
+  o.company.line("office", "/down");
+  Http rose(o.company.host(), o.company.http_port("office"), text_in(made->json(), "token"));
+  auto create = [&](const char* name) {
+    return rose.request("POST", kAccounts, std::string(R"({"name":")") + name + "\"}");
+  };
+  auto work = create("before");
+  REQUIRE((work && work->status == 204));
+  auto revoked = master.request("POST", "/admin/tokens/revoke?id=" + text_in(made->json(), "id"));
+  REQUIRE((revoked && revoked->status == 200));
+  auto unaware = create("unaware");
+  REQUIRE((unaware && unaware->status == 204));
+  CHECK(o.company.pending("office") == 2);
+  o.company.line("office", "/up");
+  o.company.wait_drained();
+  for (const auto& answer : {work, unaware}) {
+    Json fate = o.company.office_get(
+        "office", "/api/sync/mutations/" + answer->header("Branchline-Mutation"));
+    CHECK(text_in(fate, "state") == "applied");
+  }
+  auto late = create("late");
+  CHECK((late && late->status == 401));
   o.require_true_audit();
 }
 
