@@ -38,6 +38,18 @@ __int128 widened(const Decimal& d) {
   return v;
 }
 
+// sum / count with as many decimals as a number keeps, half away from zero. It lies between numbers
+// that fit, so it fits with fewer decimals where it does not with all.
+std::optional<Decimal> mean(__int128 sum, uint64_t count) {
+  __int128 divisor = static_cast<__int128>(count);
+  for (int scale = Decimal::kMaxScale; scale >= 0; --scale, divisor *= 10) {
+    __int128 quotient = sum / divisor, rest = sum % divisor;
+    if (rest < 0 ? -rest >= divisor + rest : rest >= divisor - rest) quotient += sum < 0 ? -1 : 1;
+    if (auto fits = Decimal::from_wide(quotient, scale)) return fits;
+  }
+  return std::nullopt;
+}
+
 OwnedValue owned(const Value& v) { return {v.type, std::string(v.payload)}; }
 
 struct Folder {
@@ -126,8 +138,7 @@ struct Folder {
       }
       case Aggregate::Method::average: {
         if (cell.count == 0) return OwnedValue{};
-        auto average =
-            Decimal::from_wide(cell.sum / static_cast<__int128>(cell.count), Decimal::kMaxScale);
+        auto average = mean(cell.sum, cell.count);
         if (!average)
           return fail(ErrorKind::invalid, "apply.range",
                       "$apply: the average " + a.alias + " leaves the range of numbers");

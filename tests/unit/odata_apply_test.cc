@@ -81,6 +81,27 @@ TEST_CASE("$apply filters, groups and aggregates", "[odata][apply]") {
              "s,quantity with average as a)") == std::vector<std::string>{"|0,null,null,"});
 }
 
+TEST_CASE("$apply rounds averages half away from zero at the last decimal", "[odata][apply]") {
+  auto average = [](std::initializer_list<const char*> quantities) {
+    World w;
+    int n = 0;
+    for (const char* q : quantities)
+      w.add("salesorderdetail", std::to_string(++n), {{"quantity", q}});
+    return rows(w, "aggregate(quantity with average as a)").at(0);
+  };
+  CHECK(average({"1", "1", "0"}) == "|0.6666666667,");
+  CHECK(average({"-1", "-1", "0"}) == "|-0.6666666667,");
+  CHECK(average({"1", "0", "0"}) == "|0.3333333333,");
+  CHECK(average({"0.0000000001", "0"}) == "|0.0000000001,");
+  CHECK(average({"-0.0000000001", "0"}) == "|-0.0000000001,");
+  CHECK(average({"0.0000000002", "0.0000000003"}) == "|0.0000000003,");
+  CHECK(average({"0.9999999999", "1"}) == "|1,");
+  CHECK(average({"2", "4"}) == "|3,");
+  // Where all ten decimals have no room, as many as have.
+  CHECK(average({"9000000001", "9000000000", "9000000001"}) == "|9000000000.666666667,");
+  CHECK(average({"-9000000001", "-9000000000", "-9000000001"}) == "|-9000000000.666666667,");
+}
+
 TEST_CASE("$apply sees what its reader may read", "[odata][apply]") {
   World w;
   w.add("account", "e", {{"name", "E"}}, kEast);
