@@ -53,9 +53,13 @@ Result<std::optional<Frame>> FrameDecoder::next() {
       return fail(ErrorKind::invalid, "frame.too_large", "a frame whose length is malformed");
     return std::optional<Frame>();
   }
-  if (length == 0 || length > limits::kMaxFrameBytes) {
+  if (length == 0) {
+    return fail(ErrorKind::invalid, "frame.empty",
+                "a frame of no bytes; each has at least the one of its type");
+  }
+  if (length > limits::kMaxFrameBytes) {
     return fail(ErrorKind::invalid, "frame.too_large",
-                "a frame of " + std::to_string(length) + " bytes; 1 to " +
+                "a frame of " + std::to_string(length) + " bytes; " +
                     std::to_string(limits::kMaxFrameBytes) + " are allowed");
   }
   if (r.remaining() < length) return std::optional<Frame>();

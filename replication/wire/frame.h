@@ -36,8 +36,9 @@ std::string encode_frame(FrameType type, std::string_view payload);
 class FrameDecoder {
  public:
   void append(std::string_view bytes) { buffer_.append(bytes); }
-  // A frame, or nothing yet. `invalid` with code "frame.too_large" or "frame.unknown": the
-  // connection must be closed, since what follows cannot be cut any more. The sender is told why.
+  // A frame, or nothing yet. `invalid` with code "frame.empty", "frame.too_large" or
+  // "frame.unknown": the connection must be closed, since what follows cannot be cut any more. The
+  // sender is told why.
   Result<std::optional<Frame>> next();
 
  private:
