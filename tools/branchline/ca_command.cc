@@ -11,7 +11,8 @@ namespace {
 
 constexpr int kMostDays = 36500;  // what an authority takes (common/tls/authority.h)
 
-int tell(const CommandContext& context, const Result<CertificateInfo>& made,
+// `kind` is what `where` is: "folder" or "file".
+int tell(const CommandContext& context, const Result<CertificateInfo>& made, const char* kind,
          const std::string& where) {
   if (!made) {
     std::fprintf(stderr, "%s\n", made.error().message.c_str());
@@ -22,7 +23,7 @@ int tell(const CommandContext& context, const Result<CertificateInfo>& made,
     JsonWriter w(out);
     w.begin_object()
         .member("subject", made->subject)
-        .member("folder", where)
+        .member(kind, where)
         .member("fingerprint", made->fingerprint);
     w.member("notAfter", utc_time(made->not_after_s)).end_object();
     std::printf("%s\n", out.c_str());
@@ -61,14 +62,15 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
       AuthorityOptions options;
       if (o->days > 0) options.validity_days = o->days;
       if (o->replace) options.overwrite = Overwrite::replace;
-      return tell(context, create_authority(o->dir, clock, options), o->dir);
+      return tell(context, create_authority(o->dir, clock, options), "folder", o->dir);
     };
   });
   auto* issue = ca->add_subcommand(
       "issue", "make a server's key and certificate, and put ca.pem beside them");
   issue->add_option("--dir", o->dir, "the authority's folder")->required();
-  issue->add_option("SERVER,--server", o->server, "the server's name, as in the topology file")
-      ->required();
+  // Not ->required(): --help would say so of SERVER and of --server, of which one is enough.
+  issue->add_option("SERVER,--server", o->server,
+                    "the server's name, as in the topology file; given as SERVER or as --server");
   issue
       ->add_option("--out", o->out,
                    "where to put them: the server's --tls folder (default DATA/tls)")
@@ -78,19 +80,23 @@ void add_ca_command(CLI::App& app, CommandContext& context) {
   issue->footer("Example:\n  branchline ca issue east --dir ca --out /var/lib/branchline/east/tls");
   issue->add_flag("--replace", o->replace, "in place of the key and certificate that are there");
   issue->callback([&context, o] {
+    if (o->server.empty()) throw CLI::RequiredError("SERVER (or --server)");
     context.run = [&context, o] {
       SystemClock clock;
       ServerOptions options;
       if (o->days > 0) options.validity_days = o->days;
       if (o->replace) options.overwrite = Overwrite::replace;
-      return tell(context, issue_server(o->dir, o->server, o->out, clock, options), o->out);
+      return tell(context, issue_server(o->dir, o->server, o->out, clock, options), "folder",
+                  o->out);
     };
   });
   auto* show = ca->add_subcommand("show", "describe a certificate file");
   show->add_option("FILE", o->dir, "a PEM file")->required();
   show->footer("Example:\n  branchline ca show /var/lib/branchline/east/tls/server.pem");
   show->callback([&context, o] {
-    context.run = [&context, o] { return tell(context, describe_certificate(o->dir), o->dir); };
+    context.run = [&context, o] {
+      return tell(context, describe_certificate(o->dir), "file", o->dir);
+    };
   });
 }
 

@@ -1,9 +1,40 @@
 // branchline: the operators' command line.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "common/logging/logging.h"
 #include "tools/branchline/commands.h"
+
+namespace {
+
+// CLI11 says only that "A subcommand is required", also where one was given that there is not.
+std::string failure(const CLI::App* app, const CLI::Error& error) {
+  std::vector<std::string> words = app->remaining(true);
+  std::string command = "branchline";
+  const CLI::App* at = app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().back();
+    command += " " + at->get_name();
+  }
+  if (error.get_name() != "RequiredError" || at->get_require_subcommand_min() == 0)
+    return CLI::FailureMessage::simple(app, error);
+  std::string text = command + " needs a subcommand";
+  if (!words.empty()) {
+    text = "`" + words.front() + "` is no " +
+           (words.front().starts_with("-") ? "option" : "subcommand") + " of " + command;
+  }
+  text += "; its subcommands are:\n";
+  for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; }))
+    text += "  " + sub->get_name() +
+            std::string(12 - std::min<size_t>(11, sub->get_name().size()), ' ') +
+            sub->get_description() + "\n";
+  return text + "Run with --help for more information.\n";
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{
@@ -17,6 +48,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "branchline 0.1.0");
   app.require_subcommand(1);
   app.fallthrough();
+  app.failure_message(failure);
   app.footer(
       "Examples:\n"
       "  branchline topology check topology/demo.yaml\n"
