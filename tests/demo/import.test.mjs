@@ -1,7 +1,7 @@
 // `branchline import csv` against a branch that is slow, full, unreliable, or changed by others meanwhile.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
@@ -45,6 +45,7 @@ class FakeBranch {
 
   answer({ method, url, headers, body }) {
     const key = headers['idempotency-key'];
+    if (url === '/api/data/v9.2/WhoAmI()') return { status: 200, body: { UserId: 'u', Server: 'fake' } };
     if (method === 'GET') {
       const number = /accountnumber='(.*)'/.exec(url)[1];
       const held = this.accounts.get(number);
@@ -185,6 +186,52 @@ test('a row that the branch rejects is in the error file, with its column', asyn
   branch.before = () => undefined;
   assert.equal((await run(rows(3))).code, 0);
   assert.ok(!existsSync(path.join(folder, 'file.csv.errors.csv')), 'the error file of the earlier run is still there');
+});
+
+test('an address that is no office ends it before the first row', async () => {
+  const missing = { error: { code: 'path.unknown', message: 'there is nothing here; there are: /healthz' } };
+  for (const [answer, said] of [
+    [{ status: 404, body: missing }, /status 404, there is nothing here/],
+    [{ status: 200, body: { hello: 'world' } }, /status 200$/m],
+    [{ status: 200 }, /status 200$/m],
+  ]) {
+    branch.requests = [];
+    branch.before = () => answer;
+    const done = await run(rows(3));
+    assert.equal(done.code, 2);
+    assert.equal(done.report, undefined);
+    assert.ok(done.err.includes(`--url ${branch.url}: this is no office's address (it is a master's?)`), done.err);
+    assert.match(done.err, said);
+    assert.deepEqual(branch.requests.map((r) => `${r.method} ${r.url}`), ['GET /api/data/v9.2/WhoAmI()']);
+    assert.ok(!existsSync(path.join(folder, 'file.csv.errors.csv')));
+  }
+});
+
+test('an error file that cannot be written is said before the first row', async () => {
+  branch.before = () => ({ status: 400, body: { error: { code: 'value.type', message: 'name: not so' } } });
+  for (const errors of [path.join(folder, 'none', 'x.csv'), folder]) {
+    const done = await run(rows(3), '--errors', errors);
+    assert.equal(done.code, 2);
+    assert.equal(done.report, undefined);
+    assert.ok(done.err.includes(`${errors} cannot be written`), done.err);
+    assert.equal(branch.requests.length, 0);
+  }
+});
+
+test('an error file that was not written is not pointed to', async () => {
+  const errors = path.join(folder, 'errors');
+  mkdirSync(errors);
+  // The folder goes away while the import runs; the rows are told where people look instead.
+  branch.before = (call) => {
+    if (call.method !== 'POST') return undefined;
+    rmSync(errors, { recursive: true, force: true });
+    return { status: 400, body: { error: { code: 'value.type', message: 'name: not so' } } };
+  };
+  const done = await run(rows(1), '--errors', path.join(errors, 'x.csv'));
+  assert.equal(done.code, 1);
+  assert.equal(done.report.errorsFile, undefined);
+  assert.match(done.err, /x\.csv could not be written/);
+  assert.match(done.err, /A0,Name 0/);
 });
 
 test('a refused token ends it at once, a silent branch after its patience', async () => {

@@ -108,7 +108,8 @@ class ProgressLine {
   std::jthread thread_{[this](std::stop_token stop) { watch(stop); }};
 };
 
-void write_errors(const std::string& path, const std::string& text, char delimiter) {
+// Whether the file is there.
+bool write_errors(const std::string& path, const std::string& text, char delimiter) {
   auto moved = put_error_file(path, text, delimiter);
   if (!moved) {
     std::fprintf(stderr, "%s\n", moved.error().message.c_str());
@@ -116,6 +117,7 @@ void write_errors(const std::string& path, const std::string& text, char delimit
   } else if (!moved->empty()) {
     std::fprintf(stderr, "%s of an earlier run is now %s\n", path.c_str(), moved->c_str());
   }
+  return moved && !text.empty();
 }
 
 int run_import(const CommandContext& context, const Options& o) {
@@ -144,6 +146,10 @@ int run_import(const CommandContext& context, const Options& o) {
   std::error_code ec;
   if (std::filesystem::equivalent(o.file, errors_file, ec))
     return wrong("--errors names the file that is imported; choose another");
+  if (auto problem = error_file_problem(errors_file)) {
+    return wrong("the file of rejected rows, " + *problem +
+                 "; name another with --errors (nothing was imported)");
+  }
 
   std::string_view text = *file;
   auto settled = settle_encoding(text, *encoding);
@@ -167,6 +173,7 @@ int run_import(const CommandContext& context, const Options& o) {
     ProgressLine line(progress, context.json);
     result = run_plan(*mapping, plan, o.run, progress);
   }
+  if (result.no_office) return wrong("--url " + o.run.url + ": " + result.gave_up);
   std::vector<Rejection> rejections;
   std::merge(plan.rejections.begin(), plan.rejections.end(), result.rejections.begin(),
              result.rejections.end(), std::back_inserter(rejections),
@@ -174,11 +181,11 @@ int run_import(const CommandContext& context, const Options& o) {
   Summary summary;
   summary.file = o.file;
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  write_errors(
+  bool written = write_errors(
       errors_file,
       rejections.empty() ? std::string() : error_csv(plan, header->fields, rejections, *delimiter),
       *delimiter);
-  if (!rejections.empty()) summary.errors_file = errors_file;
+  if (written) summary.errors_file = errors_file;
   std::string report = context.json ? summary_json(plan, result, rejections.size(), summary)
                                     : summary_text(plan, result, rejections.size(), summary);
   std::fputs(report.c_str(), stdout);

@@ -1,7 +1,12 @@
 #include "tools/branchline/import/import_report.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -30,6 +35,30 @@ bool is_error_csv(std::string_view text, char delimiter) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::string line = csv_line(kErrorColumns, delimiter);
   return text.starts_with(std::string_view(line).substr(0, line.size() - 2));
+}
+
+std::optional<std::string> error_file_problem(const std::string& path) {
+  auto problem = [&](const std::string& why) { return path + " cannot be written: " + why; };
+  std::error_code ec;
+  auto status = std::filesystem::status(path, ec);
+  if (std::filesystem::is_directory(status)) return problem("it is a folder");
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    if (::access(path.c_str(), W_OK) == 0) return std::nullopt;  // a device, a pipe
+    return problem(std::strerror(errno));
+  }
+  if (std::filesystem::exists(status) && ::access(path.c_str(), R_OK) != 0)
+    return problem("what is there cannot be read: " + std::string(std::strerror(errno)));
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  if (!std::filesystem::is_directory(folder, ec))
+    return problem("there is no folder " + folder.string());
+  // Tried, not guessed: neither read-only file systems nor access lists show in the mode.
+  std::string trial = path + ".XXXXXX";
+  int fd = ::mkstemp(trial.data());
+  if (fd < 0) return problem(std::strerror(errno));
+  ::close(fd);
+  ::unlink(trial.c_str());
+  return std::nullopt;
 }
 
 Result<std::string> put_error_file(const std::string& path, const std::string& text,

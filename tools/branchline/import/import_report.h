@@ -1,6 +1,7 @@
 // What an import tells: the file of rejected rows, the summary, the line of progress.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,10 @@ std::string error_csv(const Plan& plan, const std::vector<std::string>& header,
                       const std::vector<Rejection>& rejections, char delimiter);
 // Whether `text` is an error file, by how it begins.
 bool is_error_csv(std::string_view text, char delimiter);
+
+// What would keep put_error_file() from writing to `path`, naming it; nothing: it can, as things
+// stand. Leaves no file behind.
+std::optional<std::string> error_file_problem(const std::string& path);
 
 // Puts the error file of a run at `path`; `text` is empty after a run without rejections. What
 // stands there with other bytes may be mended by hand and not imported yet, so it is never lost: it

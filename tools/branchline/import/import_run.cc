@@ -43,6 +43,22 @@ class Worker {
     client_.set_token(shared.options.token);
   }
 
+  // Whether an office is there and takes the token; where not, the import is over.
+  void greet() {
+    std::string target = std::string(kRoot) + "WhoAmI()";
+    auto response = ask("GET", target, "", {});
+    if (!response) return;  // it is over already
+    auto json = parse_json(response->body);
+    if (response->status == 200 && json && !text_member(*json, "Server").empty()) return;
+    std::string why = "this is no office's address (it is a master's?): GET " + target +
+                      " is answered with status " + std::to_string(response->status);
+    if (response->status != 200) why += ", " + error_text(*response);
+    std::lock_guard lock(s_.mutex);
+    s_.result.gave_up = why;
+    s_.result.no_office = true;
+    s_.over = true;
+  }
+
   void work(const std::vector<PlannedMutation>& step, std::atomic<size_t>& next) {
     for (size_t i = next++; i < step.size() && !s_.over; i = next++) {
       one(step[i]);
@@ -278,6 +294,7 @@ RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& o
   }
   progress.total = total;
   progress.rows = plan.rows.size();
+  if (total > 0) Worker(shared).greet();
   for (const auto& step : plan.steps) {
     std::atomic<size_t> next{0};
     std::vector<std::jthread> workers;

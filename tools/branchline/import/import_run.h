@@ -31,6 +31,7 @@ struct RunResult {
   uint64_t mutations = 0;                 // writes that the branch took
   std::string gave_up;                    // why the rest was not done; empty: all was done
   bool no_answer = false;                 // it was because the branch did not answer
+  bool no_office = false;                 // it was because another server is at the address
 };
 
 // What a progress display needs; written by all workers.
@@ -42,9 +43,10 @@ struct Progress {
   std::atomic<const char*> waiting{nullptr};  // what the import waits for, if it does
 };
 
-// Blocks. Steps run one after another, so that lookups find what earlier steps made. Safe to repeat
-// at any time, also after it was killed: what is there already is compared and left or changed,
-// never doubled.
+// Blocks. Asks first whether an office is at the address: every row would be rejected elsewhere, by
+// an answer that says nothing of rows. Steps run one after another, so that lookups find what
+// earlier steps made. Safe to repeat at any time, also after it was killed: what is there already
+// is compared and left or changed, never doubled.
 RunResult run_plan(const Mapping& mapping, const Plan& plan, const RunOptions& options,
                    Progress& progress);
 
