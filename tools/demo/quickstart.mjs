@@ -8,6 +8,7 @@ import { check } from './check.mjs';
 import { Demo } from './demo.mjs';
 import { fetchSuperstore, importSuperstore } from './superstore.mjs';
 import { say, seconds, warn } from './text.mjs';
+import { told } from './told.mjs';
 import { freeBase, makeTopology, takenPorts } from './topology.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -75,36 +76,6 @@ function claim(directory) {
 }
 
 const companyOf = (file) => /^name: (.*)$/m.exec(readFileSync(file, 'utf8'))?.[1];
-
-function tell(demo, single) {
-  const { topology, token } = demo;
-  const first = topology.branches[0];
-  say('');
-  for (const b of topology.branches) say(`  ${b.name.padEnd(8)} ${b.url}${b.wanUrl ? `   line: ${b.wanUrl}` : ''}`);
-  say(`  ${topology.master.name.padEnd(8)} ${topology.master.adminUrl} (operators)`);
-  say('');
-  say('Sign in with this token (an administrator, good at every office):');
-  say(`  ${token}`);
-  say('');
-  say('Things to try:');
-  if (single) {
-    say(`  open ${first.url} in a browser, sign in, make an account`);
-    say(`  curl -H "Authorization: Bearer $TOKEN" ${first.url}/api/data/v9.2/accounts`);
-    say('  bring in what you have: build/release/bin/branchline import csv FILE --map MAP.yaml \\');
-    say(`      --url ${first.url} --token $TOKEN       (tools/branchline/import/README.md; tools/demo/superstore/*.yaml are examples)`);
-  } else {
-    const south = topology.byName('south');
-    say(`  open ${south.url} and ${topology.byName('hq').url}, sign in to both`);
-    say(`  . ${demo.path('demo.env')}`);
-    say('  curl -X POST $SOUTH_WAN/down        cut the line; edit at south, it does not notice');
-    say('  curl -X POST $SOUTH_WAN/up          and head office has it a moment later');
-    say(`  kill -9 $(cat ${demo.path('pid', 'south')})   it is back within a second, and nothing is lost`);
-  }
-  say(`  build/release/bin/branchline status --topology ${topology.file} --token $TOKEN`);
-  say(`  build/release/bin/branchline audit --topology ${topology.file} --token $TOKEN`);
-  say('');
-  say(`Data, logs and demo.env are in ${demo.directory}. Ctrl-C stops everything.`);
-}
 
 async function importOnce(demo, csvFile) {
   const marker = demo.path('imported');
@@ -183,7 +154,7 @@ async function main() {
       await demo.start();
       if (!o.single) await importOnce(demo, o.csv);
       demo.writeEnvironment();
-      tell(demo, o.single);
+      for (const line of told(demo, o.single)) say(line);
       await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
     }
   } catch (error) {
