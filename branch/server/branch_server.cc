@@ -65,6 +65,7 @@ class BranchServer {
   Result<int> run() {
     BL_ASSIGN(OpenedServer opened, open_server(config_, StoreRole::branch, clock_, check_anchor));
     store_ = std::move(opened.store);
+    anchor_missing_ = opened.anchor_missing;
     const ServerSpec* spec = opened.spec;
     Batch start;
     IndexUpkeep upkeep;
@@ -176,7 +177,8 @@ class BranchServer {
       });
       oldest_pending_ms_ = co_await committer_->ask<int64_t>(
           [](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });
-      if (now.number > 0 && !(now == written)) {
+      // Until this start has written, the anchor of the one before says more.
+      if ((now.number > 0 || anchor_missing_) && !(now == written)) {
         auto job = [path = anchor_path(config_), now] { return write_anchor(path, now); };
         auto ok = co_await runtime_.pool().run(std::move(job));
         if (!ok) {
@@ -375,6 +377,7 @@ class BranchServer {
   HttpServer* http_ = nullptr;
   asio::steady_timer timer_{runtime_.io()};
   int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
+  bool anchor_missing_ = false;    // when this start found its data directory
   Metrics metrics_;
 };
 

@@ -6,9 +6,36 @@
 
 #include "common/program/disk_watch.h"
 #include "common/store/directory_owner.h"
+#include "common/store/keyspace.h"
 #include "common/store/rocks_store.h"
 
 namespace branchline {
+
+namespace {
+
+// What whoever reads of damage can do. Certificates and tokens are in the data directory as well,
+// so it is not the directory that makes room for a new join.
+Error with_mend(Error e, bool master, const std::string& data) {
+  if (e.kind != ErrorKind::corrupt) return e;
+  e.message += "; the bytes on the disk are not those that were written. ";
+  if (e.code == "anchor.damaged") {
+    e.message += "Check the disk. The store may be whole: put the file back from a copy of " +
+                 data +
+                 " as it is now, or move it away and start again (then it is not noticed if the "
+                 "end of the log is missing)";
+  } else if (master) {
+    e.message += "Check the disk, then put a copy of all of " + data +
+                 " back. Offices refuse a copy that is older than what they have seen: they work "
+                 "on and keep their changes meanwhile";
+  } else {
+    e.message += "Check the disk, then put a copy of all of " + data +
+                 " back; or move its `store` and `anchor` away and start again: the office joins "
+                 "anew from the master, and only what it had not shipped yet is lost";
+  }
+  return e;
+}
+
+}  // namespace
 
 std::string anchor_path(const ServerConfig& config) { return config.data_directory + "/anchor"; }
 
@@ -32,15 +59,31 @@ Result<OpenedServer> open_server(const ServerConfig& config, StoreRole role, Clo
   }
   DiskWatch(config).look();  // a disk that is full needs its ballast now
   std::string directory = config.data_directory + "/store";
-  if (config.open_store) {
-    BL_ASSIGN(out.store, config.open_store(directory));
-  } else {
-    BL_ASSIGN(out.store, RocksStore::open(directory, {}));
-  }
+  auto opened = [&]() -> Result<std::unique_ptr<Store>> {
+    if (config.open_store) return config.open_store(directory);
+    return RocksStore::open(directory, {});
+  }();
+  if (!opened) return std::unexpected(with_mend(opened.error(), master, config.data_directory));
+  out.store = std::move(*opened);
   BL_TRY(check_store_identity(*out.store, role, directory));
   BL_TRY(claim_directory(config.data_directory, config.server));
-  BL_ASSIGN(auto anchor, read_anchor(anchor_path(config)));
-  if (!anchor || anchor->number == 0) return out;
+  auto read = read_anchor(anchor_path(config));
+  if (!read) return std::unexpected(with_mend(read.error(), master, config.data_directory));
+  const std::optional<Anchor>& anchor = *read;
+  if (!anchor) {
+    out.anchor_missing = true;
+    BL_ASSIGN(auto state, out.store->get(Table::meta, keys::meta_state()));
+    if (state) {
+      spdlog::warn(
+          "{} is missing although the store has a history: if the end of the log were lost, this "
+          "start could not notice it (`branchline audit` compares with the other servers). The "
+          "file is written anew. It is missing without harm where the first start ended within "
+          "its first second",
+          anchor_path(config));
+    }
+    return out;
+  }
+  if (anchor->number == 0) return out;
   if (auto reaches = check(*out.store, *anchor, directory); !reaches) {
     if (!config.accept_lost_log) return std::unexpected(reaches.error());
     spdlog::warn("accepted by the operator: {}", reaches.error().message);

@@ -1,4 +1,7 @@
 // Disks that fail, fill, forget or were put back; real processes.
+#include <algorithm>
+#include <fstream>
+
 #include "common/store/anchor.h"
 #include "tests/crash/office_fixture.h"
 
@@ -101,6 +104,94 @@ TEST_CASE("a master whose log files are gone says so", "[disk]") {
     return text_in(*status.member("link"), "state") == "refused";
   });
   CHECK(o.create(3, "still").size() == 3);
+}
+
+// One bit of the newest log, in the middle of what was written.
+void flip_log_bit(const std::string& store) {
+  fs::path newest;
+  for (const auto& entry : fs::directory_iterator(store)) {
+    if (entry.path().extension() == ".log" && fs::file_size(entry.path()) > 0)
+      newest = std::max(newest, entry.path());
+  }
+  REQUIRE_FALSE(newest.empty());
+  std::fstream file(newest, std::ios::binary | std::ios::in | std::ios::out);
+  auto middle = static_cast<std::streamoff>(fs::file_size(newest) / 2);
+  file.seekg(middle);
+  char byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(middle);
+  file.put(byte);
+  REQUIRE(file.flush());
+}
+
+TEST_CASE("an office whose log is damaged says how to mend it, and that works", "[disk]") {
+  Office o;
+  o.company.start_all();
+  auto shipped = o.create(20, "shipped");
+  REQUIRE(shipped.size() == 20);
+  o.company.wait_drained();
+  std::string data = o.company.data("office");
+  wait_for_anchor(data, 20);
+  o.company.kill("office");
+  flip_log_bit(data + "/store");
+  CHECK(o.start_refused("office") == 2);
+  std::string log = o.company.log("office");
+  INFO(log);
+  CHECK(log.find("Corruption") != std::string::npos);
+  CHECK(log.find("put a copy of all of " + data + " back") != std::string::npos);
+  CHECK(log.find("move its `store` and `anchor` away") != std::string::npos);
+
+  fs::rename(data + "/store", data + "/store.damaged");
+  fs::rename(data + "/anchor", data + "/anchor.damaged");
+  o.company.start("office");
+  o.company.wait_ready("office");
+  CHECK(o.readable(shipped) == 20);
+  CHECK(o.create(5, "after").size() == 5);
+  o.company.wait_drained();
+  fs::remove_all(data + "/store.damaged");
+  o.require_true_audit();
+}
+
+TEST_CASE("a master whose log is damaged says how to mend it", "[disk]") {
+  Office o;
+  o.company.start_all();
+  REQUIRE(o.create(20, "a").size() == 20);
+  o.company.wait_drained();
+  std::string data = o.company.data("master");
+  o.company.kill("master");
+  flip_log_bit(data + "/store");
+  CHECK(o.start_refused("master") == 2);
+  std::string log = o.company.log("master");
+  INFO(log);
+  CHECK(log.find("put a copy of all of " + data + " back") != std::string::npos);
+  CHECK(log.find("move its") == std::string::npos);
+}
+
+TEST_CASE("an anchor that is missing is said and written anew, a damaged one refused", "[disk]") {
+  Office o;
+  o.company.start_all();
+  auto made = o.create(5, "before");
+  REQUIRE(made.size() == 5);
+  o.company.wait_drained();
+  for (const std::string server : {"master", "office"}) {
+    INFO(server);
+    std::string data = o.company.data(server), anchor = data + "/anchor";
+    wait_for_anchor(data, 1);
+    CHECK(o.company.log(server).find("is missing although") == std::string::npos);
+    o.company.stop(server);
+    write_file(anchor, "damaged");
+    CHECK(o.start_refused(server) == 2);
+    CHECK(o.company.log(server).find(anchor + " is damaged") != std::string::npos);
+    CHECK(o.company.log(server).find("move it away") != std::string::npos);
+    fs::remove(anchor);
+    o.company.start(server);
+    o.company.wait_ready(server);
+    CHECK(o.company.log(server).find(anchor + " is missing although the store has a history") !=
+          std::string::npos);
+    wait_for_anchor(data, 0);
+  }
+  CHECK(o.readable(made) == 5);
+  o.company.wait_drained();
+  o.require_true_audit();
 }
 
 TEST_CASE("a disk that fails ends the process, and what was acknowledged is there afterwards",
