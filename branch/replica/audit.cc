@@ -147,6 +147,7 @@ struct Auditor {
     for (; cursor->valid(); cursor->next()) {
       ++rows;
       auto key = decode_branch_key_row(cursor->value());
+      if (key && key->mutation == MutationId{}) continue;  // its request changed nothing
       auto end = key ? known.find(stream_of(key->mutation)) : known.end();
       if (end == known.end() || key->mutation.seq > end->second || key->mutation.is_none()) {
         report.problem("an operation key of a mutation that is neither pending nor decided");

@@ -182,15 +182,14 @@ void Committer::commit_group(std::vector<Waiting> group) {
   }
   // One hand-over per group.
   publish();
-  boost::asio::post(io_,
-                    [this, wrote, group = std::move(group), results = std::move(result->results),
-                     changes = std::move(result->changes)]() mutable {
-                      for (size_t i = 0; i < group.size(); ++i)
-                        group[i].done(std::move(results[i]));
-                      if (!wrote) return;
-                      if (events_.outbox) events_.outbox();
-                      if (events_.changed) events_.changed(changes);
-                    });
+  boost::asio::post(io_, [this, group = std::move(group), results = std::move(result->results),
+                          changes = std::move(result->changes)]() mutable {
+    for (size_t i = 0; i < group.size(); ++i) group[i].done(std::move(results[i]));
+    // Keys alone, of requests that changed nothing, are nobody's news.
+    if (changes.records.empty()) return;
+    if (events_.outbox) events_.outbox();
+    if (events_.changed) events_.changed(changes);
+  });
 }
 
 // What the group had no room for comes first in the next one.

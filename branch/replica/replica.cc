@@ -181,12 +181,14 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     }
     if (group.canonical.size() > had) bytes += group.canonical.back().size();
   }
-  if (group.block.entries.empty()) return out;
-  group.block.chain_after = state_.ends[0].chain;
+  if (group.block.entries.empty() && group.keys.empty()) return out;
   state_.key_rows += group.keys.size();
   for (const auto& [key, row] : group.keys) out.batch.put(Table::keys, key, encode_key_row(row));
-  out.batch.put(Table::outbox, keys::outbox(state_.side, group.block.last()),
-                encode_outbox_block(group.block, group.canonical));
+  if (!group.block.entries.empty()) {
+    group.block.chain_after = state_.ends[0].chain;
+    out.batch.put(Table::outbox, keys::outbox(state_.side, group.block.last()),
+                  encode_outbox_block(group.block, group.canonical));
+  }
   for (const auto& e : group.block.entries) {
     for (const auto& op : e.mutation.ops) out.changes.records.push_back(op.record);
   }
@@ -216,10 +218,19 @@ Result<std::optional<Accepted>> Replica::replayed(const Command& command,
   return std::optional<Accepted>(Accepted{row.mutation, true});
 }
 
+void Replica::remember(const Command& command, const MutationId& id, Group& group) {
+  if (command.operation_key.empty()) return;
+  group.keys[keys::operation_key(command.author, command.operation_key)] = {id, command.request};
+}
+
 Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   int64_t now = now_ms();
   BL_ASSIGN(Draft drafted, command.prepare(*workspace_, ids_, now));
-  if (drafted.ops.empty()) return Accepted{};
+  if (drafted.ops.empty()) {
+    // Said again later, when others have written, it might have something to do.
+    remember(command, MutationId{}, group);
+    return Accepted{};
+  }
   Draft& draft = group.drafts.emplace_back(std::move(drafted));
   PendingEntry entry;
   Mutation& m = entry.mutation;
@@ -265,10 +276,7 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   state_.ends[0].chain = chain_next(state_.ends[0].chain, hasher_->digest(m));
   state_.ledger.accepted += 1;
   state_.ledger.pending += 1;
-  if (!command.operation_key.empty()) {
-    group.keys[keys::operation_key(command.author, command.operation_key)] = {m.id,
-                                                                              command.request};
-  }
+  remember(command, m.id, group);
   Accepted accepted{m.id, false};
   group.canonical.push_back(std::move(canonical));
   group.block.entries.push_back(std::move(entry));

@@ -121,6 +121,7 @@ class Replica {
   struct Group;
   Result<std::optional<Accepted>> replayed(const Command& command, const Group& group) const;
   Result<Accepted> accept_one(Command& command, Group& group);
+  static void remember(const Command& command, const MutationId& id, Group& group);
   void add_counts(const Deltas& deltas);
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);

@@ -38,7 +38,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes);
 
 // Rows of Table::keys at a branch.
 struct KeyRow {
-  MutationId mutation;
+  MutationId mutation;  // none: the request changed nothing, so there is none
   std::string
       request;  // 16 bytes of the request's SHA-256: a key used for something else is refused
 };

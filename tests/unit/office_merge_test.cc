@@ -369,6 +369,82 @@ TEST_CASE("SEMANTICS 21: an operation key used at two offices is done once", "[o
   }
 }
 
+namespace {
+
+// "Set the points to 10", which ships a difference and nothing where there is none.
+class TenPoints : public Command {
+ public:
+  explicit TenPoints(RecordKey record, FieldId field) : record_(record), field_(field) {
+    request = std::string(16, 'r');
+  }
+  Result<Draft> prepare(Workspace& view, RecordIdMaker&, int64_t) override {
+    BL_ASSIGN(auto found, view.find(record_));
+    int64_t difference = 10 - decode_integer(found.record->value(field_).payload);
+    Draft draft;
+    if (difference == 0) return draft;
+    RecordOp& op = draft.ops.emplace_back();
+    op.kind = RecordOpKind::update;
+    op.record = record_;
+    op.cells.push_back({field_,
+                        CellOpKind::add,
+                        {ValueType::integer, draft.arena.copy(encode_integer(difference))},
+                        {}});
+    return draft;
+  }
+
+ private:
+  RecordKey record_;
+  FieldId field_;
+};
+
+}  // namespace
+
+TEST_CASE("SEMANTICS 21: a request that had nothing to do has nothing to do when it is repeated",
+          "[office]") {
+  Offices w;
+  const Entity& account = *w.schema->entity("account");
+  RecordKey a = w.hq.made[w.hq.last.id].at(0).record;
+  auto set_to_ten = [&](size_t times = 1) {
+    std::vector<std::unique_ptr<TenPoints>> commands;
+    std::vector<Command*> group;
+    for (size_t i = 0; i < times; ++i) {
+      commands.push_back(std::make_unique<TenPoints>(a, account.field("loyaltypoints")->id));
+      commands.back()->author = w.user;
+      commands.back()->credential = w.east.credential;
+      commands.back()->operation_key = "to-ten";
+      group.push_back(commands.back().get());
+    }
+    auto result = w.east.replica->accept(group);
+    REQUIRE(result);
+    if (!result->batch.empty()) REQUIRE(w.east.store.write(result->batch, Sync::yes));
+    // An office takes news without records for a new snapshot, and forgets who its clients are.
+    CHECK(result->changes.records.empty());
+    std::string out;
+    for (const auto& r : result->results) {
+      REQUIRE(r);
+      CHECK(r->id.is_none());
+      out += r->replayed ? "replayed " : "nothing ";
+    }
+    return out;
+  };
+  uint64_t accepted = w.east.replica->state().ledger.accepted;
+  uint64_t rows = w.east.replica->state().key_rows;
+  CHECK(set_to_ten(2) == "nothing replayed ");
+  CHECK(w.east.replica->state().key_rows == rows + 1);
+  CHECK(w.east.replica->state().ledger.accepted == accepted);
+  REQUIRE(w.west.write("update a loyaltypoints+=2") == "ok");
+  w.all_show("loyaltypoints=12");
+  CHECK(set_to_ten() == "replayed ");
+  SECTION("also after the office was started again") {
+    w.east.crash();
+    w.east.start();
+    w.east.connect();
+    CHECK(set_to_ten() == "replayed ");
+  }
+  CHECK(w.east.write("update a loyaltypoints+=1", "to-ten") == "key.reused");
+  w.all_show("loyaltypoints=12");
+}
+
 TEST_CASE("SEMANTICS 21: a rejected mutation does not use its key up", "[office]") {
   Offices w;
   REQUIRE(w.east.write("create account x @west name=X", "k") == "ok");
