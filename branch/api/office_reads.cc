@@ -57,6 +57,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
   std::string context = call.root() + "$metadata#" + set_name;
   if (options.apply) {
     ApplyPlan plan = std::move(*options.apply);
+    plan.territory_id = json_options(call).territory_id;
     if (options.query.filter.kind != Expression::Kind::always) {
       Expression both;
       both.kind = Expression::Kind::all_of;

@@ -58,10 +58,18 @@ struct Folder {
   size_t distinct = 0;
   std::optional<Error> problem;
 
+  // A territory by its record, as reads show it: the number beneath is no answer.
+  Value value_of(const Record& record, const Column& c, std::string& scratch) const {
+    if (c.kind != Column::Kind::system || c.id != system_field::kTerritory)
+      return column_value(record, c, scratch);
+    scratch = encode_lookup({entity_id::kTerritory, plan.territory_id(record.territory())});
+    return {ValueType::lookup, scratch};
+  }
+
   bool add(const Record& record) {
     std::string key, scratch;
     for (const auto& c : plan.group_by) {
-      key += comparison_key(column_value(record, c, scratch));
+      key += comparison_key(value_of(record, c, scratch));
       key.push_back('\0');
     }
     auto [at, fresh] = groups.try_emplace(std::move(key));
@@ -73,15 +81,14 @@ struct Folder {
                             " groups; filter, or group by less"};
         return false;
       }
-      for (const auto& c : plan.group_by)
-        g.values.push_back(owned(column_value(record, c, scratch)));
+      for (const auto& c : plan.group_by) g.values.push_back(owned(value_of(record, c, scratch)));
       g.cells.resize(plan.aggregates.size());
     }
     ++g.rows;
     for (size_t i = 0; i < plan.aggregates.size(); ++i) {
       const Aggregate& a = plan.aggregates[i];
       if (a.method == Aggregate::Method::count) continue;
-      Value v = column_value(record, a.column, scratch);
+      Value v = value_of(record, a.column, scratch);
       if (v.is_null()) continue;
       if (!fold(a, g.cells[i], v)) return false;
     }

@@ -1,6 +1,7 @@
 // $apply: grouping and aggregation in one pass.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,13 @@ struct Aggregate {
 };
 
 struct ApplyPlan {
+  // The record of a territory: what clients know it by.
+  using TerritoryRecord = std::function<RecordId(TerritoryId)>;
   const Entity* entity = nullptr;
   Expression filter;
   std::vector<Column> group_by;  // empty: one row over all
   std::vector<Aggregate> aggregates;
+  TerritoryRecord territory_id;  // needed where a column is the territory
 };
 
 struct ApplyRow {

@@ -112,6 +112,36 @@ TEST_CASE("$expand, both ways", "[api]") {
   refused(c.get("accounts?$expand=nothing"), 400, "there are: ");
 }
 
+TEST_CASE("$apply shows a territory as reads do", "[api]") {
+  Client hq = Company::get().hq();
+  for (const char* name : {"east", "west"}) {
+    hq.create("accounts",
+              std::string("{\"name\":\"Place\",\"Branchline.territory\":\"") + name + "\"}");
+  }
+  std::vector<std::string> read;
+  for (const json::value& r : hq.get("accounts?$filter=name eq 'Place'").rows())
+    read.push_back(text_of(r.as_object().at("_territoryid_value")));
+  std::sort(read.begin(), read.end());
+  REQUIRE(read.size() == 2);
+  std::string of = "accounts?$apply=filter(name eq 'Place')/";
+  std::vector<std::string> grouped;
+  for (const json::value& r :
+       hq.get(of + "groupby((_territoryid_value),aggregate($count as n))").rows()) {
+    grouped.push_back(text_of(r.as_object().at("_territoryid_value")));
+    CHECK(text_of(r.as_object().at("n")) == "1");
+  }
+  CHECK(grouped == read);
+  json::object ends = hq.get(of +
+                             "aggregate(_territoryid_value with min as lo,_territoryid_value "
+                             "with max as hi,_territoryid_value with countdistinct as n)")
+                          .rows()
+                          .at(0)
+                          .as_object();
+  CHECK(text_of(ends["lo"]) == read[0]);
+  CHECK(text_of(ends["hi"]) == read[1]);
+  CHECK(text_of(ends["n"]) == "2");
+}
+
 TEST_CASE("$apply agrees with a computation of the test's own", "[api]") {
   Client c = east();
   std::string account = c.create("accounts", R"({"name":"Sums"})");

@@ -27,6 +27,7 @@ std::vector<std::string> rows(const World& w, std::string_view text,
   auto plan = parse(w, text, entity);
   INFO(text << ": " << refusal(plan));
   REQUIRE(plan);
+  plan->territory_id = [](TerritoryId t) { return id_of(t == kEast ? "east" : "west"); };
   auto result = run_apply(w.context(), *plan);
   REQUIRE(result);
   std::vector<std::string> out;
