@@ -164,6 +164,16 @@ class Parser {
           std::pair{"endswith", Kind::ends_with}}) {
       if (is_word(name)) return function(kind);
     }
+    for (std::string_view lambda : {"/any", "/all"}) {
+      if (!token_.text.ends_with(lambda)) continue;
+      Error e = wrong("`" + shortened(token_.text) +
+                          "`: any() and all() are not built yet; ask for the records of the "
+                          "collection by their own set",
+                      token_.at)
+                    .error();
+      e.code = "feature.not_built";
+      return std::unexpected(std::move(e));
+    }
     Expression e;
     BL_ASSIGN(e.column, column());
     if (is_word("in")) {

@@ -51,6 +51,12 @@ class BodyReader {
       return territory(name, value);
     size_t at = name.find('@');
     if (at == 0) return {};  // @odata.type and the like
+    std::string_view bare = std::string_view(name).substr(0, at);
+    if (bare == "also_in" || bare == "Branchline.also_in") {
+      return invalid(
+          "feature.not_built",
+          "`" + name + "`: showing a record in further territories (also_in) is not built yet");
+    }
     if (at != std::string::npos) {
       std::string base = name.substr(0, at), annotation = name.substr(at + 1);
       if (annotation == "odata.bind") return bind(base, value);

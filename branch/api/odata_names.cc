@@ -27,9 +27,28 @@ size_t distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// The scheme of an address that a browser runs instead of going there; empty: none of those.
+// Browsers ignore case, blanks and control characters in and before it, and so does this.
+std::string script_scheme(std::string_view url) {
+  std::string bare;
+  for (char c : url) {
+    auto u = static_cast<unsigned char>(c);
+    if (u > 0x20 && u != 0x7f) bare.push_back(static_cast<char>(std::tolower(u)));
+    if (c == ':') break;
+  }
+  for (const char* scheme : {"javascript:", "data:", "vbscript:"}) {
+    if (bare == scheme) return bare;
+  }
+  return {};
+}
+
 Result<OwnedValue> text_value(const Field& field, const std::string& text) {
   if (!is_utf8(text))
     return invalid("value.encoding", field.name + ": the text is not valid UTF-8");
+  if (text.find('\0') != std::string::npos) {
+    return invalid("value.encoding",
+                   field.name + ": the text holds the character NUL (\\u0000); leave it out");
+  }
   if (text.size() > limits::kMaxValueBytes) {
     return invalid("value.too_long", field.name + ": longer than " +
                                          std::to_string(limits::kMaxValueBytes) + " bytes");
@@ -45,6 +64,13 @@ Result<OwnedValue> text_value(const Field& field, const std::string& text) {
         text.find('@', at + 1) != std::string::npos) {
       return invalid("value.email",
                      field.name + ": `" + shortened(text) + "` is no e-mail address");
+    }
+  }
+  if (field.type == ValueType::url) {
+    std::string scheme = script_scheme(text);
+    if (!scheme.empty()) {
+      return invalid("value.url", field.name + ": a web address cannot begin with `" + scheme +
+                                      "`, which a browser would run; write http:// or https://");
     }
   }
   return OwnedValue{field.type, text};

@@ -206,6 +206,11 @@ Result<QueryOptions> parse_options(const Schema& schema, const Schema::Set& set,
       if (bytes.empty() || value.size() % 2 != 0)
         return wrong(name, "not a continuation of this service");
       q.continue_at = bytes;
+    } else if (name == "$search" || name == "$deltatoken") {
+      return fail(
+          ErrorKind::invalid, "feature.not_built",
+          name + " is not built yet; there is $filter" +
+              (name == "$search" ? " with contains(..)" : ", and /api/changes for what changed"));
     } else if (!name.empty() && name[0] == '$' && name != "$format") {
       return wrong(shortened(name),
                    "this option is not supported; there are $select, $filter, $orderby, $top, "

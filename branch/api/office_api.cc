@@ -19,7 +19,15 @@ constexpr const char* kPaths =
     "/ (the web app), /api/data/v9.2/, /api/sync/status, /api/sync/mutations/{id}, /api/changes, "
     "/healthz, /readyz, /metrics";
 
+Error not_built(const std::string& what) { return {ErrorKind::invalid, "feature.not_built", what}; }
+
 Error unknown_set(const Schema& schema, const std::string& name) {
+  if (name == "$batch") return not_built("$batch is not built yet: send its requests one by one");
+  if (name == "EntityDefinitions" || name == "RelationshipDefinitions" ||
+      name == "GlobalOptionSetDefinitions") {
+    return not_built(name + " is not built yet: GET " + std::string(kDataPath) +
+                     "$metadata describes the entities");
+  }
   std::vector<std::string> known;
   for (const auto& e : schema.entities()) {
     if (e->credential) continue;
@@ -28,7 +36,6 @@ Error unknown_set(const Schema& schema, const std::string& name) {
   }
   std::string near = nearest_name(name, known);
   std::string message = "there is no entity set `" + shortened(name) + "`";
-  if (name == "$batch") message = "$batch is not served here: send its requests one by one";
   if (!near.empty()) message += "; did you mean " + near + "?";
   return {ErrorKind::not_found, "set.unknown",
           message + " (GET " + std::string(kDataPath) + " lists the entity sets)"};
@@ -152,7 +159,7 @@ void OfficeApi::refresh_directory() {
   if (directory_known_) return;
   auto facts = std::make_shared<OfficeFacts>();
   servers_.clear();
-  territory_ids_.clear();
+  auto territory_ids = std::make_shared<TerritoryIds>();
   keys::Side side = parts_.committer->side();
   for (EntityId id : {entity_id::kTerritory, entity_id::kServer}) {
     const Entity& entity = *parts_.schema->entity(id);
@@ -169,7 +176,7 @@ void OfficeApi::refresh_directory() {
       if (id == entity_id::kTerritory) {
         TerritoryId t(static_cast<uint32_t>(number("territorynumber")));
         facts->territories[name] = t;
-        territory_ids_[t] = key->id;
+        (*territory_ids)[t] = key->id;
       } else {
         servers_[OriginId(static_cast<uint16_t>(number("servernumber")))] = name;
       }
@@ -177,6 +184,7 @@ void OfficeApi::refresh_directory() {
   }
   facts->held = parts_.committer->status().territories;
   facts_ = std::move(facts);
+  territory_ids_ = std::move(territory_ids);
   directory_known_ = parts_.committer->joined();
 }
 
@@ -204,7 +212,7 @@ ReadContext OfficeApi::reader(const Principal& principal, bool snapshot) const {
 
 TerritoryNumber OfficeApi::territory_number() const {
   return [ids = territory_ids_](const RecordId& id) -> int64_t {
-    for (const auto& [t, record] : ids) {
+    for (const auto& [t, record] : *ids) {
       if (record == id) return t.value;
     }
     return 0;
@@ -215,9 +223,9 @@ JsonOptions OfficeApi::json_options(const Call& call) const {
   JsonOptions o;
   o.root = call.root();
   o.annotations = call.prefer.count("odata.include-annotations") > 0;
-  o.territory_id = [this](TerritoryId t) {
-    auto at = territory_ids_.find(t);
-    return at == territory_ids_.end() ? RecordId{} : at->second;
+  o.territory_id = [ids = territory_ids_](TerritoryId t) {
+    auto at = ids->find(t);
+    return at == ids->end() ? RecordId{} : at->second;
   };
   return o;
 }
@@ -226,6 +234,11 @@ JsonOptions OfficeApi::json_options(const Call& call) const {
 
 boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
   refresh_directory();
+  if (call.prefer.count("odata.track-changes") || call.prefer.count("track-changes")) {
+    co_return error_response(
+        not_built("Prefer: odata.track-changes (delta links) is not built yet: read the list, then "
+                  "follow GET /api/changes"));
+  }
   const auto& path = call.resource;
   if (path.empty()) {
     if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");

@@ -96,7 +96,9 @@ class OfficeApi {
   std::unordered_map<std::string, Principal> principals_;  // by token hash
   std::shared_ptr<const OfficeFacts> facts_;
   std::map<OriginId, std::string> servers_;
-  std::map<TerritoryId, RecordId> territory_ids_;
+  using TerritoryIds = std::map<TerritoryId, RecordId>;
+  // Read on the pool's threads too: replaced, never changed.
+  std::shared_ptr<const TerritoryIds> territory_ids_ = std::make_shared<TerritoryIds>();
   bool directory_known_ = false;
   uint64_t access_epoch_ = 0;  // counts changes of tokens and users
   size_t streams_ = 0;

@@ -69,7 +69,7 @@ BodyContext OfficeApi::body_context(const Call& call) const {
     return record->key().id;
   };
   c.territory_name = [this](const RecordId& id) -> std::string {
-    for (const auto& [t, record] : territory_ids_) {
+    for (const auto& [t, record] : *territory_ids_) {
       if (record != id) continue;
       for (const auto& [name, number] : facts_->territories) {
         if (number == t) return name;
@@ -82,7 +82,11 @@ BodyContext OfficeApi::body_context(const Call& call) const {
 
 Result<void> OfficeApi::prepare_command(const Call& call, Command& command) const {
   std::string_view key = call.request.header("Idempotency-Key");
-  if (key.empty()) return {};
+  if (!call.request.has_header("Idempotency-Key")) return {};
+  if (key.empty()) {
+    return fail(ErrorKind::invalid, "key.malformed",
+                "Idempotency-Key is empty: draw a key for this request, or leave the header out");
+  }
   if (key.size() > limits::kMaxOperationKeyBytes || !is_utf8(key)) {
     return fail(ErrorKind::invalid, "key.malformed",
                 "Idempotency-Key: at most " + std::to_string(limits::kMaxOperationKeyBytes) +
@@ -151,8 +155,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
     input.fields.push_back(std::move(*field));
     co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
   }
-  co_return method_not_allowed(path.size() == 1 ? "GET, HEAD, PATCH, DELETE"
-                                                : "GET, HEAD, PUT, DELETE");
+  co_return method_not_allowed(path.size() == 1   ? "GET, HEAD, PATCH, DELETE"
+                               : path.size() == 2 ? "GET, HEAD, PUT, PATCH, DELETE"
+                                                  : "GET, HEAD");
 }
 
 // accounts(id)/primarycontactid/$ref: PUT binds {"@odata.id": "contacts(id)"}, DELETE clears.
@@ -261,11 +266,10 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
     auto job = [read, id = *id] { return find_note(read, id); };
     auto place = co_await parts_.pool->run(std::move(job));
     if (!place) co_return error_response(place.error());
-    if (!*place)
-      co_return error_response(
-          {ErrorKind::not_found, "record.not_found", "there is no Note with this id here"});
-    auto command = std::make_shared<RemoveElementCommand>(
-        parts_.schema, call.principal, (*place)->record, (*place)->field, (*place)->key);
+    // Without a place it may still be the repetition of the request that removed it.
+    NotePlace at = place->value_or(NotePlace{});
+    auto command = std::make_shared<RemoveElementCommand>(parts_.schema, call.principal, at.record,
+                                                          at.field, at.key);
     if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
     auto accepted = co_await parts_.committer->submit(command);
     if (!accepted) co_return error_response(accepted.error());
@@ -273,6 +277,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
     r.status = 204;
     if (!accepted->id.is_none())
       r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+    if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
     co_return r;
   }
   if (call.request.method != "POST" || segment.parentheses)

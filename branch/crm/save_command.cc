@@ -25,6 +25,11 @@ std::unexpected<Error> denied(const Entity& entity) {
                   (entity.master_only ? " (they are made at the master)" : ""));
 }
 
+std::unexpected<Error> of_all_territories(const Entity& entity) {
+  return invalid("territory.all",
+                 entity.label_plural + " belong to all territories, not to one; leave it out");
+}
+
 }  // namespace
 
 SaveCommand::SaveCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
@@ -113,7 +118,10 @@ Result<void> SaveCommand::check_precondition(const Record* record) const {
 
 Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity,
                                                   const std::string& name) const {
-  if (entity.territory == TerritoryRule::reference) return kReferenceTerritory;
+  if (entity.territory == TerritoryRule::reference) {
+    if (!name.empty()) return of_all_territories(entity);
+    return kReferenceTerritory;
+  }
   if (!name.empty()) {
     auto at = office_->territories.find(name);
     if (at == office_->territories.end())
@@ -166,6 +174,11 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
   if (existing.record && existing.record->live()) {
     return fail(ErrorKind::conflict, "record.exists",
                 "a " + entity.label + " with this id exists already");
+  }
+  if (existing.record) {  // the master would decide for the deletion: say so while someone listens
+    return fail(ErrorKind::conflict, "record.deleted",
+                "the " + entity.label + " " + to_string(key.id) +
+                    " was deleted, and its id cannot be used again; create it under a new id");
   }
   draft.ops.emplace_back();
   RecordOp op;
@@ -228,6 +241,10 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
 Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& draft) {
   const Entity& entity = *input_.entity;
   if (!may_write(principal_, entity, record)) return denied(entity);
+  if (entity.territory == TerritoryRule::reference &&
+      (input_.no_territory || !input_.territory.empty())) {
+    return of_all_territories(entity);
+  }
   if (input_.no_territory) {
     return invalid("territory.move",
                    "every record has a territory; moving it to another is not possible yet");
@@ -432,6 +449,9 @@ RemoveElementCommand::RemoveElementCommand(std::shared_ptr<const Schema> schema,
 }
 
 Result<Draft> RemoveElementCommand::prepare(Workspace& view, RecordIdMaker&, int64_t) {
+  if (record_.id.is_nil()) {
+    return fail(ErrorKind::not_found, "record.not_found", "there is no Note with this id here");
+  }
   const Entity& entity = *schema_->entity(record_.entity);
   BL_ASSIGN(auto found, view.find(record_));
   if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record))

@@ -69,7 +69,8 @@ class SaveCommand : public Command {
   uint32_t element_index_ = 0;
 };
 
-// Removes elements of a record's collection (a note) by their keys.
+// Removes elements of a record's collection (a note) by their keys. Without a record: the note is
+// not there (any more), which is an error unless the same request removed it before.
 class RemoveElementCommand : public Command {
  public:
   RemoveElementCommand(std::shared_ptr<const Schema> schema, const Principal& principal,

@@ -29,6 +29,7 @@ struct HttpRequest {
 
   // The first header of this name, any case; empty if there is none.
   std::string_view header(std::string_view name) const;
+  bool has_header(std::string_view name) const;
 };
 
 // What a stream's handler writes to.

@@ -175,6 +175,11 @@ std::string_view HttpRequest::header(std::string_view name) const {
   return {};
 }
 
+bool HttpRequest::has_header(std::string_view name) const {
+  return std::any_of(headers.begin(), headers.end(),
+                     [&](const auto& h) { return same_name(h.first, name); });
+}
+
 struct Connection;
 
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {

@@ -249,12 +249,41 @@ TEST_CASE("an operation key is used once, whatever happens in between", "[api][s
   CHECK(c.get("annotations?$filter=_objectid_value eq " + first.id()).rows().size() == 1);
   CHECK(c.post("accounts", body, {{"Idempotency-Key", std::string(256, 'k')}}).status == 400);
   CHECK(c.post("accounts", body, {{"Idempotency-Key", "\xff"}}).status == 400);
+  Answer empty = c.post("accounts", R"({"name":"No key"})", {{"Idempotency-Key", ""}});
+  CHECK(empty.status == 400);
+  CHECK(empty.error_code() == "key.malformed");
+  CHECK(c.get("accounts?$filter=name eq 'No key'").rows().empty());
+  // What the first time had nothing to do has nothing to do later, whatever others wrote meanwhile.
+  std::string points = "accounts(" + first.id() + ")";
+  Headers idle{{"Idempotency-Key", "points-5"}};
+  Answer nothing = c.patch(points, R"({"loyaltypoints":5})", idle);
+  CHECK(nothing.status == 204);
+  CHECK(nothing.header("branchline-mutation").empty());
+  REQUIRE(c.patch(points, R"({"loyaltypoints@Branchline.add":2})").status == 204);
+  auto repeat = [&] {
+    Answer a = c.patch(points, R"({"loyaltypoints":5})", idle);
+    CHECK(a.status == 204);
+    CHECK(a.header("branchline-mutation").empty());
+    CHECK(a.header("branchline-replayed") == "true");
+    CHECK(text_of(c.get(points).object()["loyaltypoints"]) == "7");
+  };
+  repeat();
+  CHECK(c.patch(points, R"({"loyaltypoints":4})", idle).status == 422);
+  // A note that was removed is removed again.
+  Headers removal{{"Idempotency-Key", "note-gone"}};
+  Answer removed = c.remove("annotations(" + note.id() + ")", removal);
+  REQUIRE(removed.status == 204);
+  Answer removed_again = c.remove("annotations(" + note.id() + ")", removal);
+  CHECK(removed_again.status == 204);
+  CHECK(removed_again.header("branchline-mutation") == removed.header("branchline-mutation"));
+  refused(c.remove("annotations(" + note.id() + ")", {{"Idempotency-Key", "note-gone-2"}}), 404);
 
   all.kill("east");
   all.start("east");
   Answer after = c.post("accounts", body, key);
   INFO(after.body);
   CHECK(after.id() == first.id());
+  repeat();
   CHECK(after.header("branchline-mutation") == first.header("branchline-mutation"));
   CHECK(c.post("accounts", R"({"name":"Other"})", key).status == 422);
   all.settle();

@@ -93,6 +93,10 @@ class Worker {
       std::string body = create_body(s_.mapping.name, m);
       BL_ASSIGN(auto response, write("POST", m.record.map->set, body, m.record, ""));
       if (response.status == 412) continue;  // somebody made it meanwhile
+      if (response.status == 410 && error_code(response) == "record.deleted") {
+        count(m.record, &SetCounts::deleted);
+        return {};
+      }
       if (response.status >= 300) return refused(response);
       if (!response.header("Branchline-Replayed").empty()) {
         // Made before: by this run, if its first answer was lost, or by an earlier one.
