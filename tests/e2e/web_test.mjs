@@ -169,10 +169,12 @@ step('what somebody else changes appears without a reload', async () => {
   assert.equal(await w.page.evaluate(() => window.sameDocument), true);
 });
 
-step('a script in a web address is no link', async () => {
-  await w.other.update('accounts', w.granite, { websiteurl: 'javascript:alert(1)' });
-  await visible(field('websiteurl').getByText('javascript:alert(1)'));
-  assert.equal(await w.page.locator('a[href^="javascript:"]').count(), 0);
+step('an address that is not of the web is no link', async () => {
+  await w.other.update('accounts', w.granite, { websiteurl: 'file:///etc/hosts' });
+  await visible(field('websiteurl').getByText('file:///etc/hosts'));
+  assert.equal(await w.page.locator('a[href^="file:"]').count(), 0);
+  const script = w.other.update('accounts', w.granite, { websiteurl: 'javascript:alert(1)' });
+  await assert.rejects(script, /value\.url/);
 });
 
 step('WAN down: the header says so, and work goes on', async () => {
