@@ -246,7 +246,11 @@ struct Replica::Apply {
     }
     auto ok = apply_effects(*r.workspace_, fresh, version_of(c));
     add_to_base(note(r.workspace_->end()));
-    return ok;
+    BL_TRY(std::move(ok));
+    // What is decided again behind this is decided by the new level.
+    bool topology = std::any_of(c.effects.begin(), c.effects.end(),
+                                [](const RecordOp& op) { return op.record == topology_key(); });
+    return topology ? r.take_level() : Result<void>();
   }
 
   Result<void> take_fate(const FateEntry& fate, bool with_effects) {
@@ -395,6 +399,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
   Apply work(*this, range);
   ReplicaState before = state_;
   auto open_before = open_fates_;
+  uint32_t level_before = merger_->level();
   auto steps = [&]() -> Result<void> {
     BL_TRY(work.decode());
     BL_TRY(work.find_affected());
@@ -407,6 +412,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     // Nothing was written; what the cache holds is no longer what is stored.
     state_ = std::move(before);
     open_fates_ = std::move(open_before);
+    merger_->set_level(level_before);
     workspace_->discard();
     return std::unexpected(ok.error());
   }

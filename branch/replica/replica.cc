@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/base/probe.h"
 #include "common/store/identity.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/effects.h"
@@ -82,7 +83,15 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   config.holds_everything = state_.holds_everything;
   workspace_ = std::make_unique<Workspace>(store_, schema_, config);
   merger_ = std::make_unique<Merger>(*workspace_, lineage_);
+  BL_TRY(take_level());
   write_state(start);
+  return {};
+}
+
+Result<void> Replica::take_level() {
+  BL_ASSIGN(uint32_t level, committed_level(*workspace_));
+  BL_TRY(check_level(level, "the main line that this branch follows"));
+  merger_->set_level(level);
   return {};
 }
 
@@ -246,6 +255,14 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   m.operation_key = command.operation_key;
   m.guards = draft.guards;
   m.ops = std::move(draft.ops);
+  if (auto beyond = beyond_level(*schema_, m.ops, merger_->level())) {
+    BL_PROBE("replica.not_activated");
+    return fail(ErrorKind::conflict, "write.not_activated",
+                beyond->what + " needs feature level " + std::to_string(beyond->level) +
+                    ", the company is at " + std::to_string(merger_->level()) +
+                    " while some servers run an earlier version; when all are upgraded, an "
+                    "operator raises it: branchline feature-level raise");
+  }
   std::string canonical;
   Writer w(canonical);
   put_mutation(w, m);

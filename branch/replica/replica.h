@@ -98,6 +98,8 @@ class Replica {
 
   const ReplicaState& state() const { return state_; }
   const Schema& schema() const { return *schema_; }
+  // That the line has committed, as far as this replica has followed it.
+  uint32_t feature_level() const { return merger_->level(); }
   // Stamp of the oldest pending mutation, in milliseconds; 0: none.
   Result<int64_t> oldest_pending_ms() const;
   Workspace& workspace() { return *workspace_; }
@@ -116,6 +118,7 @@ class Replica {
   Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random);
   Result<void> load(Batch& start, const IndexUpkeep& upkeep);
   Result<void> check_outbox() const;
+  Result<void> take_level();  // from the topology that is held here
   int64_t now_ms() { return clock_.wall_ms() + clock_correction_ms_; }
 
   struct Group;

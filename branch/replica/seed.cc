@@ -111,7 +111,8 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
   config.holds_everything = state_.holds_everything;
   workspace_ = std::make_unique<Workspace>(store_, schema_, config);
   merger_ = std::make_unique<Merger>(*workspace_, lineage_);
-  auto ok = replay_pending(end, write, result, old);
+  auto ok = take_level();
+  if (ok) ok = replay_pending(end, write, result, old);
   if (!ok) {
     state_ = std::move(old);
     workspace_ = std::move(old_workspace);

@@ -76,6 +76,7 @@ struct Field {
   std::string default_value;                    // canonical payload; empty: none
   std::array<char, 3> currency{'X', 'X', 'X'};  // money: of amounts that name none
   Derived derived;
+  uint32_t since = 1;  // feature level from which on a line may hold it
 
   bool is_collection() const { return policy == Policy::set || policy == Policy::append; }
 };
@@ -115,6 +116,7 @@ struct Entity {
   bool admin_only = false;       // clients need an administrator's token to write
   bool credential = false;       // never served by the API
   bool virtual_set = false;      // no records of its own: see crm.yaml
+  uint32_t since = 1;            // feature level from which on a line may hold it
   std::vector<FieldId> parents;  // TerritoryRule::child, in order
   std::vector<Field> fields;     // sorted by id
   std::vector<std::string> groups;

@@ -88,12 +88,18 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
   }
 }
 
+uint32_t SchemaParser::read_since(const YAML::Node& node, const std::string& what) const {
+  auto level = node.as<uint32_t>(0);
+  if (level < 2) mistake(node, "`since` of " + what + " is a feature level, 2 or higher");
+  return level;
+}
+
 void SchemaParser::read_names(const YAML::Node& entities) {
   for (const auto& node : entities) {
     allow_keys(node,
                {"id", "name", "set", "primary_key", "primary_name", "label", "territory", "parents",
                 "delete", "master_only", "admin_only", "credential", "virtual", "fields", "indexes",
-                "subtypes", "retired"},
+                "subtypes", "retired", "since"},
                "an entity");
     auto entity = std::make_unique<Entity>();
     entity->id = EntityId(get<uint16_t>(node, "id", "an entity"));
@@ -146,6 +152,7 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
   if (node["master_only"]) entity.master_only = get<bool>(node, "master_only", what);
   if (node["admin_only"]) entity.admin_only = get<bool>(node, "admin_only", what);
   if (node["virtual"]) entity.virtual_set = get<bool>(node, "virtual", what);
+  if (node["since"]) entity.since = read_since(node["since"], what);
   if (node["credential"]) entity.credential = get<bool>(node, "credential", what);
   if (!node["fields"] || !node["fields"].IsSequence())
     mistake(node, what + " lacks a list of `fields`");
@@ -186,7 +193,7 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
 void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   allow_keys(node,
              {"id", "name", "label", "type", "max", "required", "policy", "group", "targets",
-              "inverse", "options", "default", "derived", "hierarchy"},
+              "inverse", "options", "default", "derived", "hierarchy", "since"},
              "a field of entity " + entity.name);
   Field f;
   f.id = FieldId(get<uint16_t>(node, "id", "a field of entity " + entity.name));
@@ -208,6 +215,7 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
     mistake(node["type"], what + ": unknown type `" + node["type"].as<std::string>() + "`");
   }
   f.type = *type;
+  f.since = node["since"] ? read_since(node["since"], what) : entity.since;
   if (node["max"]) f.max_length = get<size_t>(node, "max", what);
   if (node["required"]) f.required = get<bool>(node, "required", what);
   if (node["hierarchy"]) f.hierarchy = get<bool>(node, "hierarchy", what);

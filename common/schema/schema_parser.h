@@ -31,6 +31,8 @@ class SchemaParser {
   template <typename T>
   T get(const YAML::Node& map, const char* key, const std::string& what) const;
 
+  // Of an entity or a field: the feature level that it came with.
+  uint32_t read_since(const YAML::Node& node, const std::string& what) const;
   void read_names(const YAML::Node& entities);
   void read_entity(const YAML::Node& node, Entity& entity);
   void read_field(const YAML::Node& node, Entity& entity);

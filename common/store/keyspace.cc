@@ -231,4 +231,11 @@ std::string meta_origin(OriginId origin) {
   return key;
 }
 
+std::string meta_program_prefix() { return meta('f'); }
+std::string meta_program(OriginId origin) {
+  std::string key = meta_program_prefix();
+  Writer(key).fixed16(origin.value);
+  return key;
+}
+
 }  // namespace branchline::keys

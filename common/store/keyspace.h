@@ -80,6 +80,8 @@ std::string meta_stream(const Stream& stream);  // master: high-water of a strea
 std::string meta_stream_prefix();
 std::string meta_origin(OriginId origin);  // master: an origin's ledger and incarnation
 std::string meta_origin_prefix();
+std::string meta_program(OriginId origin);  // master: what a branch said of its program
+std::string meta_program_prefix();
 std::string meta_seed();  // branch: a side being built
 // Which collation made the text keys in Table::index of a side.
 std::string meta_collation(Side side);

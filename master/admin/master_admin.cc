@@ -1,5 +1,7 @@
 #include "master/admin/master_admin.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <charconv>
 #include <limits>
@@ -19,7 +21,8 @@ constexpr const char* kPaths =
     "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST "
     "/admin/tokens, "
     "POST /admin/tokens/revoke?id=ID, "
-    "POST /admin/release?server=NAME";
+    "POST /admin/release?server=NAME, /admin/feature-level, POST "
+    "/admin/feature-level?level=N";
 
 std::string parameter(std::string_view target, std::string_view name) {
   size_t mark = target.find('?');
@@ -98,12 +101,13 @@ asio::awaitable<T> on_ingest(IngestLoop& loop,
 struct Facts {
   MasterState state;
   std::map<OriginId, OriginState> origins;
+  std::map<OriginId, ProgramSeen> programs;
   Directory directory;
 };
 
 asio::awaitable<Facts> facts_of(IngestLoop& loop) {
   co_return co_await on_ingest<Facts>(loop, [](Ingest& ingest, const IngestLoop::Tools&) {
-    return Facts{ingest.state(), ingest.origins(), ingest.directory()};
+    return Facts{ingest.state(), ingest.origins(), ingest.programs(), ingest.directory()};
   });
 }
 
@@ -148,6 +152,9 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
     co_return co_await revoke_token(parameter(request.target, "id"));
   if (path == "/admin/release" && request.method == "POST")
     co_return co_await release(parameter(request.target, "server"));
+  if (path == "/admin/feature-level" && get) co_return co_await feature_level();
+  if (path == "/admin/feature-level" && request.method == "POST")
+    co_return co_await raise_feature_level(parameter(request.target, "level"));
   co_return not_found_response(kPaths);
 }
 
@@ -161,6 +168,7 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
   w.member("server", parts_.server).member("role", "master");
   w.member("line", to_hex(facts.state.line.value)).member("term", uint64_t{facts.state.term.value});
   w.member("csn", facts.state.head.value);
+  w.member("featureLevel", uint64_t{facts.directory.feature_level()});
   w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
   w.member("diskFull", parts_.links->disk_full());
   w.key("branches").begin_array();
@@ -324,6 +332,52 @@ asio::awaitable<HttpResponse> MasterAdmin::log(uint64_t after, uint64_t limit) {
   auto body = co_await parts_.runtime->pool().run(std::move(job));
   if (!body) co_return error_response(body.error());
   co_return json_response(std::move(*body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::feature_level() {
+  Facts facts = co_await facts_of(*parts_.ingest);
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().member("committed", uint64_t{facts.directory.feature_level()});
+  w.member("newest", uint64_t{kFeatureLevel}).key("servers").begin_array();
+  for (const auto& [origin, server] : facts.directory.servers()) {
+    w.begin_object().member("server", server.name);
+    auto seen = facts.programs.find(origin);
+    if (server.master) {
+      w.member("level", uint64_t{kFeatureLevel})
+          .member("schema", uint64_t{parts_.schema->version()});
+    } else if (seen != facts.programs.end()) {
+      w.member("level", uint64_t{seen->second.feature_level})
+          .member("schema", uint64_t{seen->second.schema_version})
+          .member("seen", format_instant(seen->second.wall_ms));
+    }
+    w.end_object();
+  }
+  w.end_array().end_object();
+  co_return json_response(std::move(body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::raise_feature_level(const std::string& text) {
+  uint32_t level = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), level);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
+    co_return error_response(
+        {ErrorKind::invalid, "feature_level.number", "level: expected a number"});
+  }
+  auto done = co_await on_ingest<Result<Csn>>(
+      *parts_.ingest, [level](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Csn> {
+        BL_ASSIGN(Ingest::Local local, ingest.raise_feature_level(level));
+        tools.write(local.result.batch);
+        tools.publish(std::move(local.result));
+        if (local.fate == Fate::rejected)
+          return fail(ErrorKind::invalid, "feature_level.rejected",
+                      std::string(explain(local.outcomes.back().reason)));
+        return local.csn;
+      });
+  if (!done) co_return error_response(done.error());
+  spdlog::info("the feature level is {} from csn {} on", level, done->value);
+  co_return json_response("{\"committed\":" + std::to_string(level) +
+                          ",\"csn\":" + std::to_string(done->value) + "}");
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {

@@ -34,6 +34,8 @@ class MasterAdmin {
   boost::asio::awaitable<HttpResponse> create_token(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> revoke_token(const std::string& id);
   boost::asio::awaitable<HttpResponse> log(uint64_t after, uint64_t limit);
+  boost::asio::awaitable<HttpResponse> feature_level();
+  boost::asio::awaitable<HttpResponse> raise_feature_level(const std::string& level);
   boost::asio::awaitable<HttpResponse> release(const std::string& server);
 
   MasterParts parts_;

@@ -254,6 +254,7 @@ struct Auditor {
         report.problem("server " + std::to_string(key.first.value) + " has no ledger");
     }
     BL_TRY(check_keys(coverage.ends()));
+    BL_TRY(check_programs(kept));
     for (auto& [origin, ledger] : kept) counted[origin];
     for (auto& [origin, ledger] : counted) {
       ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
@@ -268,6 +269,29 @@ struct Auditor {
                        " differ from the line");
     }
     report.counted = counted;
+    return {};
+  }
+
+  // Beyond the first level every branch that ever connected has said what its program knows: a
+  // raise asks for it.
+  Result<void> check_programs(const std::map<OriginId, Ledger>& connected) {
+    std::set<OriginId> said;
+    auto cursor = scan_prefix(view, Table::meta, keys::meta_program_prefix());
+    for (; cursor->valid(); cursor->next()) {
+      if (auto row = decode_program_seen(cursor->value()); !row)
+        report.problem(row.error().message);
+      said.insert(OriginId(Reader(cursor->key().substr(1)).fixed16()));
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    BL_ASSIGN(auto row, view.get(Table::records, keys::record(0, topology_key())));
+    if (!row) return {};
+    BL_ASSIGN(auto topology, Record::decode(topology_key(), std::move(*row)));
+    if (level_in(schema, topology) == kFirstLevel) return {};
+    for (const auto& [origin, ledger] : connected) {
+      if (origin == state.self || said.count(origin)) continue;
+      report.problem("what server " + std::to_string(origin.value) +
+                     " said of its program is not recorded");
+    }
     return {};
   }
 

@@ -32,6 +32,7 @@ void Directory::take(const Schema& schema, const Record& record) {
     servers_[s.origin] = std::move(s);
   } else if (entity.id == entity_id::kTopology) {
     topology_digest_ = text(entity, record, "digest");
+    feature_level_ = level_in(schema, record);
   }
 }
 

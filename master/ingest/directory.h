@@ -8,6 +8,7 @@
 
 #include "common/record/record.h"
 #include "common/schema/schema.h"
+#include "replication/merge/feature_level.h"
 
 namespace branchline {
 
@@ -37,6 +38,8 @@ class Directory {
   }
   // SHA-256 of the topology that was committed last, hex; empty before the first.
   const std::string& topology_digest() const { return topology_digest_; }
+  // What the line has committed (replication/merge/feature_level.h).
+  uint32_t feature_level() const { return feature_level_; }
   OriginId next_origin() const;
   TerritoryId next_territory() const;
 
@@ -45,6 +48,7 @@ class Directory {
   std::map<OriginId, std::string> territory_names_;
   std::map<std::string, TerritoryId, std::less<>> territories_;
   std::string topology_digest_;
+  uint32_t feature_level_ = kFeatureLevel;
 };
 
 }  // namespace branchline

@@ -15,6 +15,7 @@ Ingest::~Ingest() = default;
 
 const MasterState& Ingest::state() const { return impl_->state; }
 const std::map<OriginId, OriginState>& Ingest::origins() const { return impl_->origins; }
+const std::map<OriginId, ProgramSeen>& Ingest::programs() const { return impl_->programs; }
 const Directory& Ingest::directory() const { return impl_->directory; }
 const StoreView& Ingest::store() const { return impl_->store; }
 const Schema& Ingest::schema() const { return *impl_->schema; }
@@ -33,6 +34,8 @@ Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const
   if (row) {
     BL_ASSIGN(impl->state, decode_master_state(*row));
     BL_TRY(impl->load());
+    BL_TRY(check_level(impl->directory.feature_level(), "the main line in this store"));
+    impl->merger->set_level(impl->directory.feature_level());
   } else {
     impl->start_line(start);
   }
@@ -56,6 +59,12 @@ Result<void> Ingest::Impl::load() {
   for (; rows->valid(); rows->next()) {
     BL_ASSIGN(origins[OriginId(Reader(rows->key().substr(1)).fixed16())],
               decode_origin_state(rows->value()));
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
+  rows = scan_prefix(store, Table::meta, keys::meta_program_prefix());
+  for (; rows->valid(); rows->next()) {
+    BL_ASSIGN(programs[OriginId(Reader(rows->key().substr(1)).fixed16())],
+              decode_program_seen(rows->value()));
   }
   if (auto e = rows->error()) return std::unexpected(*e);
   rows = scan_prefix(store, Table::meta, keys::meta_stream_prefix());
@@ -137,6 +146,13 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                         "; an operator must look at it, then run: branchline release " +
                         server.name);
   }
+  if (intro.feature_level < directory.feature_level()) {
+    return conflict("session.feature_level",
+                    server.name + " runs a version that knows feature level " +
+                        std::to_string(intro.feature_level) + ", the main line is at " +
+                        std::to_string(directory.feature_level()) + ": upgrade " + server.name +
+                        "; its data and its pending work stay as they are");
+  }
   if (intro.topology_digest != directory.topology_digest()) {
     return conflict("session.topology",
                     "the topology file of " + server.name +
@@ -185,8 +201,12 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
         ErrorKind::denied, "session.unknown",
         "there is no branch named " + intro.server + " in the topology this master committed");
   }
-  BL_TRY(s.check_introduction(intro, *server));
   OriginId origin_id = server->origin;
+  // Also of one that is refused: the operator who asks what holds up a raise gets to know.
+  ProgramSeen& program = s.programs[origin_id];
+  program = {intro.feature_level, intro.schema_version, s.clock.wall_ms()};
+  rows.put(Table::meta, keys::meta_program(origin_id), encode_program_seen(program));
+  BL_TRY(s.check_introduction(intro, *server));
   for (const auto& info : intro.incarnations) {
     auto known = s.incarnations.find({origin_id, info.incarnation});
     if (known == s.incarnations.end()) {
@@ -227,6 +247,43 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   origin.latest = intro.incarnations.back().incarnation;
   rows.put(Table::meta, keys::meta_origin(origin_id), encode_origin_state(origin));
   return out;
+}
+
+Result<Ingest::Local> Ingest::raise_feature_level(uint32_t level) {
+  Impl& s = *impl_;
+  if (level <= s.directory.feature_level()) {
+    return fail(ErrorKind::conflict, "feature_level.set",
+                "the main line is at feature level " + std::to_string(s.directory.feature_level()) +
+                    " already; it never goes down");
+  }
+  BL_TRY(check_level(level, "what is asked for"));
+  std::string why;
+  for (const auto& [origin, server] : s.directory.servers()) {
+    if (server.master) continue;
+    auto seen = s.programs.find(origin);
+    if (seen != s.programs.end() && seen->second.feature_level >= level) continue;
+    why += why.empty() ? "" : "; ";
+    if (seen == s.programs.end()) {
+      why += server.name + " has not connected since this master knows of levels";
+    } else {
+      why += server.name + " runs a version that knows level " +
+             std::to_string(seen->second.feature_level);
+    }
+  }
+  if (!why.empty()) {
+    return fail(ErrorKind::conflict, "feature_level.server",
+                "level " + std::to_string(level) + " would cut off servers that do not know it: " +
+                    why + ". Upgrade them, and let them connect, first");
+  }
+  const Entity& topology = *s.schema->entity(entity_id::kTopology);
+  std::string payload = encode_integer(level);
+  RecordOp op;
+  op.kind = RecordOpKind::update;
+  op.record = topology_key();
+  op.cells.push_back(
+      {topology.field("featurelevel")->id, CellOpKind::set, {ValueType::integer, payload}, {}});
+  BL_ASSIGN(Local local, commit_local({op}, {}, ""));
+  return local;
 }
 
 Result<void> Ingest::release(OriginId origin, Batch& rows) {

@@ -73,6 +73,13 @@ struct OriginState {
   std::string why;
 };
 
+// What a branch last said of its program.
+struct ProgramSeen {
+  uint32_t feature_level = 0;
+  uint32_t schema_version = 0;
+  int64_t wall_ms = 0;  // when, by the master's clock
+};
+
 struct StreamState {
   Seq seq;
   Order order;
@@ -98,6 +105,8 @@ std::string encode_stream_state(const StreamState& state);
 Result<StreamState> decode_stream_state(std::string_view bytes);
 std::string encode_origin_state(const OriginState& state);
 Result<OriginState> decode_origin_state(std::string_view bytes);
+std::string encode_program_seen(const ProgramSeen& seen);
+Result<ProgramSeen> decode_program_seen(std::string_view bytes);
 // Rows of Table::keys at the master.
 std::string encode_key_row(const MutationId& first, Hlc hlc);
 std::optional<MutationId> decode_key_row(std::string_view bytes);
@@ -115,8 +124,8 @@ class Ingest {
 
   // A branch has connected; its name is proven. `rows` is to be written synced before it is
   // answered: what it told of its past it will not tell again. `denied` where it is not in the
-  // topology, `conflict` where its topology, schema or history is not this master's, or its link is
-  // quarantined: an operator must act.
+  // topology, `conflict` where its topology, schema or history is not this master's, its program
+  // does not know the line's feature level, or its link is quarantined: an operator must act.
   Result<Registration> begin_session(const Introduction& intro, Batch& rows);
 
   // Decides blocks in the given order. The batch must be written synced, or the process end.
@@ -133,11 +142,17 @@ class Ingest {
   Result<Local> commit_local(std::vector<RecordOp> ops, const RecordId& author,
                              std::string_view operation_key);
 
+  // Commits `level` as the line's feature level. `conflict`, code "feature_level.server", naming
+  // every branch whose program is older or has never connected, and what holds each up;
+  // "feature_level.set" where the line has it already.
+  Result<Local> raise_feature_level(uint32_t level);
+
   // An operator decided that a quarantined origin may come back.
   Result<void> release(OriginId origin, Batch& rows);
 
   const MasterState& state() const;
   const std::map<OriginId, OriginState>& origins() const;
+  const std::map<OriginId, ProgramSeen>& programs() const;
   const Directory& directory() const;
   const StoreView& store() const;
   const Schema& schema() const;

@@ -433,7 +433,9 @@ void Ingest::Impl::take_into_directory(const IngestBatch& work) {
       changed = true;
     }
   }
-  if (changed) directory.resolve();
+  if (!changed) return;
+  directory.resolve();
+  merger->set_level(directory.feature_level());
 }
 
 }  // namespace branchline

@@ -46,6 +46,7 @@ struct Ingest::Impl {
 
   MasterState state;
   std::map<OriginId, OriginState> origins;
+  std::map<OriginId, ProgramSeen> programs;
   std::map<Stream, StreamState> streams;
   // The last plain row of a stream in Table::fates, which the next run may extend.
   std::map<Stream, FateEntry> open_fates;

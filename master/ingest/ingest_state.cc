@@ -97,6 +97,27 @@ Result<OriginState> decode_origin_state(std::string_view bytes) {
   return s;
 }
 
+std::string encode_program_seen(const ProgramSeen& s) {
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  w.varint(s.feature_level);
+  w.varint(s.schema_version);
+  w.svarint(s.wall_ms);
+  return out;
+}
+
+Result<ProgramSeen> decode_program_seen(std::string_view bytes) {
+  Reader r(bytes);
+  ProgramSeen s;
+  uint8_t format = r.u8();
+  s.feature_level = static_cast<uint32_t>(r.varint_max(0xffffffff));
+  s.schema_version = static_cast<uint32_t>(r.varint_max(0xffffffff));
+  s.wall_ms = r.svarint();
+  if (!r.done() || format != kFormat) return std::unexpected(corrupt("a branch's program"));
+  return s;
+}
+
 std::string encode_key_row(const MutationId& first, Hlc hlc) {
   std::string out;
   Writer w(out);

@@ -109,6 +109,8 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   b.text(op, "name", topology.name);
   b.text(op, "digest", topology.digest());
   b.text(op, "canonical", topology.canonical());
+  // A line that begins has no servers of earlier versions to wait for.
+  if (first) b.number(op, "featurelevel", kFeatureLevel);
   return plan;
 }
 

@@ -63,6 +63,10 @@ Decision Merger::reject(Reason reason) {
 }
 
 Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
+  if (beyond_level(ws_.schema(), m.ops, level_)) {
+    BL_PROBE("merge.not_activated");
+    return reject(Reason::not_activated);
+  }
   if (Reason wrong = check_shape(m); wrong != Reason::none) return reject(wrong);
   BL_ASSIGN(bool hold, guards_hold(m));
   if (!hold) return reject(Reason::guard);
@@ -99,6 +103,19 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
       if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
     }
   }
+  // What is derived or opened besides is not in the operations: no follower may get it either.
+  bool beyond =
+      level_ < kFeatureLevel && std::any_of(
+                                    c.effects.list().begin(), c.effects.list().end(),
+                                    [&](const RecordOp& op) {
+                                      return level_of(op.kind) > level_ ||
+                                             ws_.schema().entity(op.record.entity)->since > level_;
+                                    });
+  if (beyond) {
+    c.reject(FieldId(0), Reason::not_activated);
+    ws_.rollback();
+    return std::move(c.decision);
+  }
   if (effect_bytes(c.effects.list()) > limits::kMaxEffectBytes) {
     c.reject(FieldId(0), Reason::too_large);
     ws_.rollback();
@@ -121,7 +138,8 @@ Reason Merger::check_shape(const Mutation& m) const {
     for (const auto& cell : op.cells) {
       const Field* field = entity->field(cell.field);
       if (!field || field->derived.kind != Derived::Kind::none) return Reason::malformed;
-      if (rule_of(cell.kind, field->policy) == Rule::refuse || !type_fits(*field, cell)) {
+      if (rule_of(cell.kind, active(field->policy, level_)) == Rule::refuse ||
+          !type_fits(*field, cell)) {
         return Reason::malformed;
       }
       // One value per field: which of two would count is nobody's to guess.
@@ -273,7 +291,7 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
 }
 
 Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Field& field) {
-  switch (rule_of(op.kind, field.policy)) {
+  switch (rule_of(op.kind, active(field.policy, level_))) {
     case Rule::latest_wins:
       latest(c, record, op);
       return {};

@@ -6,6 +6,7 @@
 
 #include "common/record/mutation.h"
 #include "replication/merge/fate.h"
+#include "replication/merge/feature_level.h"
 #include "replication/merge/seen.h"
 #include "replication/merge/workspace.h"
 
@@ -52,6 +53,11 @@ class Merger {
   // faults of the store only, after which nothing of this batch may be written. `permit` may be
   // empty: then all is permitted.
   Result<Decision> run(const Mutation& m, Csn csn, const Permit& permit = {});
+
+  // The level that the line has committed: what lies beyond is rejected, and policies beyond it act
+  // as `latest`. The newest until it is set.
+  void set_level(uint32_t level) { level_ = level; }
+  uint32_t level() const { return level_; }
 
   // A rejection decided before any look at records.
   static Decision reject(Reason reason);
@@ -104,6 +110,7 @@ class Merger {
 
   Workspace& ws_;
   const Lineage& lineage_;
+  uint32_t level_ = kFeatureLevel;
 };
 
 }  // namespace branchline

@@ -79,7 +79,7 @@ Result<std::vector<HighWater>> get_high_waters(const List& list, OriginId origin
 std::string encode_hello(const Introduction& intro, int64_t wall_ms) {
   proto::Hello m;
   m.set_protocol(kProtocolVersion);
-  m.set_feature_level(kFeatureLevel);
+  m.set_feature_level(intro.feature_level);
   m.set_server(intro.server);
   m.set_topology_digest(intro.topology_digest);
   m.set_schema_version(intro.schema_version);
@@ -106,6 +106,7 @@ Result<Introduction> decode_hello(std::string_view bytes) {
   }
   Introduction intro;
   intro.server = m.server();
+  intro.feature_level = m.feature_level();
   intro.topology_digest = m.topology_digest();
   intro.schema_version = m.schema_version();
   BL_ASSIGN(intro.schema_digest, get_digest(m.schema_digest()));
@@ -126,7 +127,7 @@ Result<Introduction> decode_hello(std::string_view bytes) {
 std::string encode_welcome(const Registration& r, int64_t wall_ms) {
   proto::Welcome m;
   m.set_protocol(kProtocolVersion);
-  m.set_feature_level(kFeatureLevel);
+  m.set_feature_level(r.feature_level);
   put(m.mutable_head(), r.head);
   m.set_term(r.term.value);
   m.set_origin(r.origin.value);
@@ -147,6 +148,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   Welcome w;
   Registration& r = w.registration;
   r.origin = OriginId(static_cast<uint16_t>(m.origin()));
+  r.feature_level = m.feature_level();
   BL_ASSIGN(r.head, get(m.head()));
   r.term = Term(m.term());
   for (auto t : m.territories()) r.territories.push_back(TerritoryId(t));

@@ -6,11 +6,11 @@
 
 #include "replication/line/commit.h"
 #include "replication/line/incarnation.h"
+#include "replication/merge/feature_level.h"
 
 namespace branchline {
 
 inline constexpr uint32_t kProtocolVersion = 1;
-inline constexpr uint32_t kFeatureLevel = 1;
 
 struct PendingRange {
   Stream stream;
@@ -26,7 +26,8 @@ struct HighWater {
 // What a branch says of itself.
 struct Introduction {
   std::string server;
-  OriginId origin;  // as it knows it; 0 before the first welcome
+  OriginId origin;                         // as it knows it; 0 before the first welcome
+  uint32_t feature_level = kFeatureLevel;  // of its program
   uint32_t schema_version = 0;
   Digest schema_digest;
   std::string topology_digest;  // hex
@@ -40,6 +41,7 @@ struct Introduction {
 struct Registration {
   uint64_t session = 0;  // blocks of earlier sessions of this origin are dropped from now on
   OriginId origin;
+  uint32_t feature_level = kFeatureLevel;  // of the master's program
   LineCursor head;
   Term term;
   std::vector<TerritoryId> territories;

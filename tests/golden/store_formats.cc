@@ -64,6 +64,7 @@ Format keyspace_format() {
   add("meta.stream", keys::meta_stream(stream_of(id)));
   add("meta.origin", keys::meta_origin(OriginId(3)));
   add("meta.collation", keys::meta_collation(1));
+  add("meta.program", keys::meta_program(OriginId(3)));
   return f;
 }
 
@@ -158,6 +159,11 @@ std::vector<Format> store_formats() {
                    [](std::string_view in) -> Result<std::string> {
                      BL_ASSIGN(auto s, decode_origin_state(in));
                      return encode_origin_state(s);
+                   }},
+                  {"program", encode_program_seen(program_seen()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_program_seen(in));
+                     return encode_program_seen(s);
                    }},
                   {"key", encode_key_row(mutation_id(), version().hlc),
                    [](std::string_view in) -> Result<std::string> {

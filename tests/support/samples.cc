@@ -360,6 +360,7 @@ Introduction introduction() {
   Introduction i;
   i.server = "east";
   i.origin = OriginId(3);
+  i.feature_level = 1;
   i.schema_version = 2;
   i.schema_digest = digest(0x01);
   i.topology_digest = hex(digest(0x02).view());
@@ -375,6 +376,7 @@ Registration registration() {
   Registration r;
   r.session = 12;
   r.origin = OriginId(3);
+  r.feature_level = 1;
   r.head = cursor();
   r.term = Term(2);
   r.territories = {TerritoryId(3), TerritoryId(500)};
@@ -464,6 +466,8 @@ MasterState master_state() {
 }
 
 StreamState stream_state() { return {Seq(141), Order(151), digest(0x0c), Csn(1279)}; }
+
+ProgramSeen program_seen() { return {2, 300, kMs}; }
 
 OriginState origin_state() { return {ledger(), kIncarnation, true, "its chain differs at seq 61"}; }
 

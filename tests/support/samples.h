@@ -56,6 +56,7 @@ ReplicaState replica_state();
 KeyRow key_row();
 MasterState master_state();
 StreamState stream_state();
+ProgramSeen program_seen();
 OriginState origin_state();
 
 std::string mutation_block();  // of mutation() and next_mutation()

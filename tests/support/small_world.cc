@@ -245,7 +245,8 @@ std::string SmallOffice::fate_of(const MutationId& id) {
 
 // --- World ---
 
-SmallWorld::SmallWorld(bool connected) : master(*this) {
+SmallWorld::SmallWorld(bool connected, std::shared_ptr<const Schema> of)
+    : schema(std::move(of)), master(*this) {
   topology.name = "small";
   ServerSpec spec;
   spec.name = "master";

@@ -94,7 +94,8 @@ class SmallOffice {
 class SmallWorld {
  public:
   // `connected`: the offices have joined; else they are started and hold nothing.
-  explicit SmallWorld(bool connected = true);
+  explicit SmallWorld(bool connected = true,
+                      std::shared_ptr<const Schema> schema = Schema::built_in());
 
   SmallOffice& operator[](const std::string& name) { return *offices.at(name); }
   // Ships, then fetches, until nothing is pending anywhere.
@@ -103,7 +104,7 @@ class SmallWorld {
   std::vector<std::string> audit();
 
   SeededRandom random{1};
-  std::shared_ptr<const Schema> schema = Schema::built_in();
+  std::shared_ptr<const Schema> schema;
   Topology topology;
   story::Names names{schema};
   SmallMaster master;
