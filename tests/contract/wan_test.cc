@@ -256,8 +256,8 @@ TEST_CASE("wan: set changes the line while it carries") {
   const HttpAnswer set = wan.post("/set?rtt=10ms&rate=100Mbit&queue=1MiB");
   CHECK(set.status == 200);
   CHECK(set.body.at("rtt_us") == 10'000);
-  CHECK(set.body.at("rate_bits") == 100'000'000);
-  CHECK(set.body.at("queue_bytes") == 1024 * 1024);
+  CHECK(set.body.at("up_rate_bits") == 100'000'000);
+  CHECK(set.body.at("down_queue_bytes") == 1024 * 1024);
   CHECK((far.receive(bytes.size()) == bytes));
   CHECK(Clock::now() - start < 10s);
   wan.post("/set?rtt=100ms");
@@ -265,8 +265,8 @@ TEST_CASE("wan: set changes the line while it carries") {
   near.send("slow");
   CHECK(far.receive(4) == "slow");
   CHECK(Clock::now() - again >= 50ms);
-  CHECK(wan.stat("rate_bits") == 100'000'000);
-  CHECK(wan.post("/set?rate=0&rtt=0").body.at("rate_bits") == 0);
+  CHECK(wan.stat("up_rate_bits") == 100'000'000);
+  CHECK(wan.post("/set?rate=0&rtt=0").body.at("up_rate_bits") == 0);
 }
 
 TEST_CASE("wan: stats count, and start again when told") {
@@ -281,7 +281,7 @@ TEST_CASE("wan: stats count, and start again when told") {
   CHECK(stats.at("state") == "up");
   CHECK(stats.at("stalled") == false);
   CHECK(stats.at("rtt_us") == 5000);
-  CHECK(stats.at("rate_bits") == 50'000'000);
+  CHECK(stats.at("up_rate_bits") == 50'000'000);
   CHECK(stats.at("connections") == 1);
   CHECK(stats.at("up_bytes") == 1000);
   CHECK(stats.at("down_bytes") == 300);
@@ -341,7 +341,8 @@ TEST_CASE("wan: bad requests are refused, say what is allowed, and change nothin
   refused("/set?rtt=1000000s", "10 minutes");
   refused("/set?queue=1B", "4KiB");
   refused("/set?stall=maybe", "true or false");
-  refused("/set?rtt=50ms&delay=3ms", "'delay'");
+  refused("/set?rtt=50ms&latency=3ms", "'latency'");
+  refused("/set?rtt=50ms&loss=1%25", "branchline-wan tun");
   refused("/down?now=1", "no parameters");
   CHECK(wan.stat("rtt_us") == 10'000);
   CHECK(wan.stats().at("state") == "up");

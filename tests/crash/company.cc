@@ -74,6 +74,8 @@ Company::Company(CompanyPlan plan) : plan_(std::move(plan)), host_(own_loopback_
     seat.admin = ports[next++];
     seat.line = ports[next++];
     seat.control = ports[next++];
+    seat.tunnel = !b.tunnel.empty();
+    if (seat.tunnel && first_tunnel_.empty()) first_tunnel_ = b.name;
   }
   write_topology();
   make_certificates();
@@ -86,7 +88,9 @@ void Company::write_topology() {
   std::string t = "version: 1\nname: crash\nsites:\n  - {name: here}\nterritories:\n";
   for (const auto& name : plan_.territories) t += "  - " + name + "\n";
   const Seat& master = seats_.at("master");
-  t += "servers:\n  - {name: master, site: here, kind: master, link: " + address(master.link) +
+  std::string link = address(master.link);
+  if (!first_tunnel_.empty()) link = "\"192.0.2.2:" + std::to_string(master.link) + "\"";
+  t += "servers:\n  - {name: master, site: here, kind: master, link: " + link +
        ", admin: " + address(master.admin) + "}\n";
   for (const auto& b : plan_.branches) {
     const Seat& seat = seats_.at(b.name);
@@ -131,7 +135,11 @@ std::vector<std::string> Company::servers() const {
 }
 
 void Company::start_all() {
-  for (const auto& b : plan_.branches) start_line(b.name);
+  // All others are in a network that the first tunnel makes.
+  if (!first_tunnel_.empty()) start_line(first_tunnel_);
+  for (const auto& b : plan_.branches) {
+    if (b.name != first_tunnel_) start_line(b.name);
+  }
   start("master");
   wait_ready("master");
   make_token();
@@ -139,9 +147,48 @@ void Company::start_all() {
   for (const auto& b : plan_.branches) wait_ready(b.name);
 }
 
+std::string Company::line_name(const std::string& server) const {
+  const std::string& branch = seats_.at(server).tunnel ? server : first_tunnel_;
+  return "company-" + std::to_string(::getpid()) + "-" + branch;
+}
+
+const wan::Descriptor* Company::network(const std::string& server) const {
+  const auto at = networks_.find(seats_.at(server).tunnel ? server : "");
+  return at == networks_.end() ? nullptr : &at->second;
+}
+
+std::vector<std::string> Company::place(const std::string& server) const {
+  if (first_tunnel_.empty()) return {};
+  return {program("branchline-wan"), "exec", line_name(server),
+          seats_.at(server).tunnel ? "a" : "b", "--"};
+}
+
+void Company::start_tunnel(const BranchPlan& b) {
+  const uint16_t control = seats_.at(b.name).control;
+  std::vector<std::string> arguments{
+      program("branchline-wan"), "tun",       "--name",
+      line_name(b.name),         "--control", host_ + ":" + std::to_string(control)};
+  if (b.name != first_tunnel_) arguments.insert(arguments.end(), {"--b-of", line_name("master")});
+  arguments.insert(arguments.end(), b.tunnel.begin(), b.tunnel.end());
+  const std::string log = plan_.folder + "/" + b.name + ".line.log";
+  lines_[b.name] = std::make_unique<Process>(std::move(arguments), log);
+  eventually("the tunnel of " + b.name, [&] {
+    if (!lines_[b.name]->running()) fail_with("the tunnel of " + b.name + ": " + read_file(log));
+    auto a = Http(host_, control).request("GET", "/healthz");
+    return a && a->ok();
+  });
+  const auto keep = [&](const std::string& name, const char* end) {
+    auto network = wan::network_of(line_name(b.name), end);
+    if (!network) fail_with(network.error().message);
+    networks_[name] = std::move(*network);
+  };
+  keep(b.name, "a");
+  keep("", "b");
+}
+
 void Company::start(const std::string& server) {
   const Seat& seat = seats_.at(server);
-  std::vector<std::string> arguments;
+  std::vector<std::string> arguments = place(server);
   if (seat.program.empty()) {
     arguments.push_back(program(seat.master ? "branchline-master" : "branchline-branch"));
   } else {
@@ -165,9 +212,11 @@ void Company::start(const std::string& server) {
 void Company::start_line(const std::string& branch) {
   auto b = std::find_if(plan_.branches.begin(), plan_.branches.end(),
                         [&](const auto& p) { return p.name == branch; });
+  if (!b->tunnel.empty()) return start_tunnel(*b);
   if (b->rtt.empty()) return;
   const Seat& seat = seats_.at(branch);
   auto address = [this](uint16_t port) { return host_ + ":" + std::to_string(port); };
+  if (!first_tunnel_.empty()) fail_with("a line with --rtt beside tunnels: give it a tunnel too");
   std::vector<std::string> arguments{program("branchline-wan"),
                                      "--listen",
                                      address(seat.line),
@@ -188,8 +237,9 @@ void Company::start_line(const std::string& branch) {
 
 bool Company::answers(const std::string& server) {
   const Seat& seat = seats_.at(server);
-  auto a = seat.master ? Http(host_, seat.admin).request("GET", "/healthz")
-                       : Http(host_, seat.http).request("GET", "/readyz");
+  const wan::Descriptor* at = network(server);
+  auto a = seat.master ? Http(host_, seat.admin, "", nullptr, at).request("GET", "/healthz")
+                       : Http(host_, seat.http, "", nullptr, at).request("GET", "/readyz");
   return a && a->ok();
 }
 
@@ -209,7 +259,8 @@ std::string Company::operator_token(const std::string& server) const {
 }
 
 void Company::make_token() {
-  Http master(host_, seats_.at("master").admin, operator_token("master"));
+  Http master(host_, seats_.at("master").admin, operator_token("master"), nullptr,
+              network("master"));
   auto made = master.request("POST", "/admin/tokens",
                              R"({"user":"crash","fullname":"Crash Test","admin":true})");
   if (!made || made->status != 201)
@@ -240,7 +291,7 @@ void Company::stop_all() {
 
 std::unique_ptr<Http> Company::office(const std::string& branch,
                                       std::atomic<int>* in_flight) const {
-  return std::make_unique<Http>(host_, seats_.at(branch).http, token_, in_flight);
+  return std::make_unique<Http>(host_, seats_.at(branch).http, token_, in_flight, network(branch));
 }
 
 Json Company::office_get(const std::string& branch, const std::string& target) const {
@@ -253,7 +304,7 @@ Json Company::office_get(const std::string& branch, const std::string& target) c
 }
 
 Json Company::admin_get(const std::string& server, const std::string& target) const {
-  Http http(host_, seats_.at(server).admin, operator_token(server));
+  Http http(host_, seats_.at(server).admin, operator_token(server), nullptr, network(server));
   http.set_patience(std::chrono::seconds(120));
   auto answer = http.request("GET", target);
   if (!answer || answer->status != 200) {
@@ -266,6 +317,12 @@ Json Company::admin_get(const std::string& server, const std::string& target) co
 void Company::line(const std::string& branch, const std::string& order) {
   auto answer = Http(host_, seats_.at(branch).control).request("POST", order);
   if (!answer || !answer->ok()) fail_with("the line of " + branch + " refused " + order);
+}
+
+Json Company::line_stats(const std::string& branch) const {
+  auto answer = Http(host_, seats_.at(branch).control).request("GET", "/stats");
+  if (!answer || !answer->ok()) fail_with("the line of " + branch + " does not tell");
+  return answer->json();
 }
 
 uint64_t Company::pending(const std::string& branch) const {

@@ -1,5 +1,6 @@
 // A company of real processes on loopback: a master, branches, and a branchline-wan before each
-// branch that has a line.
+// branch that has a line. Where a branch has a tunnel, all live in networks of their own: each
+// branch with a tunnel in its end a, everything else in the end b that all tunnels share.
 #pragma once
 
 #include <map>
@@ -17,6 +18,7 @@ struct BranchPlan {
   std::vector<std::string> territories;  // empty: all
   std::string rtt;                       // empty: no emulator, it dials the master itself
   std::string rate;                      // empty: as fast as it goes
+  std::vector<std::string> tunnel{};     // instead: options of `branchline-wan tun`; needs root
 };
 
 struct CompanyPlan {
@@ -64,6 +66,7 @@ class Company {
   Json admin_get(const std::string& server, const std::string& target) const;
   // POST to a line's control: "/down", "/up", "/set?stall=true".
   void line(const std::string& branch, const std::string& order);
+  Json line_stats(const std::string& branch) const;
   uint64_t pending(const std::string& branch) const;
   // Bytes shipped to the master and not acknowledged by it.
   uint64_t unacknowledged(const std::string& branch) const;
@@ -90,13 +93,22 @@ class Company {
     uint16_t http = 0, admin = 0, link = 0, line = 0, control = 0;
     std::string program;
     std::vector<std::string> options;
+    bool tunnel = false;
   };
+  // Of a company with tunnels: the line that `server` is at, and its network (null: this one).
+  std::string line_name(const std::string& server) const;
+  const wan::Descriptor* network(const std::string& server) const;
+  // What puts a program to where `server` is.
+  std::vector<std::string> place(const std::string& server) const;
+  void start_tunnel(const BranchPlan& branch);
   void write_topology();
   void make_certificates();
 
   CompanyPlan plan_;
   std::string host_;
   std::map<std::string, Seat> seats_;
+  std::string first_tunnel_;                         // the branch; empty: no networks
+  std::map<std::string, wan::Descriptor> networks_;  // of branches with a tunnel; "" is end b
   std::map<std::string, std::unique_ptr<Process>> processes_;
   std::map<std::string, std::unique_ptr<Process>> lines_;
   std::string token_;

@@ -37,8 +37,13 @@ Json Answer::json() const {
   return std::move(*parsed);
 }
 
-Http::Http(std::string host, uint16_t port, std::string token, std::atomic<int>* in_flight)
-    : host_(std::move(host)), port_(port), token_(std::move(token)), in_flight_(in_flight) {}
+Http::Http(std::string host, uint16_t port, std::string token, std::atomic<int>* in_flight,
+           const wan::Descriptor* network)
+    : host_(std::move(host)),
+      port_(port),
+      token_(std::move(token)),
+      in_flight_(in_flight),
+      network_(network) {}
 
 void Http::close() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
@@ -46,7 +51,11 @@ void Http::close() {
 
 bool Http::connect() {
   if (fd_ >= 0) return true;
-  fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  {
+    std::optional<wan::Inside> inside;
+    if (network_) inside.emplace(*network_);
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  }
   if (fd_ < 0) return false;
   timeval limit{static_cast<time_t>(patience_.count()), 0};
   ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);

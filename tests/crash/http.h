@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/json/json.h"
+#include "tools/wan/ends.h"
 
 namespace branchline::crash {
 
@@ -26,9 +27,10 @@ struct Answer {
 
 class Http {
  public:
-  // `in_flight`, if given, counts requests that were sent and not answered yet.
+  // `in_flight`, if given, counts requests that were sent and not answered yet. `network`: where
+  // the server lives, if not here; outlives this.
   Http(std::string host, uint16_t port, std::string token = "",
-       std::atomic<int>* in_flight = nullptr);
+       std::atomic<int>* in_flight = nullptr, const wan::Descriptor* network = nullptr);
   Http(const Http&) = delete;
   Http& operator=(const Http&) = delete;
   ~Http() { close(); }
@@ -54,6 +56,7 @@ class Http {
   uint16_t port_;
   std::string token_;
   std::atomic<int>* in_flight_;
+  const wan::Descriptor* network_;
   std::chrono::seconds patience_{30};
   uint64_t unanswered_ = 0;
   int fd_ = -1;

@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 using branchline::SeededRandom;
 using branchline::wan::Arrival;
 using branchline::wan::Ending;
+using branchline::wan::Fate;
 using branchline::wan::FlowId;
 using branchline::wan::kMaxFlightBytes;
 using branchline::wan::kPacketBytes;
@@ -72,6 +73,94 @@ TEST_CASE("wan link: a packet arrives after serializing and delay, not a nanosec
   CHECK(arrival->ending == Ending::none);
   CHECK_FALSE(line.next_due());
   CHECK(line.in_flight_bytes() == 0);
+}
+
+TEST_CASE("wan link: packets keep their order, whatever their size, and arrive whole") {
+  LineDirection line({40ms, kPacketPerMs, kQueue});
+  // A long packet takes its time in one piece; nobody is served before it.
+  const std::vector<size_t> sizes{3000, 150, 1500};
+  for (uint64_t i = 0; i < sizes.size(); ++i) {
+    REQUIRE(line.offer(FlowId{i + 1}, sizes[i], 0ms) == Fate::carried);
+  }
+  const auto seen = run(line, 0ms, 1s);
+  REQUIRE(seen.size() == 3);
+  const std::vector<Nanos> at{42ms, 42ms + 100us, 43ms + 100us};
+  for (size_t i = 0; i < seen.size(); ++i) {
+    CHECK(seen[i].arrival.flow == FlowId{i + 1});
+    CHECK(seen[i].arrival.bytes == sizes[i]);
+    CHECK(seen[i].at == at[i]);
+  }
+  CHECK(line.in_flight_bytes() == 0);
+}
+
+TEST_CASE("wan link: a packet that the queue has no room for is dropped, whole") {
+  LineDirection line({40ms, kPacketPerMs, 4500});
+  // The first is being served at once, three wait.
+  for (uint64_t i = 1; i <= 4; ++i) CHECK(line.offer(FlowId{i}, 1500, 0ms) == Fate::carried);
+  CHECK(line.waiting_bytes() == 4500);
+  CHECK(line.offer(FlowId{5}, 40, 0ms) == Fate::dropped);
+  CHECK(line.offer(FlowId{6}, 40, 999us) == Fate::dropped);
+  CHECK(line.offer(FlowId{7}, 1400, 1ms) == Fate::carried);
+  CHECK(line.offer(FlowId{8}, 101, 1ms) == Fate::dropped);
+  CHECK(line.offer(FlowId{9}, 100, 1ms) == Fate::carried);
+  const auto seen = run(line, 1ms, 1s);
+  std::vector<FlowId> order;
+  for (const auto& s : seen) order.push_back(s.arrival.flow);
+  CHECK(order == std::vector{FlowId{1}, FlowId{2}, FlowId{3}, FlowId{4}, FlowId{7}, FlowId{9}});
+}
+
+TEST_CASE("wan link: loss takes its share, from a seed, and the time of what it takes") {
+  const auto fates = [](uint64_t seed, uint32_t loss_ppm, Nanos gap) {
+    LineDirection line({40ms, kPacketPerMs, kQueue, loss_ppm}, seed);
+    std::vector<Fate> out;
+    uint64_t carried = 0, arrived = 0;
+    for (uint64_t i = 1; i <= 10'000; ++i) {
+      const Nanos now = static_cast<int64_t>(i) * gap;
+      while (line.ready(now)) ++arrived;
+      out.push_back(line.offer(FlowId{i}, 1500, now));
+      carried += out.back() == Fate::carried;
+    }
+    arrived += run(line, 10'001 * gap, 10'001 * gap + 10s).size();
+    CHECK(arrived == carried);
+    CHECK(line.waiting_bytes() == 0);
+    return out;
+  };
+  const auto first = fates(7, 20'000, 1ms);
+  const auto lost = std::count(first.begin(), first.end(), Fate::lost);
+  CHECK(lost > 150);
+  CHECK(lost < 250);
+  CHECK(fates(7, 20'000, 2ms) == first);
+  CHECK(fates(8, 20'000, 1ms) != first);
+  CHECK(fates(7, 0, 1ms) == std::vector<Fate>(10'000, Fate::carried));
+  CHECK(fates(7, 1'000'000, 1ms) == std::vector<Fate>(10'000, Fate::lost));
+  // A drop throws too: who comes behind it has the same luck as ever.
+  auto crowded = fates(7, 20'000, 500us);
+  CHECK(std::count(crowded.begin(), crowded.end(), Fate::dropped) > 4000);
+  for (size_t i = 0; i < crowded.size(); ++i) {
+    if (crowded[i] != Fate::dropped) REQUIRE(crowded[i] == first[i]);
+  }
+
+  LineDirection line({40ms, kPacketPerMs, kQueue, 1'000'000}, 1);
+  CHECK(line.offer(FlowId{1}, 1500, 0ms) == Fate::lost);
+  line.change({40ms, kPacketPerMs, kQueue, 0}, 0ms);
+  CHECK(line.offer(FlowId{2}, 1500, 0ms) == Fate::carried);
+  const auto seen = run(line, 0ms, 1s);
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0].at == Nanos(42ms));
+}
+
+TEST_CASE("wan link: cleared, it forgets what is under way, and then carries as before") {
+  LineDirection line({40ms, kPacketPerMs, kQueue});
+  for (uint64_t i = 1; i <= 50; ++i) line.offer(FlowId{i}, 1500, 0ms);
+  CHECK(run(line, 0ms, 45ms).size() == 5);
+  line.clear(45ms);
+  CHECK(line.waiting_bytes() == 0);
+  CHECK(line.in_flight_bytes() == 0);
+  CHECK(run(line, 45ms, 10s).empty());
+  CHECK(line.offer(FlowId{51}, 1500, 10s) == Fate::carried);
+  const auto seen = run(line, 10s, 11s);
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0].at == Nanos(10s + 41ms));
 }
 
 TEST_CASE("wan link: unlimited and without delay, bytes are out at once") {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -34,8 +35,9 @@ constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 constexpr std::string_view kRequests =
     "GET /stats, GET /healthz, POST /up, POST /down, POST /set, POST /stats/reset";
 constexpr std::string_view kParameters =
-    "/set takes rtt, rate, queue and stall in the query, at least one: "
-    "POST /set?rtt=80ms&rate=20Mbit&queue=256KiB&stall=false";
+    "/set takes rtt, delay, rate, queue, loss and stall in the query, at least one: "
+    "POST /set?rtt=80ms&rate=20Mbit&queue=256KiB&stall=false; up and down differ as in "
+    "rate=5Mbit,20Mbit";
 
 ControlResponse reply(const ControlRequest& request, http::status status, json::object body) {
   ControlResponse response(status, request.version());
@@ -51,21 +53,26 @@ ControlResponse refuse(const ControlRequest& request, http::status status, std::
   return reply(request, status, {{"error", std::move(message)}});
 }
 
-ControlResponse stats_reply(const ControlRequest& request, const Proxy& proxy) {
-  const ProxyStats s = proxy.stats();
-  return reply(request, http::status::ok,
-               {{"state", s.up ? "up" : "down"},
-                {"stalled", s.stalled},
-                {"rtt_us", s.shape.rtt_us},
-                {"rate_bits", s.shape.rate_bits},
-                {"queue_bytes", s.shape.queue_bytes},
-                {"connections", s.connections},
-                {"up_bytes", s.bytes[0]},
-                {"down_bytes", s.bytes[1]},
-                {"up_queued", s.queued[0]},
-                {"down_queued", s.queued[1]},
-                {"accepted_total", s.accepted_total},
-                {"refused_total", s.refused_total}});
+ControlResponse stats_reply(const ControlRequest& request, const Line& line) {
+  const LineStats s = line.stats();
+  const auto micros = [](Nanos time) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(time).count();
+  };
+  json::object body{{"state", s.up ? "up" : "down"},
+                    {"stalled", s.stalled},
+                    {"rtt_us", micros(s.shape[0].delay + s.shape[1].delay)}};
+  for (const Way way : {Way::up, Way::down}) {
+    const auto i = static_cast<size_t>(way);
+    const std::string prefix = way == Way::up ? "up_" : "down_";
+    body[prefix + "delay_us"] = micros(s.shape[i].delay);
+    body[prefix + "rate_bits"] = s.shape[i].rate_bits;
+    body[prefix + "queue_bytes"] = s.shape[i].queue_bytes;
+    if (line.can_lose()) body[prefix + "loss_ppm"] = s.shape[i].loss_ppm;
+    body[prefix + "bytes"] = s.bytes[i];
+    body[prefix + "queued"] = s.queued[i];
+  }
+  for (const auto& [name, value] : s.more) body[name] = value;
+  return reply(request, http::status::ok, std::move(body));
 }
 
 struct Change {
@@ -74,27 +81,21 @@ struct Change {
 };
 
 // All or nothing: the change is applied only if every parameter is right.
-Result<Change> read_change(const boost::urls::params_view& params, const LineShape& current) {
-  Change change{current, std::nullopt};
-  const auto wrong = [](const std::string& key, const Error& error) {
-    return fail(ErrorKind::invalid, error.code, key + ": " + error.message);
-  };
+Result<Change> read_change(const boost::urls::params_view& params, const Line& line) {
+  Change change{line.stats().shape, std::nullopt};
   if (params.empty()) return fail(ErrorKind::invalid, "wan.set", std::string(kParameters));
   for (const auto param : params) {
     const std::string key = param.key;
     const std::string value = param.value;
-    if (key == "rtt") {
-      const auto rtt = read_rtt(value);
-      if (!rtt) return wrong(key, rtt.error());
-      change.shape.rtt_us = *rtt;
-    } else if (key == "rate") {
-      const auto rate = read_rate(value);
-      if (!rate) return wrong(key, rate.error());
-      change.shape.rate_bits = *rate;
-    } else if (key == "queue") {
-      const auto queue = read_queue(value);
-      if (!queue) return wrong(key, queue.error());
-      change.shape.queue_bytes = *queue;
+    if (is_shape_part(key)) {
+      if (key == "loss" && !line.can_lose()) {
+        return fail(ErrorKind::invalid, "wan.set",
+                    "loss: a proxy carries bytes of TCP, of which none get lost; start the line "
+                    "as branchline-wan tun, which carries packets");
+      }
+      if (const auto set = set_shape_part(change.shape, key, value); !set) {
+        return fail(ErrorKind::invalid, set.error().code, key + ": " + set.error().message);
+      }
     } else if (key == "stall") {
       if (value != "true" && value != "false") {
         return fail(ErrorKind::invalid, "wan.set",
@@ -110,27 +111,27 @@ Result<Change> read_change(const boost::urls::params_view& params, const LineSha
 }
 
 ControlResponse set(const ControlRequest& request, const boost::urls::params_view& params,
-                    Proxy& proxy) {
-  const auto change = read_change(params, proxy.stats().shape);
+                    Line& line) {
+  const auto change = read_change(params, line);
   if (!change) return refuse(request, http::status::bad_request, change.error().message);
-  proxy.set_shape(change->shape);
-  if (change->stall) proxy.stall(*change->stall);
+  line.set_shape(change->shape);
+  if (change->stall) line.stall(*change->stall);
   spdlog::info("set {}", std::string_view(request.target().data(), request.target().size()));
-  return stats_reply(request, proxy);
+  return stats_reply(request, line);
 }
 
-ControlResponse up(const ControlRequest& request, Proxy& proxy) {
-  if (auto listening = proxy.up(); !listening) {
+ControlResponse up(const ControlRequest& request, Line& line) {
+  if (auto listening = line.up(); !listening) {
     return refuse(request, http::status::service_unavailable,
                   "the line stays down: " + listening.error().message);
   }
   spdlog::info("up");
-  return stats_reply(request, proxy);
+  return stats_reply(request, line);
 }
 
 }  // namespace
 
-ControlResponse answer(const ControlRequest& request, Proxy& proxy) {
+ControlResponse answer(const ControlRequest& request, Line& line) {
   const auto url = boost::urls::parse_origin_form(request.target());
   if (!url) {
     return refuse(request, http::status::bad_request,
@@ -149,20 +150,20 @@ ControlResponse answer(const ControlRequest& request, Proxy& proxy) {
     response.set(http::field::allow, allowed);
     return response;
   }
-  if (path == "/set") return set(request, url->params(), proxy);
+  if (path == "/set") return set(request, url->params(), line);
   if (url->has_query()) {
     return refuse(request, http::status::bad_request,
                   path + " takes no parameters; " + std::string(kParameters));
   }
   if (path == "/healthz") return reply(request, http::status::ok, {{"status", "ok"}});
-  if (path == "/up") return up(request, proxy);
+  if (path == "/up") return up(request, line);
   if (path == "/down") {
-    proxy.down();
+    line.down();
     spdlog::info("down");
   } else if (path == "/stats/reset") {
-    proxy.reset_stats();
+    line.reset_stats();
   }
-  return stats_reply(request, proxy);
+  return stats_reply(request, line);
 }
 
 // One connection; handlers keep it alive, the server's set lets it be closed.
@@ -184,7 +185,7 @@ class Control::Session : public std::enable_shared_from_this<Session> {
 
  private:
   void on_read(const error_code& error) {
-    if (!error) return write(answer(parser_->get(), control_.proxy_));
+    if (!error) return write(answer(parser_->get(), control_.line_));
     std::optional<http::status> status;
     if (error == http::error::header_limit) {
       status = http::status::request_header_fields_too_large;
@@ -226,8 +227,8 @@ class Control::Session : public std::enable_shared_from_this<Session> {
   Control& control_;
 };
 
-Control::Control(asio::io_context& io, Proxy& proxy)
-    : proxy_(proxy), acceptor_(io), accept_pause_(io) {}
+Control::Control(asio::io_context& io, Line& line)
+    : line_(line), acceptor_(io), accept_pause_(io) {}
 
 Control::~Control() = default;
 

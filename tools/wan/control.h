@@ -13,7 +13,7 @@
 #include <boost/beast/http/string_body.hpp>
 
 #include "common/base/error.h"
-#include "tools/wan/proxy.h"
+#include "tools/wan/line.h"
 
 namespace branchline::wan {
 
@@ -26,12 +26,12 @@ using ControlResponse = boost::beast::http::response<boost::beast::http::string_
 
 // Carries out one request. Every answer is JSON; an error is {"error": "..."} and says what is
 // allowed.
-ControlResponse answer(const ControlRequest& request, Proxy& proxy);
+ControlResponse answer(const ControlRequest& request, Line& line);
 
 class Control {
  public:
-  // `io` and `proxy` must outlive the server.
-  Control(boost::asio::io_context& io, Proxy& proxy);
+  // `io` and `line` must outlive the server.
+  Control(boost::asio::io_context& io, Line& line);
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
@@ -44,7 +44,7 @@ class Control {
   class Session;
   void accept();
 
-  Proxy& proxy_;
+  Line& line_;
   boost::asio::ip::tcp::acceptor acceptor_;
   boost::asio::steady_timer accept_pause_;
   std::unordered_set<std::shared_ptr<Session>> sessions_;

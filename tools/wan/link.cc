@@ -14,9 +14,12 @@ namespace {
 // flow alone settles at 8/9 of the queue, n flows at 8/(8n+1) each.
 constexpr size_t kShare = 8;
 
+constexpr uint64_t kMillion = 1'000'000;
+
 }  // namespace
 
-LineDirection::LineDirection(const LineSettings& settings) : settings_(settings) {
+LineDirection::LineDirection(const LineSettings& settings, uint64_t seed)
+    : settings_(settings), chance_(seed) {
   BL_CHECK(settings.queue_bytes >= kPacketBytes && settings.delay >= Nanos(0));
 }
 
@@ -62,6 +65,30 @@ void LineDirection::end(FlowId flow, Ending ending, Nanos now) {
   take_turn(flow, f, t);
 }
 
+Fate LineDirection::offer(FlowId packet, size_t bytes, Nanos now) {
+  BL_CHECK(bytes > 0);
+  // One throw for each offer, whatever comes of it: the n-th packet's luck is the seed's alone.
+  const bool lost = chance_.below(kMillion) < settings_.loss_ppm;
+  const Nanos t = line_time(now);
+  advance(t);
+  if (waiting_bytes_ + bytes > settings_.queue_bytes) return Fate::dropped;
+  const auto [at, fresh] =
+      flows_.try_emplace(packet, Flow{.waiting = bytes, .packet = true, .lost = lost});
+  BL_CHECK(fresh);
+  waiting_bytes_ += bytes;
+  take_turn(packet, at->second, t);
+  return lost ? Fate::lost : Fate::carried;
+}
+
+void LineDirection::clear(Nanos now) {
+  advance(line_time(now));
+  flows_.clear();
+  turns_.clear();
+  flight_.clear();
+  serving_.reset();
+  waiting_bytes_ = in_flight_bytes_ = 0;
+}
+
 void LineDirection::take_turn(FlowId id, Flow& flow, Nanos t) {
   if (!flow.in_turn) {
     flow.in_turn = true;
@@ -90,7 +117,10 @@ std::optional<Arrival> LineDirection::ready(Nanos now) {
       idle_until(t);
       advance(t);
     }
-    if (flows_.contains(packet.flow)) return Arrival{packet.flow, packet.bytes, packet.ending};
+    const auto it = flows_.find(packet.flow);
+    if (it == flows_.end()) continue;
+    if (it->second.packet) flows_.erase(it);
+    return Arrival{packet.flow, packet.bytes, packet.ending};
   }
   return std::nullopt;
 }
@@ -167,7 +197,7 @@ bool LineDirection::serve_next() {
     auto it = flows_.find(id);
     if (it == flows_.end()) continue;
     Flow& flow = it->second;
-    Packet packet{id, std::min(flow.waiting, kPacketBytes)};
+    Packet packet{id, flow.packet ? flow.waiting : std::min(flow.waiting, kPacketBytes)};
     flow.waiting -= packet.bytes;
     waiting_bytes_ -= packet.bytes;
     flow.in_turn = flow.waiting > 0;
@@ -178,6 +208,7 @@ bool LineDirection::serve_next() {
     }
     packet.departs = free_at_ + serializing(packet.bytes);
     serving_ = packet;
+    if (flow.lost) flows_.erase(it);
     return true;
   }
   return false;

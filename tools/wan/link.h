@@ -4,9 +4,12 @@
 // the other end; whoever drives it keeps them.
 //
 //   enqueue --> [ waiting, per flow ] --> ( serving ) --> [ in flight ] --> ready
-//                 <= queue_bytes       1 packet, at rate     delay
+//   offer         <= queue_bytes       1 packet, at rate     delay
 //
-// The serializer takes turns, a packet of at most kPacketBytes from each flow that has some. Times
+// Bytes of connections are held back where the queue is full (room, enqueue); the serializer takes
+// turns, a packet of at most kPacketBytes from each flow that has some. Packets of a network are
+// offered: served in the order in which they came, and lost where the queue has no room for them,
+// or by chance on the way. A line carries one or the other. Times
 // are computed in the line's own time, so a driver that wakes late delivers late but loses no rate.
 // `now` must not go back; it counts from any start. Not thread-safe.
 #pragma once
@@ -18,6 +21,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "common/base/random.h"
 #include "common/base/strong.h"
 
 namespace branchline::wan {
@@ -34,6 +38,14 @@ struct LineSettings {
   Nanos delay{0};
   uint64_t rate_bits = 0;  // per second; 0: unlimited
   size_t queue_bytes = 256 * 1024;
+  uint32_t loss_ppm = 0;  // of offered packets, millionths: each by itself
+};
+
+// What becomes of a packet that is offered.
+enum class Fate : uint8_t {
+  carried,
+  lost,     // by chance: takes its place in the queue and its time, and does not arrive
+  dropped,  // the queue had no room for all of it
 };
 
 // How a flow ends: after its last byte (`fin`), or broken off (`reset`).
@@ -48,7 +60,8 @@ struct Arrival {
 
 class LineDirection {
  public:
-  explicit LineDirection(const LineSettings& settings);
+  // The same seed loses the same packets of a sequence of offers, whenever they are made.
+  explicit LineDirection(const LineSettings& settings, uint64_t seed = 0);
 
   // A flow must be open for every call that names it.
   void open(FlowId flow);
@@ -63,6 +76,12 @@ class LineDirection {
   void enqueue(FlowId flow, size_t bytes, Nanos now);
   // Travels behind what the flow has enqueued. A reset may follow a fin; nothing follows a reset.
   void end(FlowId flow, Ending ending, Nanos now);
+
+  // A packet, by a name that no other had. Arrives whole. A stalled line takes packets until its
+  // queue is full.
+  Fate offer(FlowId packet, size_t bytes, Nanos now);
+  // All packets and flows are gone, waiting or in flight; nothing arrives until there are new ones.
+  void clear(Nanos now);
 
   // The next arrival that is due; call until it answers nothing.
   std::optional<Arrival> ready(Nanos now);
@@ -88,6 +107,8 @@ class LineDirection {
     size_t waiting = 0;
     Ending ending = Ending::none;  // waits behind the bytes
     bool in_turn = false;          // is in turns_
+    bool packet = false;           // was offered: goes in one piece, and is forgotten then
+    bool lost = false;
   };
   struct Packet {
     FlowId flow;
@@ -104,6 +125,7 @@ class LineDirection {
   void idle_until(Nanos t);
 
   LineSettings settings_;
+  SeededRandom chance_;
   std::unordered_map<FlowId, Flow> flows_;
   std::deque<FlowId> turns_;  // flows with something to send, each once; may name dropped ones
   size_t waiting_bytes_ = 0;

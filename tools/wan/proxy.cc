@@ -25,20 +25,7 @@ constexpr size_t kWriteBuffers = 32;
 // they grow to megabytes, and a sender would see them vanish into a line whose queue is full or
 // whose receiver does not read.
 constexpr int kKernelBuffer = 128 * 1024;
-// After the timer has fired it rests this long: on a fast line packets then leave in small groups,
-// not with one wake-up each. On an idle line it makes no difference.
-constexpr Nanos kTimerRest = std::chrono::microseconds(100);
-// A processor that has slept for long wakes some 50 us late. So after a long sleep the timer fires
-// this much early and the rest is spun away; a busy line never sleeps as long, and does not spin.
-constexpr Nanos kLongSleep = std::chrono::milliseconds(2);
-constexpr Nanos kWakeEarly = std::chrono::microseconds(60);
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
-
-Nanos steady_now() { return std::chrono::steady_clock::now().time_since_epoch(); }
-
-LineSettings one_way(const LineShape& shape) {
-  return {Nanos(std::chrono::microseconds(shape.rtt_us)) / 2, shape.rate_bits, shape.queue_bytes};
-}
 
 std::string text_of(const Proxy::Tcp::endpoint& endpoint) {
   const std::string host = endpoint.address().to_string();
@@ -99,10 +86,10 @@ Proxy::Proxy(asio::io_context& io, Tcp::endpoint listen, Tcp::endpoint connect,
       listen_(std::move(listen)),
       connect_(std::move(connect)),
       shape_(shape),
-      lines_{LineDirection(one_way(shape)), LineDirection(one_way(shape))},
+      lines_{LineDirection(shape[0]), LineDirection(shape[1])},
       acceptor_(io),
       accept_pause_(io),
-      timer_(io),
+      alarm_(io, [this] { pump(); }),
       scratch_(kReadBytes) {}
 
 Proxy::~Proxy() = default;
@@ -159,8 +146,7 @@ void Proxy::close() {
   acceptor_.close(ignored);
   accept_pause_.cancel();
   finish_all();
-  timer_.cancel();
-  armed_.reset();
+  alarm_.cancel();
 }
 
 void Proxy::stall(bool on) {
@@ -182,7 +168,7 @@ void Proxy::set_shape(const LineShape& shape) {
   pump();
   shape_ = shape;
   const Nanos now = steady_now();
-  for (auto& line : lines_) line.change(one_way(shape), now);
+  for (size_t way = 0; way < lines_.size(); ++way) lines_[way].change(shape[way], now);
   pump();
 }
 
@@ -394,44 +380,21 @@ void Proxy::pump() {
   }
   arrived_.clear();
   resume_readers();
-  arm();
-}
-
-void Proxy::arm() {
-  std::optional<Nanos> due;
-  for (const auto& line : lines_) {
-    if (auto next = line.next_due(); next && (!due || *next < *due)) due = next;
-  }
-  if (!due) return;  // an alarm that is still set does no harm
-  due = std::max(*due, last_fired_ + kTimerRest);
-  if (armed_ && *armed_ <= *due) return;
-  armed_ = due;
-  const bool early = *due - steady_now() > kLongSleep;
-  timer_.expires_at(asio::steady_timer::time_point(early ? *due - kWakeEarly : *due));
-  timer_.async_wait([this, due = *due](const error_code& error) {
-    if (!error) on_timer(due);
-  });
-}
-
-void Proxy::on_timer(Nanos due) {
-  do last_fired_ = steady_now();
-  while (last_fired_ < due && due - last_fired_ <= kWakeEarly);
-  armed_.reset();
-  pump();
+  alarm_.set(next_due(lines_));
 }
 
 // --- figures ---
 
-ProxyStats Proxy::stats() const {
-  ProxyStats s;
+LineStats Proxy::stats() const {
+  LineStats s;
   s.up = listening_;
   s.stalled = line(Way::up).stalled();
   s.shape = shape_;
-  s.connections = connections_.size();
   s.bytes = bytes_;
   s.queued = {line(Way::up).waiting_bytes(), line(Way::down).waiting_bytes()};
-  s.accepted_total = accepted_total_;
-  s.refused_total = refused_total_;
+  s.more = {{"connections", connections_.size()},
+            {"accepted_total", accepted_total_},
+            {"refused_total", refused_total_}};
   return s;
 }
 

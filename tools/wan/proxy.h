@@ -23,6 +23,8 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "common/base/error.h"
+#include "tools/wan/alarm.h"
+#include "tools/wan/line.h"
 #include "tools/wan/link.h"
 
 namespace branchline::wan {
@@ -32,53 +34,33 @@ namespace branchline::wan {
 inline constexpr size_t kMaxUndelivered = 64 * 1024;
 inline constexpr size_t kMaxConnections = 4096;  // beyond: accepted and reset
 
-// Up: from the --listen side to the --connect side.
-enum class Way : uint8_t { up = 0, down = 1 };
-
-// The line as people set it: the same in both directions.
-struct LineShape {
-  int64_t rtt_us = 0;
-  uint64_t rate_bits = 0;  // 0: unlimited
-  size_t queue_bytes = 256 * 1024;
-};
-
-struct ProxyStats {
-  bool up = false;
-  bool stalled = false;
-  LineShape shape;
-  size_t connections = 0;
-  std::array<uint64_t, 2> bytes{};  // by Way: payload delivered
-  std::array<size_t, 2> queued{};   // by Way: read, and waiting for the serializer
-  uint64_t accepted_total = 0;
-  uint64_t refused_total = 0;  // the far end refused
-};
-
-class Proxy {
+class Proxy : public Line {
  public:
   using Tcp = boost::asio::ip::tcp;
 
   // Does nothing until up(). `io` must outlive the proxy.
   Proxy(boost::asio::io_context& io, Tcp::endpoint listen, Tcp::endpoint connect,
         const LineShape& shape);
-  ~Proxy();
+  ~Proxy() override;
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
   // Listens; unavailable if the address cannot be had. Without effect if it is up.
-  Result<void> up();
+  Result<void> up() override;
   // Resets all connections; new ones are refused. The port stays bound, so that the system gives it
   // to no outgoing connection; a program that asks for it by number can still take it, and then
   // up() fails.
-  void down();
-  void set_shape(const LineShape& shape);
+  void down() override;
+  bool can_lose() const override { return false; }
+  void set_shape(const LineShape& shape) override;
   // A stalled line keeps its connections, moves nothing and accepts nothing; new ones wait in the
   // backlog.
-  void stall(bool on);
-  ProxyStats stats() const;
-  // Zeroes bytes and totals.
-  void reset_stats();
-  // Ends for good: resets all connections, cancels everything that is pending on the io_context.
-  void close();
+  void stall(bool on) override;
+  // Bytes are payload. More: connections, accepted_total, refused_total (the far end refused).
+  LineStats stats() const override;
+  void reset_stats() override;
+  // Resets all connections too.
+  void close() override;
 
  private:
   struct Pipe;
@@ -102,8 +84,6 @@ class Proxy {
 
   void pump();
   void resume_readers();
-  void arm();
-  void on_timer(Nanos due);
 
   LineDirection& line(Way way) { return lines_[static_cast<size_t>(way)]; }
   const LineDirection& line(Way way) const { return lines_[static_cast<size_t>(way)]; }
@@ -124,9 +104,7 @@ class Proxy {
   std::deque<std::pair<ConnectionPtr, Pipe*>> paused_;
   std::vector<std::pair<ConnectionPtr, Pipe*>> arrived_;  // pump()'s, kept for its memory
 
-  boost::asio::steady_timer timer_;
-  std::optional<Nanos> armed_;  // when timer_ fires
-  Nanos last_fired_{0};
+  Alarm alarm_;
 
   std::vector<char> scratch_;
   std::array<uint64_t, 2> bytes_{};
