@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   frame(FrameType::snapshot_chunk, chunk);
   write("mutation_block", samples::mutation_block());
   write("commit_block", samples::commit_block());
+  write("records", samples::record().encode());
   for (
       const char* body :
       {R"({"name":"Acme","creditlimit":12.50,"tags":["a"],"ownerid@odata.bind":"/systemusers(019aaae5-1234-8abc-b1b2-000000000001)"})
@@ -58,6 +59,41 @@ for (const char* filter :
       "_ownerid_value eq 019aaae5-1234-8abc-b1b2-000000000001", "createdon lt modifiedon",
       "startswith(name,'') and endswith(address1_city,'x')"}) {
   write("filter", filter);
+}
+for (
+    const char* topology :
+    {R"(version: 1
+name: one
+sites:
+  - {name: here, place: "Here", clients: 5}
+  - there
+territories:
+  - all
+  - {name: east, parent: all}
+links:
+  - {from: here, to: there, rtt: 80ms, rate: 20Mbit, price: 0.09}
+policies: {max_offline: 30d, restore_window: 35d}
+servers:
+  - {name: master, site: here, kind: master, link: "127.0.0.1:7400", admin: "[::1]:7401"}
+  - name: office
+    site: there
+    kind: branch
+    upstream: master
+    territories: [east]
+    http: "127.0.0.1:7410"
+    admin: "127.0.0.1:7411"
+    dial: "wan.example:7433"
+)",
+     R"({version: 1, name: two, sites: [{name: s}], territories: [t], servers: [{name: m, site: s, kind: master, link: "h:1", admin: "h:2"}, {name: b, site: s, kind: branch, upstream: m, territories: all, http: "h:3", admin: "h:4"}]})"}) {
+  write("topology", topology);
+}
+for (const char* csv :
+     {",id,name,amount,last,count,parent\r\n1,Ann Lee,\"1,5\",1/31/2017,3,\r\n2,\"B "
+      "\"\"C\"\"\",7,,,1\r\n",
+      ";id;name;amount;last;count;parent\n1;\"two\nlines\";5;2/3/"
+      "2020;2;9\n\n1;other;6;;1;\n\"open;x\n",
+      ",\xEF\xBB\xBFid,name,amount,last,count,parent\rx,M\xFCller,1,13/1/2017,2,x\r"}) {
+  write("csv", csv);
 }
 return 0;
 }

@@ -18,6 +18,8 @@ struct Options {
   std::string json_file;
   int64_t slow_fsync_us = 0;
   std::string folder;  // a temporary one by default
+  // The line is of packets between network namespaces (`branchline-wan tun`), not a proxy.
+  bool tunnel = false;
 
   uint32_t contacts() const { return quick ? 20'000 : 200'000; }
   uint32_t pending() const { return quick ? 20'000 : 200'000; }
@@ -44,10 +46,13 @@ class Bench {
   ~Bench();
 
   const Options& options() const { return options_; }
+  // Of a tunnel, only what goes over one is measured.
   bool wants(const std::string& name) const;
   bool wants_any(const std::vector<std::string>& names) const;
   Fleet& fleet();
   void say(const std::string& text) const;
+  // Figures of a tunnel have `.tun` behind their name, and bytes there no goal: they count what no
+  // proxy sees.
   void add(Figure figure);
   // After a failure: its logs stay, and the folder is named.
   void keep_folder();
@@ -56,7 +61,9 @@ class Bench {
   // The environment of everything that syncs.
   std::vector<std::pair<std::string, std::string>> disk_environment() const;
   // This program as a floor: `arguments` behind its name.
-  Process floor(const std::vector<std::string>& arguments, bool capture) const;
+  // `place`: what starts it elsewhere.
+  Process floor(const std::vector<std::string>& arguments, bool capture,
+                const std::vector<std::string>& place = {}) const;
   // A copy of office's store with pending changes; made once.
   const std::string& floor_store();
   Json store_floor(int threads, double seconds, uint32_t group = 1, uint64_t operations = 0);
@@ -68,6 +75,7 @@ class Bench {
                   bool phone = false);
   // Leaves `count` changes waiting at `server`, whose line is down.
   void pend(const std::string& server, uint64_t count, bool phone = false);
+  // Of a tunnel, once the server has noticed: nobody tells it.
   void line_down(const std::string& server);
   void line_up(const std::string& server);  // 80 ms, 20 Mbit/s
   // Lets everything arrive, at once.

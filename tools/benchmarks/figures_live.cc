@@ -24,7 +24,40 @@ constexpr auto kPollPause = std::chrono::microseconds(250);
 struct LineFloor {
   double p50_ms = 0, p99_ms = 0;
 };
+LineFloor line_floor_of(Bench& bench, uint16_t port, const std::string& host) {
+  // The echo of an answer in HTTP's form is an answer.
+  LoadPlan plan;
+  plan.port = port;
+  plan.host = host;
+  plan.connections = 8;
+  plan.requests = bench.options().quick ? 200 : 800;
+  plan.make = [](std::string& out, int) { out += "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"; };
+  LoadResult result = closed_loop(plan);
+  return {result.percentile_us(0.5) / 2000, result.percentile_us(0.99) / 2000};
+}
+
+bool knock(uint16_t port, const std::string& host = "127.0.0.1") {
+  try {
+    Connection probe(port, host);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+// Through the office's own line, on which nothing else happens meanwhile.
+LineFloor measure_tunnel(Bench& bench) {
+  const uint16_t port = free_port();
+  const std::string host = Fleet::kMasterAddress;
+  Process echo = bench.floor({"floor-echo", "--host", host, "--port", std::to_string(port)}, false,
+                             bench.fleet().place("master"));
+  port_lives_in(port, bench.fleet().network("office"));
+  bench.fleet().wait_until([&] { return knock(port, host); }, 10, "the bare line");
+  return line_floor_of(bench, port, host);
+}
+
 LineFloor measure_line(Bench& bench) {
+  if (bench.options().tunnel) return measure_tunnel(bench);
   uint16_t echo_port = free_port(), wan_port = free_port(), control = free_port();
   Process echo = bench.floor({"floor-echo", "--port", std::to_string(echo_port)}, false);
   std::string local = "127.0.0.1:";
@@ -32,24 +65,9 @@ LineFloor measure_line(Bench& bench) {
                "--connect", local + std::to_string(echo_port), "--rtt", "80ms", "--rate", "20Mbit",
                "--queue", "256KiB", "--control", local + std::to_string(control)},
               bench.options().folder + "/wan-floor.log");
-  auto knock = [](uint16_t port) {
-    try {
-      Connection probe(port);
-      return true;
-    } catch (const std::exception&) {
-      return false;
-    }
-  };
   bench.fleet().wait_until([&] { return knock(echo_port) && knock(wan_port); }, 10,
                            "the bare line");
-  // The echo of an answer in HTTP's form is an answer.
-  LoadPlan plan;
-  plan.port = wan_port;
-  plan.connections = 8;
-  plan.requests = bench.options().quick ? 200 : 800;
-  plan.make = [](std::string& out, int) { out += "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"; };
-  LoadResult result = closed_loop(plan);
-  return {result.percentile_us(0.5) / 2000, result.percentile_us(0.99) / 2000};
+  return line_floor_of(bench, wan_port, "127.0.0.1");
 }
 
 // Writes by the clock, whatever the answers do; reads the oldest change that head office does not

@@ -1,5 +1,7 @@
 #include "tools/benchmarks/fleet.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -16,7 +18,19 @@ const std::vector<std::string> kBranches{"hq", "office", "second"};
 constexpr const char* kLine = "80ms";
 constexpr const char* kRate = "20Mbit";
 
-std::string address(uint16_t port) { return "\"127.0.0.1:" + std::to_string(port) + "\""; }
+std::string address(uint16_t port, const std::string& host = "127.0.0.1") {
+  return "\"" + host + ":" + std::to_string(port) + "\"";
+}
+
+std::string line_name(const std::string& server) {
+  return "bench-" + std::to_string(::getpid()) + "-" + server;
+}
+
+bool answers(uint16_t port, const std::string& target) {
+  const auto inside = inside_of(port);
+  auto answer = HttpClient("127.0.0.1:" + std::to_string(port)).request("GET", target);
+  return answer && answer->status == 200;
+}
 
 }  // namespace
 
@@ -24,23 +38,10 @@ Fleet::Fleet(FleetOptions options) : options_(std::move(options)) {
   std::filesystem::create_directories(options_.folder);
   write_topology();
   make_certificates();
-  for (const auto& name : {"office", "second"}) {
-    const Ports& p = ports_.at(name);
-    std::string local = "127.0.0.1:";
-    lines_[name] = Process(
-        {program_folder() + "/branchline-wan", "--listen", local + std::to_string(p.wan),
-         "--connect", local + std::to_string(ports_.at("master").link), "--rtt", kLine, "--rate",
-         kRate, "--queue", "256KiB", "--control", local + std::to_string(p.control)},
-        options_.folder + "/wan-" + name + ".log");
-  }
+  for (const auto& name : {"office", "second"}) start_line(name);
   launch("master");
-  wait_until(
-      [this] {
-        return HttpClient("127.0.0.1:" + std::to_string(ports_.at("master").admin))
-            .request("GET", "/healthz")
-            .has_value();
-      },
-      20, "the master to start");
+  wait_until([this] { return answers(ports_.at("master").admin, "/healthz"); }, 20,
+             "the master to start");
   Json made = ask(ports_.at("master").admin, token_of("master"), "POST", "/admin/tokens",
                   R"({"user":"bench","name":"bench","territories":["main"],"access":"write"})");
   auth_ = "Authorization: Bearer " + text_of(made, "token") + "\r\n";
@@ -52,12 +53,62 @@ Fleet::~Fleet() {
   for (const char* name : {"office", "second", "hq", "master"}) stop(name);
 }
 
+void Fleet::start_line(const std::string& server) {
+  const Ports& p = ports_.at(server);
+  const std::string local = "127.0.0.1:", log = options_.folder + "/wan-" + server + ".log";
+  const std::vector<std::string> shape{
+      "--rtt",   kLine,    "--rate",    kRate,
+      "--queue", "256KiB", "--control", local + std::to_string(p.control)};
+  std::vector<std::string> command{program_folder() + "/branchline-wan"};
+  if (!options_.tunnel) {
+    command.insert(command.end(), {"--listen", local + std::to_string(p.wan), "--connect",
+                                   local + std::to_string(ports_.at("master").link)});
+  } else {
+    command.insert(command.end(), {"tun", "--name", line_name(server)});
+    if (server != "office") command.insert(command.end(), {"--b-of", line_name("office")});
+  }
+  command.insert(command.end(), shape.begin(), shape.end());
+  lines_[server] = Process(command, log);
+  if (!options_.tunnel) return;
+  wait_until(
+      [&] {
+        if (!lines_[server].running()) {
+          std::ifstream file(log);
+          std::string text;
+          std::getline(file, text);
+          throw std::runtime_error(text);
+        }
+        return answers(p.control, "/healthz");
+      },
+      20, "the tunnel of " + server);
+  const auto keep = [&](const std::string& name, const char* end) {
+    auto found = wan::network_of(line_name(server), end);
+    if (!found) throw std::runtime_error(found.error().message);
+    networks_[name] = std::move(*found);
+  };
+  keep(server, "a");
+  keep("", "b");
+  for (const auto& [name, ports] : ports_) {
+    if (!networks_.contains(name == "second" || name == "office" ? name : "")) continue;
+    port_lives_in(ports.http, network(name));
+    port_lives_in(ports.admin, network(name));
+  }
+}
+
+std::vector<std::string> Fleet::place(const std::string& server) const {
+  if (!options_.tunnel) return {};
+  const bool own = server == "office" || server == "second";
+  return {program_folder() + "/branchline-wan", "exec", line_name(own ? server : "office"),
+          own ? "a" : "b", "--"};
+}
+
 void Fleet::write_topology() {
   ports_["master"].link = free_port();
   ports_["master"].admin = free_port();
   std::ofstream file(options_.folder + "/topology.yaml");
   file << "version: 1\nname: bench\nsites:\n  - {name: here}\nterritories:\n  - main\nservers:\n";
-  file << "  - {name: master, site: here, kind: master, link: " << address(ports_["master"].link)
+  file << "  - {name: master, site: here, kind: master, link: "
+       << address(ports_["master"].link, options_.tunnel ? kMasterAddress : "127.0.0.1")
        << ", admin: " << address(ports_["master"].admin) << "}\n";
   for (const auto& name : kBranches) {
     Ports& p = ports_[name];
@@ -69,7 +120,7 @@ void Fleet::write_topology() {
     if (name != "hq") {
       p.wan = free_port();
       p.control = free_port();
-      file << ", dial: " << address(p.wan);
+      if (!options_.tunnel) file << ", dial: " << address(p.wan);
     }
     file << "}\n";
   }
@@ -89,10 +140,12 @@ void Fleet::make_certificates() {
 
 void Fleet::launch(const std::string& server) {
   std::string program = server == "master" ? "/branchline-master" : "/branchline-branch";
+  std::vector<std::string> command = place(server);
+  command.insert(command.end(), {program_folder() + program, "--topology",
+                                 options_.folder + "/topology.yaml", "--server", server, "--data",
+                                 options_.folder + "/" + server, "--log-level", "info"});
   processes_[server] =
-      Process({program_folder() + program, "--topology", options_.folder + "/topology.yaml",
-               "--server", server, "--data", options_.folder + "/" + server, "--log-level", "info"},
-              options_.folder + "/" + server + ".log", false, options_.environment);
+      Process(command, options_.folder + "/" + server + ".log", false, options_.environment);
 }
 
 void Fleet::start(const std::string& server) {
@@ -101,21 +154,13 @@ void Fleet::start(const std::string& server) {
   if (server == "master") {
     wait_until(
         [&] {
-          return clients_.erase(ports_.at(server).admin),
-                 HttpClient("127.0.0.1:" + std::to_string(ports_.at(server).admin))
-                     .request("GET", "/healthz")
-                     .has_value();
+          clients_.erase(ports_.at(server).admin);
+          return answers(ports_.at(server).admin, "/healthz");
         },
         60, "the master to start", 0.002);
     return;
   }
-  wait_until(
-      [&] {
-        auto answer =
-            HttpClient("127.0.0.1:" + std::to_string(port(server))).request("GET", "/readyz");
-        return answer && answer->status == 200;
-      },
-      300, server + " to join");
+  wait_until([&] { return answers(port(server), "/readyz"); }, 300, server + " to join");
 }
 
 void Fleet::stop(const std::string& server) {
@@ -140,6 +185,7 @@ Json Fleet::ask(uint16_t port, const std::string& token, const std::string& meth
   auto [at, fresh] = clients_.try_emplace(port, "127.0.0.1:" + std::to_string(port));
   at->second.set_token(token);
   at->second.set_timeout_ms(120'000);
+  const auto inside = inside_of(port);
   auto answer = at->second.request(method, target, body);
   if (!answer) throw std::runtime_error(target + ": " + answer.error().message);
   if (answer->status >= 300) throw std::runtime_error(target + ": " + error_text(*answer));

@@ -3,6 +3,8 @@
 //
 //   hq ── master ──wan── office      all hold the one territory
 //                  ──wan── second
+//
+// With tunnels, office and second live in ends a of one each, everything else in the b of both.
 #pragma once
 
 #include <functional>
@@ -13,6 +15,7 @@
 #include "common/json/json.h"
 #include "tools/benchmarks/process.h"
 #include "tools/branchline/http_client.h"
+#include "tools/wan/ends.h"
 
 namespace branchline::bench {
 
@@ -21,6 +24,7 @@ struct FleetOptions {
   uint32_t contacts = 200'000;
   std::vector<std::pair<std::string, std::string>> environment;  // of the servers
   std::function<void(const std::string&)> progress;
+  bool tunnel = false;
 };
 
 class Fleet {
@@ -34,6 +38,13 @@ class Fleet {
   void stop(const std::string& server);
   bool runs(const std::string& server) { return processes_.count(server) > 0; }
   Process& process(const std::string& server) { return processes_.at(server); }
+  // What puts a command to where a server is; empty without tunnels.
+  std::vector<std::string> place(const std::string& server) const;
+  // With tunnels: where others reach what listens at the master's.
+  static constexpr const char* kMasterAddress = "192.0.2.2";
+  const wan::Descriptor& network(const std::string& server) const {
+    return networks_.at(server == "office" || server == "second" ? server : "");
+  }
   uint16_t port(const std::string& server) const { return ports_.at(server).http; }
   std::string store(const std::string& server) const {
     return options_.folder + "/" + server + "/store";
@@ -60,6 +71,7 @@ class Fleet {
   struct Ports {
     uint16_t http = 0, admin = 0, link = 0, wan = 0, control = 0;
   };
+  void start_line(const std::string& server);
   void write_topology();
   void make_certificates();
   void load_contacts();
@@ -70,6 +82,7 @@ class Fleet {
 
   FleetOptions options_;
   std::map<std::string, Ports> ports_;
+  std::map<std::string, wan::Descriptor> networks_;  // of office, second and (empty) the rest
   std::map<std::string, Process> processes_, lines_;
   std::map<uint16_t, HttpClient> clients_;
   std::map<std::string, std::string> tokens_;

@@ -60,9 +60,9 @@ asio::awaitable<void> echo(tcp::socket socket) {
 }
 
 template <typename Serve>
-int listen(uint16_t port, Serve serve_one) {
+int listen(const std::string& host, uint16_t port, Serve serve_one) {
   asio::io_context io(1);
-  tcp::acceptor acceptor(io, {asio::ip::make_address("127.0.0.1"), port});
+  tcp::acceptor acceptor(io, {asio::ip::make_address(host), port});
   auto accept = [&]() -> asio::awaitable<void> {
     for (;;) {
       auto [ec, socket] = co_await acceptor.async_accept(kTuple);
@@ -81,11 +81,11 @@ int listen(uint16_t port, Serve serve_one) {
 int run_responder(uint16_t port, size_t body_bytes) {
   std::string body =
       "{\"name\":\"" + std::string(body_bytes > 11 ? body_bytes - 11 : 0, 'x') + "\"}";
-  return listen(port, [body](tcp::socket s) { return serve(std::move(s), body); });
+  return listen("127.0.0.1", port, [body](tcp::socket s) { return serve(std::move(s), body); });
 }
 
-int run_echo(uint16_t port) {
-  return listen(port, [](tcp::socket s) { return echo(std::move(s)); });
+int run_echo(const std::string& host, uint16_t port) {
+  return listen(host, port, [](tcp::socket s) { return echo(std::move(s)); });
 }
 
 }  // namespace branchline::bench

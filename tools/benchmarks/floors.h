@@ -24,6 +24,6 @@ struct StoreFloor {
 int run_store_floor(const StoreFloor& floor);
 
 // Echoes what it gets: the round trip of a line and nothing else.
-int run_echo(uint16_t port);
+int run_echo(const std::string& host, uint16_t port);
 
 }  // namespace branchline::bench

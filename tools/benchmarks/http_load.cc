@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tools/benchmarks/process.h"
+
 namespace branchline::bench {
 
 double seconds_since(Clock::time_point begin) {
@@ -41,11 +43,15 @@ void append_request(std::string& out, std::string_view method, std::string_view 
   out += body;
 }
 
-Connection::Connection(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+Connection::Connection(uint16_t port, const std::string& host) {
+  {
+    const auto inside = inside_of(port);
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  }
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ::inet_pton(AF_INET, host.c_str(), &address.sin_addr);
   if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     int error = errno;
     ::close(fd_);
@@ -129,7 +135,8 @@ LoadResult closed_loop(const LoadPlan& plan) {
     std::string request;
   };
   std::vector<Lane> lanes;
-  for (int i = 0; i < plan.connections; ++i) lanes.push_back({Connection(plan.port), {}, {}});
+  for (int i = 0; i < plan.connections; ++i)
+    lanes.push_back({Connection(plan.port, plan.host), {}, {}});
   auto begin = Clock::now();
   auto end = begin + std::chrono::nanoseconds(static_cast<int64_t>(plan.seconds * 1e9));
   uint64_t started = 0;

@@ -20,7 +20,8 @@ void append_request(std::string& out, std::string_view method, std::string_view 
 
 class Connection {
  public:
-  explicit Connection(uint16_t port);  // 127.0.0.1; throws where nobody listens
+  // Throws where nobody listens.
+  explicit Connection(uint16_t port, const std::string& host = "127.0.0.1");
   ~Connection();
   Connection(Connection&&) noexcept;
   Connection(const Connection&) = delete;
@@ -55,6 +56,7 @@ struct LoadResult {
 
 struct LoadPlan {
   uint16_t port = 0;
+  std::string host = "127.0.0.1";
   int connections = 1;
   double seconds = 0;     // how long, or
   uint64_t requests = 0;  // how many

@@ -49,13 +49,14 @@ bool write_json(const std::vector<Figure>& figures, const std::string& path) {
 int run(const Options& options) {
   Bench bench(options);
   try {
-    if (options.slow_fsync_us == 0) measure_reads(bench);
-    measure_writes(bench);
-    if (options.slow_fsync_us == 0) {
+    const bool lines = options.slow_fsync_us == 0;
+    if (lines && !options.tunnel) measure_reads(bench);
+    if (!options.tunnel) measure_writes(bench);
+    if (lines) {
       measure_live(bench);
       measure_catchup(bench);
-      measure_memory(bench);
     }
+    if (lines && !options.tunnel) measure_memory(bench);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "the benchmark failed: %s\n", e.what());
     bench.keep_folder();
@@ -83,7 +84,7 @@ int main(int argc, char** argv) {
       "Measures Branchline against what this machine can do. docs/benchmarks.md explains each "
       "figure."};
   Options options;
-  std::string slow;
+  std::string slow, network = "proxy", host = "127.0.0.1";
   app.add_option("--only", options.only, "figures, by name or beginning (write, lag.p50)");
   app.add_flag("--quick", options.quick,
                "20,000 records and short runs: for a look, not for the record");
@@ -95,6 +96,12 @@ int main(int argc, char** argv) {
                  "alternations of subject and floor (default 7; 3 with --quick)");
   app.add_option("--folder", options.folder,
                  "where the servers keep their data meanwhile (default: a temporary folder)");
+  app.add_option(
+         "--network", network,
+         "proxy, or tun: the figures of the line (lag, catchup, bytes) with packets between "
+         "network namespaces; needs root")
+      ->check(CLI::IsMember({"proxy", "tun"}))
+      ->capture_default_str();
   StoreFloor store;
   uint16_t port = 0;
   size_t body = 0;
@@ -109,10 +116,11 @@ int main(int argc, char** argv) {
   responder->add_option("--body", body);
   auto* echo = app.add_subcommand("floor-echo")->group("");
   echo->add_option("--port", port);
+  echo->add_option("--host", host);
   CLI11_PARSE(app, argc, argv);
   if (*floor_store) return run_store_floor(store);
   if (*responder) return run_responder(port, body);
-  if (*echo) return run_echo(port);
+  if (*echo) return run_echo(host, port);
   if (!slow.empty()) {
     auto us = branchline::parse_duration_us(slow);
     if (!us) {
@@ -120,6 +128,11 @@ int main(int argc, char** argv) {
       return 2;
     }
     options.slow_fsync_us = *us;
+  }
+  options.tunnel = network == "tun";
+  if (options.tunnel && options.slow_fsync_us > 0) {
+    std::fprintf(stderr, "--slow-fsync measures writes, which use no line: leave --network out\n");
+    return 2;
   }
   return run(options);
 }

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <stdexcept>
 #include <utility>
 
@@ -118,6 +119,22 @@ uint16_t free_port() {
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
   ::close(fd);
   return ntohs(address.sin_port);
+}
+
+namespace {
+
+std::map<uint16_t, const wan::Descriptor*>& networks() {
+  static std::map<uint16_t, const wan::Descriptor*> of_ports;
+  return of_ports;
+}
+
+}  // namespace
+
+void port_lives_in(uint16_t port, const wan::Descriptor& network) { networks()[port] = &network; }
+
+std::unique_ptr<wan::Inside> inside_of(uint16_t port) {
+  const auto at = networks().find(port);
+  return at == networks().end() ? nullptr : std::make_unique<wan::Inside>(*at->second);
 }
 
 std::string program_folder() {

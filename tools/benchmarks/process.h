@@ -4,9 +4,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "tools/wan/ends.h"
 
 namespace branchline::bench {
 
@@ -40,6 +43,10 @@ class Process {
 
 // A free port of 127.0.0.1 (bound once and let go).
 uint16_t free_port();
+// Clients of these ports open their sockets in this network, which outlives them.
+void port_lives_in(uint16_t port, const wan::Descriptor& network);
+// While it lives, the thread is where the port is; nothing where that is here.
+std::unique_ptr<wan::Inside> inside_of(uint16_t port);
 // Folder of the running program.
 std::string program_folder();
 
