@@ -286,6 +286,9 @@ TEST_CASE("tunnel: a name runs once, and is free again after kill -9") {
   }
   CHECK(run_wan({"exec", name, "a", "--", "/bin/true"}).output.find("no line named") !=
         std::string::npos);
+  CHECK(std::filesystem::exists("/run/branchline-wan/" + name));
+  Tunnel other({});
+  CHECK_FALSE(std::filesystem::exists("/run/branchline-wan/" + name));
   Tunnel again({"--delay", "1ms"}, name);
   CHECK(burst(again, true, 3, 100).size() == 3);
   again.process().signal(SIGTERM);

@@ -7,6 +7,7 @@
 #include <net/route.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,8 +152,8 @@ std::string path_of(std::string_view name) {
   return std::string(kFolder) + "/" + std::string(name);
 }
 
-flock whole_file() {
-  flock lock{};
+struct flock whole_file() {
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   return lock;
@@ -167,7 +168,7 @@ struct Running {
 // killed.
 std::optional<Running> find(std::string_view name) {
   const Descriptor file(::open(path_of(name).c_str(), O_RDWR | O_CLOEXEC));
-  flock lock = whole_file();
+  struct flock lock = whole_file();
   if (file.get() < 0 || ::fcntl(file.get(), F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) {
     return std::nullopt;
   }
@@ -178,6 +179,19 @@ std::optional<Running> find(std::string_view name) {
     return std::nullopt;
   }
   return r;
+}
+
+// Removes what killed lines left. The caller holds the folder's lock, so nobody is between opening
+// a file and locking it.
+void sweep() {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder, none)) {
+    const Descriptor file(::open(entry.path().c_str(), O_RDWR | O_CLOEXEC));
+    struct flock lock = whole_file();
+    if (file.get() >= 0 && ::fcntl(file.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK) {
+      ::unlink(entry.path().c_str());
+    }
+  }
 }
 
 std::string all_running() {
@@ -254,11 +268,14 @@ Result<std::unique_ptr<Ends::Held>> Ends::hold(std::string_view name) {
                     " letters, digits, '-', '_' and '.'");
   }
   if (::mkdir(kFolder, 0755) != 0 && errno != EEXIST) return failed(kFolder);
+  const Descriptor folder(::open(kFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0 || ::flock(folder.get(), LOCK_EX) != 0) return failed(kFolder);
+  sweep();
   const std::string path = path_of(name);
   for (;;) {
     Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (file.get() < 0) return failed(path);
-    flock lock = whole_file();
+    struct flock lock = whole_file();
     if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) {
       const auto running = find(name);
       return fail(ErrorKind::conflict, "wan.name",

@@ -3,7 +3,7 @@
 //
 // A namespace is kept by descriptors of the process that made it and by the programs inside, and a
 // device by its descriptor; so all of it goes with the process, kill -9 included. What stays then
-// is a small file that nobody holds locked, which the next line of that name takes over.
+// is a small file that nobody holds locked, which the next line that starts removes.
 //
 //   a: 192.0.2.(4n+1) --- wanN ===== line ===== wanN --- b: 192.0.2.(4n+2)
 //
