@@ -81,6 +81,15 @@ BodyContext OfficeApi::body_context(const Call& call) const {
 }
 
 Result<void> OfficeApi::prepare_command(const Call& call, Command& command) const {
+  if (call.request.has_header("Branchline-Lane")) {
+    std::string_view lane = call.request.header("Branchline-Lane");
+    if (lane != to_string(Lane::interactive) && lane != to_string(Lane::bulk)) {
+      return fail(ErrorKind::invalid, "lane.unknown",
+                  "Branchline-Lane: interactive (the default) or bulk, which waits where people's "
+                  "work does not");
+    }
+    command.lane = lane == to_string(Lane::bulk) ? Lane::bulk : Lane::interactive;
+  }
   std::string_view key = call.request.header("Idempotency-Key");
   if (!call.request.has_header("Idempotency-Key")) return {};
   if (key.empty()) {

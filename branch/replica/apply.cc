@@ -43,7 +43,16 @@ struct Replica::Apply {
     const FateEntry* fate = nullptr;
   };
   std::map<Csn, Event> events;
-  std::map<PendingRef, OutboxBlock> cache;  // by last()
+  // By lane and last order: blocks of two lanes may overlap in their orders.
+  std::map<std::pair<PendingLane, Order>, OutboxBlock> cache;
+  // Where the pending mutations of a lane stand, from the first without a fate on; grows as fates
+  // ask for them.
+  struct Walk {
+    Seq first;
+    PendingRef at;
+    std::vector<PendingRef> refs;
+  };
+  std::map<PendingLane, Walk> walks;
   std::set<PendingRef> touched;             // pending mutations that were undone
   std::set<PendingRef> rewritten;           // blocks whose entries changed
   std::vector<FateEntry> single_fates;
@@ -100,16 +109,19 @@ struct Replica::Apply {
   const std::vector<FateEntry>& fates() const { return single ? single_fates : range.fates; }
 
   Result<OutboxBlock*> block_of(PendingRef ref) {
-    auto at = cache.lower_bound(ref);
-    if (at != cache.end() && at->first.generation == ref.generation &&
+    auto at = cache.lower_bound({lane_of(ref), ref.order});
+    if (at != cache.end() && at->first.first == lane_of(ref) &&
         at->second.entries.front().mutation.order <= ref.order) {
       return &at->second;
     }
     BL_ASSIGN(auto block, outbox.holding(ref));
     if (!block)
       return fail(ErrorKind::corrupt, "outbox.missing", "a pending mutation is not in the outbox");
-    PendingRef last = block->last();
-    return &cache.insert_or_assign(last, std::move(*block)).first->second;
+    return &keep(std::move(*block));
+  }
+  OutboxBlock& keep(OutboxBlock&& block) {
+    auto place = std::pair(lane_of(block.last()), block.last().order);
+    return cache.insert_or_assign(place, std::move(block)).first->second;
   }
 
   Result<PendingEntry*> entry_of(PendingRef ref) {
@@ -187,13 +199,30 @@ struct Replica::Apply {
     std::vector<PendingRef> refs;
     for (const auto& i : r.incarnations_) {
       if (i.incarnation != fate.id.incarnation) continue;
-      for (uint32_t k = 0; k < fate.count; ++k) {
-        // One lane so far: seq and order count alike.
-        PendingRef ref{i.generation, Order(fate.id.seq.value + k)};
-        Order last = i.generation == r.state_.generation
-                         ? r.state_.order
-                         : r.incarnations_[i.generation].predecessor_order;
-        if (ref.order <= last && is_pending(r.state_.retired, ref)) refs.push_back(ref);
+      PendingLane lane{i.generation, fate.id.lane};
+      auto retired = r.state_.retired.find(lane);
+      if (retired == r.state_.retired.end()) continue;
+      auto [at, fresh] = walks.try_emplace(lane);
+      Walk& walk = at->second;
+      if (fresh) {
+        walk.first = retired->second.seq.next();
+        walk.at = {lane.generation, retired->second.order, lane.lane};
+      }
+      uint64_t end = fate.id.seq.value + fate.count;
+      while (walk.first.value + walk.refs.size() < end) {
+        BL_ASSIGN(auto block, outbox.next(walk.at));
+        if (!block || lane_of(block->last()) != lane) break;
+        for (const auto& e : block->entries) {
+          if (e.mutation.order > walk.at.order) walk.refs.push_back(block->ref(e));
+        }
+        walk.at = block->last();
+        auto place = std::pair(lane, walk.at.order);
+        if (!cache.count(place)) keep(std::move(*block));
+      }
+      for (uint64_t seq = fate.id.seq.value; seq < end; ++seq) {
+        bool there = seq > retired->second.seq.value &&
+                     seq < walk.first.value + walk.refs.size();
+        if (there) refs.push_back(walk.refs[seq - walk.first.value]);
       }
     }
     return refs;
@@ -265,8 +294,9 @@ struct Replica::Apply {
     if (refs.size() != fate.count) return std::unexpected(diverged(fate.id, "is not pending here"));
     for (size_t i = 0; i < refs.size(); ++i) {
       PendingRef ref = refs[i];
-      Order& retired = r.state_.retired.at(ref.generation);
-      if (ref.order != retired.next())
+      Decided& retired = r.state_.retired.at(lane_of(ref));
+      Seq seq(fate.id.seq.value + i);
+      if (seq != retired.seq.next())
         return std::unexpected(diverged(fate.id, "is decided out of order"));
       bool was_undone = touched.count(ref) > 0;
       std::string content;
@@ -292,15 +322,17 @@ struct Replica::Apply {
         Writer w(content);
         put_mutation(w, entry->mutation);
       }
-      retired = ref.order;
+      retired = {seq, ref.order};
       touched.erase(ref);
       if (fate.count == 1) r.write_fate(out.batch, fate, content);
       BL_ASSIGN(OutboxBlock * block, block_of(ref));
       if (ref == block->last()) {
         finished.push_back(ref);
-        bool needed =
-            std::any_of(touched.begin(), touched.end(), [&](PendingRef t) { return t <= ref; });
-        if (!needed) cache.erase(ref);  // ranges of fates may be long: hold no more than needed
+        bool needed = std::any_of(touched.begin(), touched.end(), [&](PendingRef t) {
+          return lane_of(t) == lane_of(ref) && t <= ref;
+        });
+        // Ranges of fates may be long: hold no more than needed.
+        if (!needed) cache.erase({lane_of(ref), ref.order});
       }
     }
     if (fate.count > 1) r.write_fate(out.batch, fate, {});
@@ -370,15 +402,18 @@ struct Replica::Apply {
   void write() {
     for (PendingRef last : rewritten) {
       out.batch.put(Table::outbox, keys::outbox(r.state_.side, last),
-                    encode_outbox_block(cache.at(last)));
+                    encode_outbox_block(cache.at({lane_of(last), last.order})));
     }
     for (PendingRef last : finished)
       out.batch.erase(Table::outbox, keys::outbox(r.state_.side, last));
     // Process starts without pending work need no entry.
     for (auto at = r.state_.retired.begin(); at != r.state_.retired.end();) {
-      auto [generation, order] = *at;
-      bool current = generation == r.state_.generation;
-      bool done = !current && order == r.incarnations_[generation].predecessor_order;
+      const auto& [lane, decided] = *at;
+      bool current = lane.generation == r.state_.generation;
+      // The start after it wrote down where its lanes ended.
+      bool done = !current && decided.seq == r.incarnations_[lane.generation]
+                                                 .predecessor_ends[size_t(lane.lane)]
+                                                 .seq;
       at = done ? r.state_.retired.erase(at) : std::next(at);
     }
     r.workspace_->flush(out.batch);

@@ -42,11 +42,12 @@ struct Auditor {
     struct Chain {
       MutationHasher hasher;
       Digest digest;
-      Chain(const SaltKey& key, const Digest& start)
-          : hasher(key, Lane::interactive), digest(start) {}
+      Chain(const SaltKey& key, Lane lane, const Digest& start)
+          : hasher(key, lane), digest(start) {}
     };
-    std::map<uint32_t, Chain> chains;
-    std::map<uint32_t, Order> last;
+    std::map<PendingLane, Chain> chains;
+    std::map<PendingLane, Seq> last;
+    std::set<std::pair<uint32_t, Order>> orders;
     for (;;) {
       auto next = reader.next(at);
       if (!next) {
@@ -61,22 +62,25 @@ struct Auditor {
         report.problem("pending work of an unknown process start");
         continue;
       }
+      PendingLane lane = lane_of(at);
       auto [chain, fresh] =
-          chains.try_emplace(block.generation, info->second.salt_key, block.chain_before);
+          chains.try_emplace(lane, info->second.salt_key, lane.lane, block.chain_before);
       Digest& digest = chain->second.digest;
       if (!fresh && digest != block.chain_before)
         report.problem("the outbox's hash chain has a gap");
       for (auto& e : block.entries) {
         digest = chain_next(digest, chain->second.hasher.digest(e.mutation));
-        PendingRef ref{block.generation, e.mutation.order};
+        PendingRef ref = block.ref(e);
         if (!is_pending(state.retired, ref)) continue;
         ++counted.pending;
-        Order due = last.count(ref.generation) ? last[ref.generation].next()
-                                               : state.retired[ref.generation].next();
-        if (ref.order != due)
+        Seq due = last.count(lane) ? last[lane].next() : state.retired[lane].seq.next();
+        if (e.mutation.id.seq != due)
           report.problem("a pending mutation is missing before order " +
                          std::to_string(ref.order.value));
-        last[ref.generation] = ref.order;
+        last[lane] = e.mutation.id.seq;
+        bool fits = ref.generation != state.generation || ref.order <= state.order;
+        if (!fits || !orders.insert({ref.generation, ref.order}).second)
+          report.problem("order " + std::to_string(ref.order.value) + " is used twice or unknown");
         first_pending.try_emplace(stream_of(e.mutation.id), e.mutation.id.seq);
         known[stream_of(e.mutation.id)] = e.mutation.id.seq;
         for (const auto& [t, sum] : e.sums.sums) pending_sums[t] += sum;
@@ -88,21 +92,30 @@ struct Auditor {
       }
       if (digest != block.chain_after) report.problem("the outbox's hash chain does not verify");
     }
-    // One lane so far: seq and order count alike.
-    const auto& end_of_lane = state.ends[0];
-    auto own = chains.find(state.generation);
-    if (end_of_lane.seq.value != state.order.value ||
-        (own != chains.end() && own->second.digest != end_of_lane.chain)) {
-      report.problem("the state row names another end of this start's mutations than the outbox");
+    // Orders count across the lanes, so both together are as many as the last order.
+    uint64_t accepted_here = 0;
+    for (size_t l = 0; l < kLaneCount; ++l) {
+      accepted_here += state.ends[l].seq.value;
+      PendingLane lane{state.generation, static_cast<Lane>(l)};
+      auto own = chains.find(lane);
+      bool listed = state.retired.count(lane) > 0;
+      if (!listed || (own != chains.end() && own->second.digest != state.ends[l].chain)) {
+        report.problem("the state row names another end of this start's mutations than the outbox");
+      }
+    }
+    if (accepted_here != state.order.value) {
+      report.problem("the state row's orders and seqs of this start do not agree");
     }
     // Whatever is neither decided nor in the outbox is missing.
-    for (const auto& [generation, retired] : state.retired) {
-      Order end = generation == state.generation ? state.order
-                                                 : incarnations[generation + 1].predecessor_order;
-      Order have = last.count(generation) ? last[generation] : retired;
+    for (const auto& [lane, retired] : state.retired) {
+      size_t l = size_t(lane.lane);
+      Seq end = lane.generation == state.generation
+                    ? state.ends[l].seq
+                    : incarnations[lane.generation + 1].predecessor_ends[l].seq;
+      Seq have = last.count(lane) ? last[lane] : retired.seq;
       if (have != end)
-        report.problem("pending mutations behind order " + std::to_string(have.value) +
-                       " are missing");
+        report.problem("pending mutations behind seq " + std::to_string(have.value) + " of lane " +
+                       std::string(to_string(lane.lane)) + " are missing");
     }
     return {};
   }

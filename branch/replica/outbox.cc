@@ -17,8 +17,8 @@ Error corrupt(const char* what) {
 
 bool is_pending(const Retired& retired, PendingRef ref) {
   if (ref.is_none()) return false;
-  auto at = retired.find(ref.generation);
-  return at != retired.end() && ref.order > at->second;
+  auto at = retired.find(lane_of(ref));
+  return at != retired.end() && ref.order > at->second.order;
 }
 
 std::string encode_effects(const std::vector<RecordOp>& effects) {
@@ -79,6 +79,7 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
   OutboxBlock block;
   block.bytes = std::move(bytes);
   block.generation = last.generation;
+  block.lane = last.lane;
   Reader r(block.bytes);
   if (r.u8() != kFormat) return std::unexpected(corrupt("unknown format"));
   uint64_t count = r.varint_max(limits::kMaxGroupMutations);
@@ -112,7 +113,8 @@ Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool
     std::string_view undo = r.blob();
     if (with_undo) e.undo = std::string(undo);
   }
-  if (!r.done() || block.entries.back().mutation.order != last.order) {
+  const MutationId& id = block.entries.back().mutation.id;
+  if (!r.done() || block.entries.back().mutation.order != last.order || id.lane != last.lane) {
     return std::unexpected(corrupt("malformed"));
   }
   return block;
@@ -143,8 +145,8 @@ Result<std::optional<OutboxBlock>> OutboxReader::holding(PendingRef ref) {
   PendingRef before = ref;
   before.order = Order(ref.order.value - 1);
   BL_ASSIGN(auto block, next(before));
-  if (block &&
-      (block->generation != ref.generation || block->entries.front().mutation.order > ref.order)) {
+  if (block && (block->generation != ref.generation || block->lane != ref.lane ||
+                block->entries.front().mutation.order > ref.order)) {
     block.reset();
   }
   return block;

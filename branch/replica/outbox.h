@@ -1,4 +1,4 @@
-// Pending mutations as kept at a branch: one block per commit group.
+// Pending mutations as kept at a branch: one block per commit group and lane.
 #pragma once
 
 #include <map>
@@ -28,13 +28,15 @@ struct PendingEntry {
 
 struct OutboxBlock {
   uint32_t generation = 0;
+  Lane lane = Lane::interactive;
   Digest chain_before;  // of the stream, before the first and after the last mutation
   Digest chain_after;
   std::vector<PendingEntry> entries;
   std::string bytes;  // what the mutations point into
 
-  PendingRef first() const { return {generation, entries.front().mutation.order}; }
-  PendingRef last() const { return {generation, entries.back().mutation.order}; }
+  PendingRef ref(const PendingEntry& e) const { return {generation, e.mutation.order, lane}; }
+  PendingRef first() const { return ref(entries.front()); }
+  PendingRef last() const { return ref(entries.back()); }
 };
 
 // Takes canonical bytes of mutations as they were hashed (one per entry), so that nothing is
@@ -49,17 +51,29 @@ Result<std::vector<RecordOp>> decode_effects(std::string_view bytes);
 // shipping.
 Result<OutboxBlock> decode_outbox_block(PendingRef last, std::string bytes, bool with_undo = true);
 
-// Walks pending mutations. `retired`: through which order each generation is decided; what is older
-// than the oldest generation here is decided too.
-using Retired = std::map<uint32_t, Order>;
+// One lane of one process start, and through which of its mutations all are decided. Lanes are
+// decided apart, each in its order (SEMANTICS 32).
+struct PendingLane {
+  uint32_t generation = 0;
+  Lane lane = Lane::interactive;
+  auto operator<=>(const PendingLane&) const = default;
+};
+inline PendingLane lane_of(PendingRef ref) { return {ref.generation, ref.lane}; }
+struct Decided {
+  Seq seq;
+  Order order;  // of that seq
+};
+// A lane that is not in it has nothing pending.
+using Retired = std::map<PendingLane, Decided>;
 bool is_pending(const Retired& retired, PendingRef ref);
 
-// Blocks read in order cost one cursor, which sees the outbox as it was when it was opened: a
-// reader is for one walk, not to be kept.
+// Walks the outbox in order of its keys: first the interactive lanes of all starts, then the bulk
+// lanes. Blocks read in order cost one cursor, which sees the outbox as it was when it was opened:
+// a reader is for one walk, not to be kept.
 class OutboxReader {
  public:
   OutboxReader(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
-  // The first block that ends behind `after`.
+  // The first block that ends behind `after`; it may be of another lane or start.
   Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true);
   // The block that holds `ref`.
   Result<std::optional<OutboxBlock>> holding(PendingRef ref);

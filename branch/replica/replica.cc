@@ -63,21 +63,23 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   start.put(Table::meta, keys::meta_incarnation(info.generation), encode_incarnation(info));
 
   // Starts that left no pending work need no entry.
-  if (auto at = state_.retired.find(state_.generation);
-      at != state_.retired.end() && at->second == state_.order) {
-    state_.retired.erase(at);
+  for (int l = 0; l < kLaneCount; ++l) {
+    auto at = state_.retired.find({state_.generation, static_cast<Lane>(l)});
+    if (at != state_.retired.end() && at->second.seq == state_.ends[size_t(l)].seq) {
+      state_.retired.erase(at);
+    }
   }
   state_.generation = info.generation;
   state_.incarnation = info.incarnation;
   state_.order = Order(0);
-  state_.retired[info.generation] = Order(0);
-  for (int lane = 0; lane < kLaneCount; ++lane) {
-    state_.ends[size_t(lane)] = {
-        Seq(0), chain_start({state_.self, info.incarnation, static_cast<Lane>(lane)})};
+  for (int l = 0; l < kLaneCount; ++l) {
+    Lane lane = static_cast<Lane>(l);
+    state_.retired[{info.generation, lane}] = {};
+    state_.ends[size_t(l)] = {Seq(0), chain_start({state_.self, info.incarnation, lane})};
+    hashers_[size_t(l)] = std::make_unique<MutationHasher>(info.salt_key, lane);
   }
   for (const auto& i : incarnations_) lineage_.add(state_.self, i.incarnation, i.link());
   hlc_.start(state_.hlc);
-  hasher_ = std::make_unique<MutationHasher>(info.salt_key, Lane::interactive);
   Workspace::Config config;
   config.side = state_.side;
   config.holds_everything = state_.holds_everything;
@@ -99,29 +101,28 @@ Result<void> Replica::check_outbox() const {
   OutboxReader reader(store_, state_.side);
   PendingRef at;
   std::unique_ptr<MutationHasher> hasher;
-  uint32_t generation = 0;
+  PendingLane lane;
   Digest chain;
   uint64_t pending = 0;
   for (;;) {
     BL_ASSIGN(auto block, reader.next(at, false));
     if (!block) break;
     at = block->last();
-    if (block->generation != generation || !hasher) {
-      generation = block->generation;
+    if (lane_of(at) != lane || !hasher) {
+      lane = lane_of(at);
       auto info = std::find_if(incarnations_.begin(), incarnations_.end(),
-                               [&](const auto& i) { return i.generation == generation; });
+                               [&](const auto& i) { return i.generation == lane.generation; });
       if (info == incarnations_.end()) {
         return fail(ErrorKind::corrupt, "outbox.incarnation",
                     "pending work of an unknown process start");
       }
-      hasher =
-          std::make_unique<MutationHasher>(info->salt_key, block->entries.front().mutation.id.lane);
+      hasher = std::make_unique<MutationHasher>(info->salt_key, lane.lane);
       chain = block->chain_before;
     }
     bool continues = block->chain_before == chain;
     for (const auto& e : block->entries) {
       chain = chain_next(chain, hasher->digest(e.mutation));
-      pending += is_pending(state_.retired, {generation, e.mutation.order}) ? 1 : 0;
+      pending += is_pending(state_.retired, block->ref(e)) ? 1 : 0;
     }
     if (!continues || chain != block->chain_after) {
       return fail(ErrorKind::corrupt, "outbox.chain",
@@ -152,9 +153,13 @@ void Replica::add_counts(const Deltas& deltas) {
 // --- Local writes ---
 
 struct Replica::Group {
-  OutboxBlock block;
-  std::vector<std::string> canonical;
-  std::vector<Draft> drafts;  // what the block's mutations point into
+  struct Part {
+    OutboxBlock block;
+    std::vector<std::string> canonical;
+  };
+  std::array<Part, kLaneCount> parts;  // by lane
+  size_t bytes = 0;
+  std::vector<Draft> drafts;  // what the blocks' mutations point into
   std::unordered_map<std::string, KeyRow> keys;
   std::vector<std::string> operation_keys;
 };
@@ -172,12 +177,14 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
   }
   Group group;
   group.drafts.reserve(commands.size());
-  group.block.generation = state_.generation;
-  group.block.chain_before = state_.ends[0].chain;
-  size_t bytes = 0;
+  for (size_t lane = 0; lane < kLaneCount; ++lane) {
+    OutboxBlock& block = group.parts[lane].block;
+    block.generation = state_.generation;
+    block.lane = static_cast<Lane>(lane);
+    block.chain_before = state_.ends[lane].chain;
+  }
   for (Command* command : commands) {
-    if (bytes >= limits::kTargetGroupBytes) break;
-    size_t had = group.canonical.size();
+    if (group.bytes >= limits::kTargetGroupBytes) break;
     auto before = replayed(*command, group);
     if (!before) {
       if (is_store_fault(before.error())) return std::unexpected(before.error());
@@ -188,18 +195,19 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     if (!out.results.back() && is_store_fault(out.results.back().error())) {
       return std::unexpected(out.results.back().error());
     }
-    if (group.canonical.size() > had) bytes += group.canonical.back().size();
   }
-  if (group.block.entries.empty() && group.keys.empty()) return out;
+  if (group.bytes == 0 && group.keys.empty()) return out;
   state_.key_rows += group.keys.size();
   for (const auto& [key, row] : group.keys) out.batch.put(Table::keys, key, encode_key_row(row));
-  if (!group.block.entries.empty()) {
-    group.block.chain_after = state_.ends[0].chain;
-    out.batch.put(Table::outbox, keys::outbox(state_.side, group.block.last()),
-                  encode_outbox_block(group.block, group.canonical));
-  }
-  for (const auto& e : group.block.entries) {
-    for (const auto& op : e.mutation.ops) out.changes.records.push_back(op.record);
+  for (size_t lane = 0; lane < kLaneCount; ++lane) {
+    auto& [block, canonical] = group.parts[lane];
+    if (block.entries.empty()) continue;
+    block.chain_after = state_.ends[lane].chain;
+    out.batch.put(Table::outbox, keys::outbox(state_.side, block.last()),
+                  encode_outbox_block(block, canonical));
+    for (const auto& e : block.entries) {
+      for (const auto& op : e.mutation.ops) out.changes.records.push_back(op.record);
+    }
   }
   workspace_->flush(out.batch);
   write_state(out.batch);
@@ -243,7 +251,10 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   Draft& draft = group.drafts.emplace_back(std::move(drafted));
   PendingEntry entry;
   Mutation& m = entry.mutation;
-  m.id = {state_.self, state_.incarnation, Lane::interactive, state_.ends[0].seq.next()};
+  auto name = [&](Lane lane) {
+    return MutationId{state_.self, state_.incarnation, lane, state_.ends[size_t(lane)].seq.next()};
+  };
+  m.id = name(command.lane);
   m.order = state_.order.next();
   m.line = state_.cursor.line;
   m.base = state_.cursor.csn;
@@ -263,9 +274,15 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
                     " while some servers run an earlier version; when all are upgraded, an "
                     "operator raises it: branchline feature-level raise");
   }
+  if (m.id.lane == Lane::interactive) {
+    BL_ASSIGN(bool bulk, touches_bulk(m, {}));
+    if (bulk) m.id = name(Lane::bulk);
+  }
   std::string canonical;
-  Writer w(canonical);
-  put_mutation(w, m);
+  {
+    Writer w(canonical);
+    put_mutation(w, m);
+  }
   if (canonical.size() > limits::kMaxMutationBytes) {
     return fail(ErrorKind::invalid, "mutation.too_large",
                 "one change of " + std::to_string(canonical.size()) + " bytes; at most " +
@@ -277,6 +294,30 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
     return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)),
                 std::string(explain(reason)));
   }
+  BL_ASSIGN(bool late, m.id.lane == Lane::bulk ? Result<bool>(false)
+                                               : touches_bulk(m, decision.journal));
+  if (late) {
+    // Only its effects showed that it touches what waits in bulk (a cascade, a total): decided
+    // again under its new name, which the versions bear.
+    BL_PROBE("accept.joined_bulk_by_effects");
+    std::string undo;
+    Writer u(undo);
+    put_undo(u, *workspace_, decision.journal);
+    workspace_->begin();
+    BL_TRY(apply_undo(*workspace_, undo));
+    workspace_->end();
+    m.id = name(Lane::bulk);
+    canonical.clear();
+    Writer w(canonical);
+    put_mutation(w, m);
+    BL_ASSIGN(decision, merger_->run(m, Csn(0)));
+    BL_CHECK(decision.fate != Fate::rejected);
+  }
+  size_t lane = size_t(m.id.lane);
+  if (m.id.lane != command.lane) {
+    BL_PROBE("accept.joined_bulk");
+    state_.hurried = {state_.generation, m.order, Lane::bulk};
+  }
   std::string forecast;
   put_forecast(forecast, m.hlc, decision.effects);
   entry.forecast = entry.current = forecast_digest(forecast);
@@ -285,19 +326,56 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   put_undo(undo, *workspace_, decision.journal);
   for (const auto& r : decision.journal.records) {
     BL_ASSIGN(auto found, workspace_->find(r.key));
-    if (found.record) workspace_->set_pending(*found.record, {state_.generation, m.order});
+    if (found.record) {
+      workspace_->set_pending(*found.record, {state_.generation, m.order, m.id.lane});
+    }
   }
   add_counts(decision.journal.deltas);
   state_.order = m.order;
-  state_.ends[0].seq = m.id.seq;
-  state_.ends[0].chain = chain_next(state_.ends[0].chain, hasher_->digest(m));
+  ReplicaState::LaneEnd& end = state_.ends[lane];
+  end.seq = m.id.seq;
+  end.chain = chain_next(end.chain, hashers_[lane]->digest(m));
   state_.ledger.accepted += 1;
   state_.ledger.pending += 1;
   remember(command, m.id, group);
   Accepted accepted{m.id, false};
-  group.canonical.push_back(std::move(canonical));
-  group.block.entries.push_back(std::move(entry));
+  group.bytes += canonical.size();
+  group.parts[lane].canonical.push_back(std::move(canonical));
+  group.parts[lane].block.entries.push_back(std::move(entry));
   return accepted;
+}
+
+// Whether it touches, or leans on, a record that pending bulk work changed: then it must not reach
+// the master before that (SEMANTICS 32).
+Result<bool> Replica::touches_bulk(const Mutation& m, const Journal& journal) {
+  bool any = std::any_of(state_.retired.begin(), state_.retired.end(), [&](const auto& r) {
+    const auto& [lane, decided] = r;
+    return lane.lane == Lane::bulk && (lane.generation != state_.generation ||
+                                       decided.seq != state_.ends[size_t(Lane::bulk)].seq);
+  });
+  if (!any) return false;
+  auto bulk = [&](PendingRef ref) {
+    return ref.lane == Lane::bulk && is_pending(state_.retired, ref);
+  };
+  for (const auto& b : journal.records) {
+    if (bulk(b.pending)) return true;
+  }
+  std::vector<RecordKey> named;
+  for (const auto& op : m.ops) {
+    named.push_back(op.record);
+    if (!op.target.is_nil()) named.push_back({op.record.entity, op.target});
+    for (const auto& cell : op.cells) {
+      if (cell.value.type != ValueType::lookup) continue;
+      Lookup l = decode_lookup(cell.value.payload);
+      named.push_back({l.entity, l.id});
+    }
+  }
+  for (const auto& g : m.guards) named.push_back(g.record);
+  for (const auto& key : named) {
+    BL_ASSIGN(auto found, workspace_->find(key));
+    if (found.record && bulk(found.record->pending())) return true;
+  }
+  return false;
 }
 
 // --- The link ---
@@ -311,18 +389,21 @@ Introduction Replica::introduction(const std::string& server,
   intro.schema_digest = schema_->digest();
   intro.topology_digest = topology_digest;
   intro.cursor = state_.cursor;
-  uint32_t oldest = state_.retired.begin()->first;
+  uint32_t oldest = state_.retired.begin()->first.generation;
   for (const auto& i : incarnations_) {
     if (i.generation > state_.announced || i.generation >= oldest) intro.incarnations.push_back(i);
-    auto retired = state_.retired.find(i.generation);
-    if (retired == state_.retired.end()) continue;
-    // One lane so far: seq and order count alike.
-    Order last = i.generation == state_.generation ? state_.order
-                                                   : incarnations_[i.generation].predecessor_order;
-    if (i.generation != state_.generation && retired->second == last) continue;
-    intro.pending.push_back({{state_.self, i.incarnation, Lane::interactive},
-                             Seq(retired->second.value + 1),
-                             Seq(last.value)});
+    bool current = i.generation == state_.generation;
+    for (size_t l = 0; l < kLaneCount; ++l) {
+      auto retired = state_.retired.find({i.generation, static_cast<Lane>(l)});
+      if (retired == state_.retired.end()) continue;
+      Seq last =
+          current ? state_.ends[l].seq : incarnations_[i.generation].predecessor_ends[l].seq;
+      bool told = current && l == size_t(Lane::interactive);
+      if (!told && retired->second.seq == last) continue;
+      intro.pending.push_back({{state_.self, i.incarnation, static_cast<Lane>(l)},
+                               retired->second.seq.next(),
+                               last});
+    }
   }
   return intro;
 }
@@ -360,15 +441,18 @@ Result<Batch> Replica::welcome(const Registration& r) {
 
 Result<int64_t> Replica::oldest_pending_ms() const {
   OutboxReader reader(store_, state_.side);
-  for (const auto& [generation, order] : state_.retired) {
-    BL_ASSIGN(auto block, reader.next({generation, order}, false));
-    if (!block) return 0;
+  int64_t oldest = 0;
+  for (const auto& [lane, decided] : state_.retired) {
+    BL_ASSIGN(auto block, reader.next({lane.generation, decided.order, lane.lane}, false));
+    if (!block) continue;
     for (const auto& e : block->entries) {
-      if (is_pending(state_.retired, {block->generation, e.mutation.order}))
-        return e.mutation.hlc.ms();
+      if (!is_pending(state_.retired, block->ref(e))) continue;
+      int64_t ms = e.mutation.hlc.ms();
+      if (oldest == 0 || ms < oldest) oldest = ms;
+      break;
     }
   }
-  return 0;
+  return oldest;
 }
 
 // --- What the uplink reads ---
@@ -382,7 +466,7 @@ Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations,
   Stream stream;
   while (slice.mutations.size() < max_mutations && bytes < max_bytes) {
     BL_ASSIGN(auto block, reader.next(slice.last, false));
-    if (!block) break;
+    if (!block || block->lane != after.lane) break;
     Stream here = stream_of(block->entries.front().mutation.id);
     if (!slice.mutations.empty() &&
         (here != stream || slice.mutations.size() + block->entries.size() > max_mutations)) {
@@ -411,9 +495,15 @@ Result<std::optional<Digest>> ReplicaOutbox::chain_at(const Stream& stream, Seq 
   if (auto e = rows->error()) return std::unexpected(*e);
   if (!info) return std::optional<Digest>();
   OutboxReader reader(*view_, side_);
-  // One lane so far: seq and order count alike.
-  BL_ASSIGN(auto block, reader.holding({info->generation, Order(seq.value)}));
-  if (!block) return std::optional<Digest>();
+  std::optional<OutboxBlock> block;
+  for (PendingRef at{info->generation, Order(0), stream.lane};; at = block->last()) {
+    BL_ASSIGN(block, reader.next(at, false));
+    if (!block || stream_of(block->entries.front().mutation.id) != stream ||
+        block->entries.front().mutation.id.seq > seq) {
+      return std::optional<Digest>();
+    }
+    if (block->entries.back().mutation.id.seq >= seq) break;
+  }
   MutationHasher hasher(info->salt_key, stream.lane);
   Digest chain = block->chain_before;
   for (const auto& e : block->entries) {

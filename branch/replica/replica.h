@@ -37,6 +37,7 @@ class Command {
 
   RecordId author;
   RecordId credential;
+  Lane lane = Lane::interactive;  // as asked for; an edit of what waits in bulk joins bulk
   std::string operation_key;  // empty: none
   std::string request;        // 16 bytes of the request's SHA-256, where there is a key
 };
@@ -124,6 +125,7 @@ class Replica {
   struct Group;
   Result<std::optional<Accepted>> replayed(const Command& command, const Group& group) const;
   Result<Accepted> accept_one(Command& command, Group& group);
+  Result<bool> touches_bulk(const Mutation& m, const Journal& journal);
   static void remember(const Command& command, const MutationId& id, Group& group);
   void add_counts(const Deltas& deltas);
   void write_state(Batch& batch);
@@ -145,7 +147,7 @@ class Replica {
   Csn echo_until_;                   // see Registration
   Hlc highest_seen_;                 // of others' stamps: ours must exceed them
   int64_t clock_correction_ms_ = 0;  // learnt from stamps that the master clamped
-  std::unique_ptr<MutationHasher> hasher_;
+  std::array<std::unique_ptr<MutationHasher>, kLaneCount> hashers_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Merger> merger_;
   std::map<Stream, FateEntry> open_fates_;  // the row that the next plain run may extend
@@ -155,7 +157,8 @@ class Replica {
 // What the uplink ships, read from the store by its own thread.
 class ReplicaOutbox : public OutboxSource {
  public:
-  // `side` is the live one; a new source is assigned after a switch.
+  // `side` is the live one; a new source is assigned after a switch. read() stays in the lane of
+  // `after`.
   ReplicaOutbox(const StoreView& view, keys::Side side) : view_(&view), side_(side) {}
   Result<OutboxSlice> read(PendingRef after, size_t max_mutations, size_t max_bytes) const override;
   Result<std::optional<Digest>> chain_at(const Stream& stream, Seq seq) const override;

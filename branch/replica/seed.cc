@@ -128,7 +128,8 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
 }
 
 // Decides pending mutations on the new side, block by block; those that the snapshot holds are
-// retired.
+// retired. The interactive lane comes first, as it does at the master: it leans on nothing that is
+// pending in the bulk lane.
 Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
                                      ApplyResult& result, ReplicaState& old) {
   std::map<Stream, Seq> high;
@@ -146,7 +147,7 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
     at = block->last();
     bool any_left = false;
     for (auto& e : block->entries) {
-      PendingRef ref{block->generation, e.mutation.order};
+      PendingRef ref = block->ref(e);
       if (!is_pending(old.retired, ref)) {
         e.undo = std::string(1, '\0');  // decided before: an empty pre-image
         e.sums.clear();
@@ -169,7 +170,7 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
         write_fate(result.batch, one, content);
         count_fate(one, 1, true);
         ++result.retired;
-        state_.retired.at(ref.generation) = ref.order;
+        state_.retired.at(lane_of(ref)) = {e.mutation.id.seq, ref.order};
         e.undo = std::string(1, '\0');
         e.sums.clear();
         continue;

@@ -1,16 +1,38 @@
 #include "branch/replica/state.h"
 
+#include <algorithm>
+
 namespace branchline {
 namespace {
 
 constexpr uint8_t kFormat = 1;
+constexpr uint8_t kWithLanes = 2;
+
+// What format 1 can say: one lane, whose seqs and orders count alike.
+bool fits_one_lane(const ReplicaState& s) {
+  bool own_bulk = s.retired.count({s.generation, Lane::bulk}) > 0;
+  bool all = std::all_of(s.retired.begin(), s.retired.end(), [&](const auto& r) {
+    const auto& [lane, decided] = r;
+    bool unused = lane == PendingLane{s.generation, Lane::bulk} && decided.order.value == 0;
+    return unused || (lane.lane == Lane::interactive && decided.seq.value == decided.order.value);
+  });
+  bool used = s.ends[size_t(Lane::bulk)].seq.value != 0;
+  return all && !used && (own_bulk || s.retired.empty());
+}
 
 }  // namespace
+
+Digest chain_of(const LaneEnds& ends) {
+  const auto& bulk = ends[size_t(Lane::bulk)];
+  if (bulk.seq.value == 0) return ends[0].chain;
+  return sha256(std::string(ends[0].chain.view()) + std::string(bulk.chain.view()));
+}
 
 std::string encode_replica_state(const ReplicaState& s) {
   std::string out;
   Writer w(out);
-  w.u8(kFormat);
+  bool one_lane = fits_one_lane(s);
+  w.u8(one_lane ? kFormat : kWithLanes);
   w.fixed16(s.self.value);
   w.fixed64(s.cursor.line.value);
   w.fixed64(s.cursor.csn.value);
@@ -28,10 +50,23 @@ std::string encode_replica_state(const ReplicaState& s) {
     w.bytes(end.chain.view());
   }
   w.fixed32(s.announced);
-  w.varint(s.retired.size());
-  for (const auto& [generation, order] : s.retired) {
-    w.varint(generation);
-    w.varint(order.value);
+  if (one_lane) {
+    w.varint(s.retired.size() - s.retired.count({s.generation, Lane::bulk}));
+    for (const auto& [lane, decided] : s.retired) {
+      if (lane.lane == Lane::bulk) continue;
+      w.varint(lane.generation);
+      w.varint(decided.order.value);
+    }
+  } else {
+    w.varint(s.retired.size());
+    for (const auto& [lane, decided] : s.retired) {
+      w.varint(lane.generation);
+      w.u8(static_cast<uint8_t>(lane.lane));
+      w.varint(decided.seq.value);
+      w.varint(decided.order.value);
+    }
+    w.varint(s.hurried.generation);
+    w.varint(s.hurried.order.value);
   }
   w.fixed64(s.hlc.value);
   put_ledger(w, s.ledger);
@@ -63,14 +98,28 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   s.announced = r.fixed32();
   uint64_t retired = r.varint_max(r.remaining());
   for (uint64_t i = 0; i < retired && r.ok(); ++i) {
-    auto generation = static_cast<uint32_t>(r.varint_max(0xffffffff));
-    s.retired[generation] = Order(r.varint());
+    PendingLane lane{static_cast<uint32_t>(r.varint_max(0x7fffffff)), Lane::interactive};
+    Decided decided;
+    if (format == kWithLanes) {
+      lane.lane = static_cast<Lane>(r.flag());
+      decided.seq = Seq(r.varint());
+    }
+    decided.order = Order(r.varint());
+    if (format == kFormat) decided.seq = Seq(decided.order.value);
+    s.retired[lane] = decided;
+  }
+  if (format == kWithLanes) {
+    s.hurried.generation = static_cast<uint32_t>(r.varint_max(0x7fffffff));
+    s.hurried.order = Order(r.varint());
+    s.hurried.lane = s.hurried.is_none() ? Lane::interactive : Lane::bulk;
+  } else if (s.generation != 0) {
+    s.retired.try_emplace({s.generation, Lane::bulk});
   }
   s.hlc = Hlc{r.fixed64()};
   s.ledger = get_ledger(r);
   s.key_rows = r.varint();
   s.totals = get_totals(r);
-  if (!r.done() || format != kFormat || s.side > 1) {
+  if (!r.done() || (format != kFormat && format != kWithLanes) || s.side > 1) {
     return fail(ErrorKind::corrupt, "replica.state", "the replica's state row is damaged");
   }
   return s;

@@ -24,6 +24,9 @@ struct ReplicaState {
   std::array<LaneEnd, kLaneCount> ends;
   uint32_t announced = 0;  // the master knows our incarnations through this generation
   Retired retired;
+  // The last bulk mutation that an interactive one turned into by touching what waits in the bulk
+  // lane: it and what stands before it are shipped at any hour.
+  PendingRef hurried;
 
   Hlc hlc;
   Ledger ledger;
@@ -32,6 +35,11 @@ struct ReplicaState {
 
   bool joined() const { return cursor.csn.value != 0; }
 };
+
+// How far the log of a process start had come, for the anchor: the number of mutations it took, and
+// one hash over the chains of its lanes.
+using LaneEnds = std::array<ReplicaState::LaneEnd, kLaneCount>;
+Digest chain_of(const LaneEnds& ends);
 
 std::string encode_replica_state(const ReplicaState& state);
 Result<ReplicaState> decode_replica_state(std::string_view bytes);

@@ -37,19 +37,23 @@ Result<void> check_anchor(const StoreView& store, const Anchor& anchor,
   BL_ASSIGN(auto row, store.get(Table::meta, keys::meta_state()));
   if (!row) return lost();
   BL_ASSIGN(auto state, decode_replica_state(*row));
-  Seq last;
+  Order last;
   Digest chain;
   if (state.incarnation == anchor.incarnation) {
-    last = state.ends[0].seq;
-    chain = state.ends[0].chain;
+    last = state.order;
+    chain = chain_of(state.ends);
   } else {
     // An earlier start: its successor wrote down where it ended.
     auto rows = scan_prefix(store, Table::meta, keys::meta_incarnation_prefix());
     for (; rows->valid(); rows->next()) {
       BL_ASSIGN(auto info, decode_incarnation(rows->value()));
       if (info.predecessor != anchor.incarnation) continue;
-      last = info.predecessor_ends[0].seq;
-      chain = info.predecessor_ends[0].chain;
+      LaneEnds ends;
+      for (size_t l = 0; l < kLaneCount; ++l) {
+        ends[l] = {info.predecessor_ends[l].seq, info.predecessor_ends[l].chain};
+      }
+      last = info.predecessor_order;
+      chain = chain_of(ends);
     }
   }
   if (last.value < anchor.number) return lost();
@@ -78,7 +82,7 @@ class BranchServer {
     if (opened.lost_accepted) {
       const ReplicaState& s = replica_->state();
       BL_TRY(write_anchor(anchor_path(config_),
-                          {s.incarnation, s.ends[0].seq.value, s.ends[0].chain}));
+                          {s.incarnation, s.order.value, chain_of(s.ends)}));
     }
     changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
     changes_->set_incarnation(replica_->state().incarnation);
@@ -173,7 +177,7 @@ class BranchServer {
       changes_->pulse();
       Anchor now = co_await committer_->ask<Anchor>([](const Replica& replica) {
         const ReplicaState& s = replica.state();
-        return Anchor{s.incarnation, s.ends[0].seq.value, s.ends[0].chain};
+        return Anchor{s.incarnation, s.order.value, chain_of(s.ends)};
       });
       oldest_pending_ms_ = co_await committer_->ask<int64_t>(
           [](const Replica& replica) { return replica.oldest_pending_ms().value_or(0); });

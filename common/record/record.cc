@@ -96,8 +96,8 @@ Result<Record> Record::decode(RecordKey key, std::string flat) {
   size_t payloads = rec.heap_.size() - r.remaining();
   r.bytes(offset);
   if (flags & kHasPending) {
-    rec.pending_.generation = r.fixed32();
-    rec.pending_.order = Order(r.fixed64());
+    uint32_t packed = r.fixed32();
+    rec.pending_ = PendingRef::unpack(packed, Order(r.fixed64()));
   }
   if (!r.done()) return std::unexpected(corrupt(key, "bytes missing or left over"));
   size_t n = rec.writers_.size();
@@ -164,7 +164,7 @@ void Record::encode_to(std::string& out) const {
   }
   for (const auto& c : cells_) out.append(heap_, c.offset, c.size);
   if (!pending_.is_none()) {
-    w.fixed32(pending_.generation);
+    w.fixed32(pending_.packed_generation());
     w.fixed64(pending_.order.value);
   }
 }

@@ -43,13 +43,24 @@ struct Cell {
   uint32_t size;
 };
 
-// Where a pending mutation stands at its branch: the process start that took it, and its order
-// there.
+// Where a pending mutation stands at its branch: the process start that took it, its order there,
+// and its lane. Sorted by age: orders count across the lanes of a start.
 struct PendingRef {
   uint32_t generation = 0;
   Order order;
+  Lane lane = Lane::interactive;
   auto operator<=>(const PendingRef&) const = default;
   bool is_none() const { return order.value == 0; }
+
+  // Generation and lane as one number, as stored: the lane is the highest bit, so that keys sort
+  // the lanes apart and what was written before there was a second lane reads as interactive.
+  static constexpr uint32_t kBulkBit = 0x80000000;
+  uint32_t packed_generation() const {
+    return lane == Lane::bulk ? generation | kBulkBit : generation;
+  }
+  static PendingRef unpack(uint32_t packed, Order order) {
+    return {packed & ~kBulkBit, order, packed & kBulkBit ? Lane::bulk : Lane::interactive};
+  }
 };
 
 class Record {

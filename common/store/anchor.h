@@ -14,7 +14,7 @@ namespace branchline {
 
 struct Anchor {
   Incarnation incarnation;  // a branch: whose sequence; a master: of this process start
-  uint64_t number = 0;      // a branch: last seq; a master: head csn
+  uint64_t number = 0;      // a branch: last order; a master: head csn
   Digest chain;             // after it
   bool operator==(const Anchor&) const = default;
 };

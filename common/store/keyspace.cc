@@ -104,7 +104,7 @@ std::string outbox(Side side, PendingRef last) {
   std::string key;
   Writer w(key);
   w.u8(side);
-  w.fixed32(last.generation);
+  w.fixed32(last.packed_generation());
   w.fixed64(last.order.value);
   return key;
 }
@@ -112,9 +112,8 @@ std::string outbox(Side side, PendingRef last) {
 std::optional<PendingRef> parse_outbox(std::string_view key) {
   Reader r(key);
   r.u8();
-  PendingRef out;
-  out.generation = r.fixed32();
-  out.order = Order(r.fixed64());
+  uint32_t packed = r.fixed32();
+  PendingRef out = PendingRef::unpack(packed, Order(r.fixed64()));
   if (!r.done()) return std::nullopt;
   return out;
 }

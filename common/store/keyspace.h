@@ -42,7 +42,8 @@ RecordId index_record(std::string_view key);
 std::string group_prefix(Side side, const MutationId& deletion);
 std::string group_member(Side side, const MutationId& deletion, const RecordKey& record);
 
-// Table::outbox: side, generation (4), last order in the block (8) -> outbox block.
+// Table::outbox: side, lane (1 bit) and generation (31), last order in the block (8) -> outbox
+// block.
 std::string outbox(Side side, PendingRef last);
 std::optional<PendingRef> parse_outbox(std::string_view key);
 

@@ -33,8 +33,8 @@ RecordBefore get_record(Reader& r) {
   RecordBefore b;
   b.record.key.entity = EntityId(static_cast<uint16_t>(r.varint_max(0xffff)));
   b.record.key.id = r.id();
-  b.record.previous.generation = static_cast<uint32_t>(r.varint_max(0xffffffff));
-  b.record.previous.order = Order(r.varint());
+  auto packed = static_cast<uint32_t>(r.varint_max(0xffffffff));
+  b.record.previous = PendingRef::unpack(packed, Order(r.varint()));
   b.flags = r.u8();
   if (b.flags & ~(kCreated | kStateChanged)) r.fail();
   if (b.flags & kStateChanged) {
@@ -94,7 +94,7 @@ void put_undo(Writer& w, Workspace& ws, const Journal& journal) {
     const Record* record = found ? found->record : nullptr;
     w.varint(b.key.entity.value);
     w.id(b.key.id);
-    w.varint(b.pending.generation);
+    w.varint(b.pending.packed_generation());
     w.varint(b.pending.order.value);
     uint8_t flags = 0;
     if (b.created) flags |= kCreated;

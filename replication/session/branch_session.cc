@@ -167,40 +167,66 @@ Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
 }
 
 void BranchSession::acknowledged(const Stream& stream, Seq seq) {
-  while (!in_flight_.empty() && in_flight_.front().stream == stream &&
-         in_flight_.front().last <= seq) {
-    in_flight_bytes_ -= in_flight_.front().bytes;
-    in_flight_.pop_front();
+  auto& in_flight = lanes_[size_t(stream.lane)].in_flight;
+  while (!in_flight.empty() && in_flight.front().stream == stream &&
+         in_flight.front().last <= seq) {
+    in_flight_bytes_ -= in_flight.front().bytes;
+    in_flight.pop_front();
   }
 }
 
 Result<void> BranchSession::ship(BranchEffects& out) {
   while (state_ == LinkState::following && in_flight_bytes_ < limits::kUplinkWindowBytes) {
-    BL_ASSIGN(auto slice,
-              outbox_.read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
-    if (slice.mutations.empty()) return {};
-    Stream stream = stream_of(slice.mutations.front().id);
-    Seq known = high_waters_[stream];
-    MutationBlockWriter writer;
-    for (size_t i = 0; i < slice.mutations.size(); ++i) {
-      if (i > 0 && slice.mutations[i].id.seq != slice.mutations[i - 1].id.seq.next()) {
-        return fail(ErrorKind::corrupt, "outbox.gap",
-                    "the outbox has no mutation " +
-                        std::to_string(slice.mutations[i - 1].id.seq.value + 1) +
-                        " of process start " + to_hex(stream.incarnation.value) +
-                        ": the store is damaged. Nothing behind it is shipped; `branchline audit` "
-                        "tells more");
-      }
-      if (slice.mutations[i].id.seq > known) writer.add(slice.mutations[i], slice.forecasts[i]);
-    }
-    shipped_ = slice.last;
-    if (writer.count() == 0) continue;
-    std::string frame =
-        encode_frame(FrameType::mutations, compressor_.compress(writer.finish(slice.chain_after)));
-    in_flight_bytes_ += frame.size();
-    in_flight_.push_back({stream, slice.mutations.back().id.seq, frame.size()});
-    out.frames.push_back(std::move(frame));
+    BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
+    if (interactive) continue;
+    BL_ASSIGN(bool bulk, ship_lane(Lane::bulk, out));
+    if (!bulk) return {};
   }
+  return {};
+}
+
+Result<bool> BranchSession::ship_lane(Lane lane, BranchEffects& out) {
+  LaneShipping& shipping = lanes_[size_t(lane)];
+  if (shipping.shipped.is_none()) shipping.shipped.lane = lane;
+  BL_ASSIGN(auto slice,
+            outbox_.read(shipping.shipped, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+  if (slice.mutations.empty()) return false;
+  if (lane == Lane::bulk) {
+    // Bulk work that touches what an interactive mutation before it changed must not overtake it
+    // (SEMANTICS 32). Whatever was accepted before anything in this slice is in the store by now:
+    // look again, after reading it.
+    for (;;) {
+      BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
+      if (!interactive) break;
+    }
+  }
+  BL_TRY(ship_slice(shipping, slice, out));
+  return true;
+}
+
+Result<void> BranchSession::ship_slice(LaneShipping& lane, const OutboxSlice& slice,
+                                       BranchEffects& out) {
+  Stream stream = stream_of(slice.mutations.front().id);
+  Seq known = high_waters_[stream];
+  MutationBlockWriter writer;
+  for (size_t i = 0; i < slice.mutations.size(); ++i) {
+    if (i > 0 && slice.mutations[i].id.seq != slice.mutations[i - 1].id.seq.next()) {
+      return fail(ErrorKind::corrupt, "outbox.gap",
+                  "the outbox has no mutation " +
+                      std::to_string(slice.mutations[i - 1].id.seq.value + 1) +
+                      " of process start " + to_hex(stream.incarnation.value) +
+                      ": the store is damaged. Nothing behind it is shipped; `branchline audit` "
+                      "tells more");
+    }
+    if (slice.mutations[i].id.seq > known) writer.add(slice.mutations[i], slice.forecasts[i]);
+  }
+  lane.shipped = slice.last;
+  if (writer.count() == 0) return {};
+  std::string frame =
+      encode_frame(FrameType::mutations, compressor_.compress(writer.finish(slice.chain_after)));
+  in_flight_bytes_ += frame.size();
+  lane.in_flight.push_back({stream, slice.mutations.back().id.seq, frame.size()});
+  out.frames.push_back(std::move(frame));
   return {};
 }
 

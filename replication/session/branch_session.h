@@ -1,6 +1,7 @@
 // The branch's end of the link: one object per connection. Pure; called by one thread.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <optional>
@@ -61,7 +62,19 @@ class BranchSession {
   Result<void> on_welcome(const Frame& frame, int64_t wall_ms, BranchEffects& out);
   Result<void> on_feed(const Frame& frame, BranchEffects& out);
   void acknowledged(const Stream& stream, Seq seq);
+  struct InFlight {
+    Stream stream;
+    Seq last;
+    size_t bytes;
+  };
+  struct LaneShipping {
+    PendingRef shipped;
+    std::deque<InFlight> in_flight;
+  };
   Result<void> ship(BranchEffects& out);
+  // Ships the next slice of a lane; false where it has none.
+  Result<bool> ship_lane(Lane lane, BranchEffects& out);
+  Result<void> ship_slice(LaneShipping& lane, const OutboxSlice& slice, BranchEffects& out);
   void close(BranchEffects& out, const Error& error);
 
   const OutboxSource& outbox_;
@@ -69,13 +82,7 @@ class BranchSession {
   Introduction intro_;
   OriginId origin_;
   std::map<Stream, Seq> high_waters_;
-  PendingRef shipped_;
-  struct InFlight {
-    Stream stream;
-    Seq last;
-    size_t bytes;
-  };
-  std::deque<InFlight> in_flight_;
+  std::array<LaneShipping, kLaneCount> lanes_;
   size_t in_flight_bytes_ = 0;
   StreamCompressor compressor_;
 

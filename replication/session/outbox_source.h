@@ -20,7 +20,8 @@ struct OutboxSlice {
 class OutboxSource {
  public:
   virtual ~OutboxSource() = default;
-  // What is synced behind `after`, oldest process start first; empty where there is nothing.
+  // What is synced behind `after` in its lane, oldest process start first; empty where there is
+  // nothing.
   virtual Result<OutboxSlice> read(PendingRef after, size_t max_mutations,
                                    size_t max_bytes) const = 0;
   // The chain of a stream after `seq`, where the outbox still reaches there.

@@ -28,6 +28,7 @@ constexpr const char* kExpected[] = {"fault: branch crash",
                                      "fates: overridden",
                                      "fates: rejected"};
 constexpr const char* kProbes[] = {
+    "accept.joined_bulk",          "accept.joined_bulk_by_effects",
     "apply.pending_redone",        "apply.forecast_changed",
     "apply.forecast_put_back",     "apply.original_forecast_put_back",
     "apply.forgotten_mutation",    "apply.clock_clamped",

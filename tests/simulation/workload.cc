@@ -83,6 +83,7 @@ void Workload::attempt(
   command.author = user_;
   command.credential = tokens_[branch.name];
   command.operation_key = intention.key;
+  if (world_.chance(0.15)) command.lane = Lane::bulk;
   if (!intention.key.empty())
     command.request = std::string(sha256(intention.key).view().substr(0, 16));
   intention.author = user_;

@@ -404,7 +404,7 @@ SnapshotEnd snapshot_end() {
 
 Anchor anchor() { return {kIncarnation, 141, digest(0x06)}; }
 
-PendingRef outbox_last() { return {2, Order(11)}; }
+PendingRef outbox_last() { return {2, Order(11), Lane::bulk}; }
 
 OutboxBlock outbox_block() {
   OutboxBlock b;
@@ -440,7 +440,10 @@ ReplicaState replica_state() {
   s.ends = {ReplicaState::LaneEnd{Seq(5), digest(0x09)},
             ReplicaState::LaneEnd{Seq(6), digest(0x0a)}};
   s.announced = 2;
-  s.retired = {{1, Order(65)}, {2, Order(8)}};
+  s.retired = {{{1, Lane::interactive}, {Seq(60), Order(65)}},
+               {{2, Lane::interactive}, {Seq(4), Order(8)}},
+               {{2, Lane::bulk}, {Seq(3), Order(7)}}};
+  s.hurried = {2, Order(11), Lane::bulk};
   s.hlc = Hlc::at_ms(kMs, 6);
   s.ledger = ledger();
   s.key_rows = 2;

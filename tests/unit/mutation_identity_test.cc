@@ -216,7 +216,7 @@ TEST_CASE("SEMANTICS 2: what an office writes carries who, when, where and on wh
     const Mutation& m = *all[i];
     const Expected& e = expected[i];
     CHECK(m.id == MutationId{east, e.incarnation, Lane::interactive, Seq(e.seq)});
-    CHECK(m.order == Order(e.seq));  // one lane so far
+    CHECK(m.order == Order(e.seq));
     CHECK(m.line == line);
     CHECK(m.base == e.base);
     CHECK(m.hlc.ms() == e.ms);

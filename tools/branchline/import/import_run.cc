@@ -198,6 +198,7 @@ class Worker {
                                const std::string& body, const PlannedRecord& record,
                                const std::string& etag) {
     HttpClient::Headers headers;
+    headers.emplace_back("Branchline-Lane", "bulk");
     headers.emplace_back("Idempotency-Key",
                          operation_key(s_.mapping.name, record.map->set, record.key, body, etag));
     if (!etag.empty()) headers.emplace_back("If-Match", etag);
