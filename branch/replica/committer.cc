@@ -150,6 +150,8 @@ void Committer::publish() {
   status_.incarnation = s.incarnation;
   status_.seeded = replica_.seeded_records();
   status_.seed_expected = replica_.seed_expected();
+  status_.pending = replica_.pending_by_lane();
+  status_.hurried = s.hurried;
   if (status_.territories != s.territories) status_.territories = s.territories;
 }
 

@@ -34,6 +34,8 @@ struct ReplicaStatus {
   bool holds_everything = false;
   Incarnation incarnation;
   uint64_t seeded = 0, seed_expected = 0;  // records, while a snapshot is taken in
+  std::array<uint64_t, kLaneCount> pending{};  // by lane
+  PendingRef hurried;
 };
 
 class Committer {

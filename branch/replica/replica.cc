@@ -439,6 +439,18 @@ Result<Batch> Replica::welcome(const Registration& r) {
   return batch;
 }
 
+std::array<uint64_t, kLaneCount> Replica::pending_by_lane() const {
+  std::array<uint64_t, kLaneCount> out{};
+  for (const auto& [lane, decided] : state_.retired) {
+    size_t l = size_t(lane.lane);
+    Seq last = lane.generation == state_.generation
+                   ? state_.ends[l].seq
+                   : incarnations_[lane.generation].predecessor_ends[l].seq;
+    out[l] += last.value - decided.seq.value;
+  }
+  return out;
+}
+
 Result<int64_t> Replica::oldest_pending_ms() const {
   OutboxReader reader(store_, state_.side);
   int64_t oldest = 0;

@@ -101,6 +101,8 @@ class Replica {
   const Schema& schema() const { return *schema_; }
   // That the line has committed, as far as this replica has followed it.
   uint32_t feature_level() const { return merger_->level(); }
+  // Without a fate, by lane.
+  std::array<uint64_t, kLaneCount> pending_by_lane() const;
   // Stamp of the oldest pending mutation, in milliseconds; 0: none.
   Result<int64_t> oldest_pending_ms() const;
   Workspace& workspace() { return *workspace_; }

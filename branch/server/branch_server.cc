@@ -93,7 +93,8 @@ class BranchServer {
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link),
-                        config_.topology.digest()};
+                        config_.topology.digest(),
+                        line_policy(config_.topology, *spec)};
     uplink_ = std::make_unique<Uplink>(
         runtime_, link, opened.tls, *store_, *committer_, clock_,
         [this](const Changes& c) { on_changes(c); },
@@ -219,6 +220,15 @@ class BranchServer {
         .member("bytesIn", s.bytes_in)
         .member("bytesOut", s.bytes_out);
     w.member("unacknowledgedBytes", s.unacknowledged_bytes);
+    w.key("lanes").begin_object();
+    for (size_t l = 0; l < kLaneCount; ++l) {
+      const UplinkStatus::LaneStatus& lane = s.lanes[l];
+      w.key(to_string(static_cast<Lane>(l))).begin_object();
+      w.member("pending", lane.pending).member("held", to_string(lane.hold));
+      if (lane.drain_s) w.member("drainSeconds", *lane.drain_s);
+      w.end_object();
+    }
+    w.end_object();
     if (!s.problem.empty()) w.member("problem", s.problem).member("problemCode", s.problem_code);
     return out;
   }

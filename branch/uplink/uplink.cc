@@ -31,7 +31,11 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       clock_(clock),
       on_changes_(std::move(on_changes)),
       on_installed_(std::move(on_installed)),
-      backoff_(runtime.io()) {}
+      budget_(config_.line),
+      backoff_(runtime.io()) {
+  auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
+  if (day && *day) budget_.restore_day(**day);
+}
 
 void Uplink::stop() {
   stopping_ = true;
@@ -87,7 +91,8 @@ asio::awaitable<Error> Uplink::connect_once() {
   chunks_installed_ = 0;
   link_ = std::move(*link);
   outbox_ = std::make_unique<ReplicaOutbox>(store_, committer_.side());
-  session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us());
+  session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us(), &budget_);
+  session_->set_hurried(committer_.status().hurried);
   ++status_.connects;
   perform(session_->start(introduction, clock_.wall_ms()));
   runtime_.tasks().spawn("uplink ticks", [this, connection]() -> asio::awaitable<void> {
@@ -114,6 +119,11 @@ asio::awaitable<Error> Uplink::connect_once() {
   status_.bytes_out += link_->counters().bytes_out;
   link_->close();
   auto closing = std::move(link_);
+  for (size_t l = 0; l < kLaneCount; ++l) {
+    const auto& lane = session_->lane(static_cast<Lane>(l));
+    shipped_[l].mutations += lane.mutations;
+    shipped_[l].bytes += lane.bytes;
+  }
   session_.reset();
   co_await closing->closed();
   co_return why;
@@ -130,6 +140,7 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
     if (now - refreshed >
         1'000'000) {  // once a second what was applied becomes durable, and is told
       refreshed = now;
+      measure_lanes();
       // Not awaited: it may queue behind much work, and a heartbeat that comes late is taken for a
       // dead line.
       if (!refreshing_)
@@ -154,7 +165,14 @@ asio::awaitable<void> Uplink::refresh_oldest() {
   };
   refreshing_ = true;
   Facts facts = co_await committer_.run<Facts>(
-      [known = durable_](Replica& replica, const Committer::Write& write) {
+      [known = durable_, key = keys::meta_line_use(config_.upstream), day = budget_.encode_day(),
+       limited = budget_.policy().bytes_per_day != 0](Replica& replica,
+                                                      const Committer::Write& write) {
+        if (limited) {
+          Batch use;
+          use.put(Table::meta, key, day);
+          (void)write(use, Sync::no);
+        }
         Facts f;
         f.oldest = replica.oldest_pending_ms().value_or(0);
         f.durable = replica.state().cursor.csn;
@@ -171,7 +189,31 @@ asio::awaitable<void> Uplink::refresh_oldest() {
 }
 
 void Uplink::on_outbox() {
-  if (session_) perform(session_->on_outbox());
+  if (!session_) return;
+  session_->set_hurried(committer_.status().hurried);
+  perform(session_->on_outbox());
+}
+
+void Uplink::measure_lanes() {
+  uint64_t bytes = 0;
+  for (size_t l = 0; l < kLaneCount; ++l) {
+    bytes += shipped_[l].bytes + session_->lane(static_cast<Lane>(l)).bytes;
+  }
+  uint64_t second = bytes - std::min(bytes, std::exchange(measured_bytes_, bytes));
+  // What a busy second carried counts, quiet ones say nothing about the line.
+  bytes_per_s_ = std::max(second, bytes_per_s_ - bytes_per_s_ / 16);
+}
+
+std::optional<int64_t> Uplink::drain_of(Lane lane, uint64_t pending) const {
+  if (pending == 0) return 0;
+  Shipped so_far = shipped_[size_t(lane)];
+  if (session_) {
+    so_far.mutations += session_->lane(lane).mutations;
+    so_far.bytes += session_->lane(lane).bytes;
+  }
+  constexpr uint64_t kUnmeasured = 100;  // bytes of a mutation, until some were shipped
+  uint64_t each = so_far.mutations == 0 ? kUnmeasured : so_far.bytes / so_far.mutations + 1;
+  return budget_.drain_s(lane, pending * each, bytes_per_s_, clock_.wall_ms());
 }
 
 void Uplink::perform(BranchEffects effects) {
@@ -329,6 +371,12 @@ UplinkStatus Uplink::status() const {
     s.bytes_out += link_->counters().bytes_out;
   }
   if (session_) s.unacknowledged_bytes = session_->in_flight_bytes();
+  auto pending = committer_.status().pending;
+  for (size_t l = 0; l < kLaneCount; ++l) {
+    s.lanes[l].pending = pending[l];
+    if (session_) s.lanes[l].hold = session_->lane(static_cast<Lane>(l)).hold;
+    s.lanes[l].drain_s = drain_of(static_cast<Lane>(l), pending[l]);
+  }
   return s;
 }
 

@@ -30,6 +30,12 @@ struct UplinkStatus {
   uint64_t bytes_in = 0, bytes_out = 0;  // on the wire, over all connections
   uint64_t unacknowledged_bytes = 0;     // shipped over this connection, not yet acknowledged
   uint64_t connects = 0;
+  struct LaneStatus {
+    uint64_t pending = 0;  // without a fate
+    SendHold hold = SendHold::no;
+    std::optional<int64_t> drain_s;  // forecast; nothing: not within 60 days, or not known yet
+  };
+  std::array<LaneStatus, kLaneCount> lanes;
 };
 
 class Uplink {
@@ -39,6 +45,7 @@ class Uplink {
     std::string upstream;  // its name, as in its certificate
     Endpoint address;      // where to dial
     std::string topology_digest;
+    LinePolicy line;  // what is known of the line up
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
          const Store& store, Committer& committer, Clock& clock,
@@ -56,6 +63,9 @@ class Uplink {
   boost::asio::awaitable<Error> connect_once();
   boost::asio::awaitable<void> send_ticks(uint64_t connection);
   boost::asio::awaitable<void> refresh_oldest();
+  // What the lanes' shipping has come to, for forecasts over connections.
+  void measure_lanes();
+  std::optional<int64_t> drain_of(Lane lane, uint64_t pending) const;
   void perform(BranchEffects effects);
   void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
@@ -74,6 +84,13 @@ class Uplink {
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
   std::unique_ptr<ReplicaOutbox> outbox_;
+  LinkBudget budget_;
+  struct Shipped {
+    uint64_t mutations = 0, bytes = 0;
+  };
+  std::array<Shipped, kLaneCount> shipped_;  // over earlier connections
+  uint64_t measured_bytes_ = 0;              // a second ago
+  uint64_t bytes_per_s_ = 0;                 // of the busiest seconds lately
   RangeQueue ranges_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
   bool reseed_ = false;

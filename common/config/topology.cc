@@ -27,6 +27,17 @@ const ServerSpec& Topology::master() const {
   check_failed("a topology has a master", __FILE__, __LINE__);
 }
 
+const LinkSpec* Topology::line_of(const ServerSpec& branch) const {
+  const ServerSpec* upstream = server(branch.upstream);
+  if (!upstream) return nullptr;
+  for (const auto& l : links) {
+    bool there = l.from == branch.site && l.to == upstream->site;
+    bool back = l.to == branch.site && l.from == upstream->site;
+    if (there || back) return &l;
+  }
+  return nullptr;
+}
+
 std::string Topology::canonical() const {
   // Sorted lists: the order in which an operator wrote them down means nothing.
   auto lines = [](std::vector<std::string> list) {

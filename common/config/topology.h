@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/base/error.h"
+#include "common/time/daily_hours.h"
 
 namespace branchline {
 
@@ -37,12 +38,14 @@ struct TerritorySpec {
   std::string parent;  // empty: a root of the tree
 };
 
-// A line between two sites: for planning and for the demo's emulator, never needed to run.
+// A line between two sites. Servers run without; what it says of rate, bytes and hours they keep to.
 struct LinkSpec {
   std::string from, to;  // sites
   int64_t rtt_us = 0;
   uint64_t rate_bits = 0;
   double price_per_gb = 0;
+  uint64_t bytes_per_day = 0;            // each way; 0: no limit
+  std::optional<DailyHours> bulk_hours;  // when imports may use it; none: always
 };
 
 enum class ServerKind { master, branch };
@@ -76,6 +79,9 @@ struct Topology {
 
   const ServerSpec* server(std::string_view server_name) const;
   const ServerSpec& master() const;
+  // The line that a branch's link to its upstream takes; null where none is described or both stand
+  // at one site.
+  const LinkSpec* line_of(const ServerSpec& branch) const;
   // Everything that two servers must agree on, in a fixed form: equal texts, equal topologies.
   // Comments, order of keys and layout of the file do not count.
   std::string canonical() const;

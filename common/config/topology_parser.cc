@@ -71,6 +71,11 @@ std::optional<uint64_t> parse_rate(std::string_view text) {
   return rate && *rate > 0 ? rate : std::nullopt;
 }
 
+std::optional<uint64_t> parse_day_bytes(std::string_view text) {
+  auto bytes = parse_size_bytes(text);
+  return bytes && *bytes > 0 ? bytes : std::nullopt;
+}
+
 }  // namespace
 
 Result<Topology> TopologyParser::parse(std::string_view text) {
@@ -262,7 +267,7 @@ void TopologyParser::check_territory_tree(const std::vector<int>& parent_lines) 
 }
 
 void TopologyParser::read_link(const YamlNode& node, Names& pairs) {
-  Fields fields(node, "a link", {"from", "to", "rtt", "rate", "price"}, mistakes_);
+  Fields fields(node, "a link", {"from", "to", "rtt", "rate", "price", "daily", "bulk_hours"}, mistakes_);
   LinkSpec link;
   link.from = read_reference(fields, "from", "site", sites_, "sites");
   link.to = read_reference(fields, "to", "site", sites_, "sites");
@@ -276,6 +281,15 @@ void TopologyParser::read_link(const YamlNode& node, Names& pairs) {
       fields
           .parsed("price", "0.09", "a price per GB, from 0 to 1000000", parse_price, Need::optional)
           .value_or(0);
+  link.bytes_per_day =
+      fields
+          .parsed("daily", "2GB", "a size of more than 0 (units B, KB, MB, GB, KiB, MiB, GiB)",
+                  parse_day_bytes, Need::optional)
+          .value_or(0);
+  link.bulk_hours =
+      fields.parsed("bulk_hours", "\"19:00-07:00 Europe/Berlin\"",
+                    "two different times of day and, unless they are UTC, an IANA time zone",
+                    DailyHours::parse, Need::optional);
   if (!link.from.empty() && link.from == link.to) {
     mistakes_.add(fields.line("to"),
                   "a link leads from site " + quoted(link.from) +

@@ -198,6 +198,8 @@ std::string meta_collation(Side side) {
   return key;
 }
 
+std::string meta_line_use(std::string_view peer) { return meta('l') + std::string(peer); }
+
 std::string meta_incarnation_prefix() { return meta('g'); }
 std::string meta_known_incarnation_prefix() { return meta('n'); }
 std::string meta_known_incarnation(OriginId origin, Incarnation incarnation) {

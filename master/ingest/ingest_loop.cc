@@ -46,7 +46,18 @@ void IngestLoop::submit(OriginId origin, uint64_t session, std::string block) {
   {
     std::lock_guard lock(mutex_);
     counters_.queued_bytes += block.size();
-    blocks_.push_back({origin, session, std::move(block)});
+    auto& queue = peek_lane(block) == Lane::bulk ? bulk_ : blocks_;
+    queue.push_back({origin, session, std::move(block)});
+    counters_.queued_bulk = bulk_.size();
+  }
+  wake_.notify_one();
+}
+
+void IngestLoop::allow_bulk(size_t blocks) {
+  {
+    std::lock_guard lock(mutex_);
+    bulk_allowed_ = blocks;
+    if (!bulk_due()) return;
   }
   wake_.notify_one();
 }
@@ -65,8 +76,10 @@ void IngestLoop::work() {
     Task task;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !blocks_.empty() || !tasks_.empty(); });
-      if (blocks_.empty() && tasks_.empty()) return;
+      wake_.wait(lock, [this] {
+        return stopping_ || !blocks_.empty() || !tasks_.empty() || bulk_due();
+      });
+      if (blocks_.empty() && tasks_.empty() && bulk_.empty()) return;
       // Requests first: a greeting must see what its branch's earlier connection had sent decided
       // or dropped, and dropped is what begin_session() makes of it.
       if (!tasks_.empty()) {
@@ -74,13 +87,20 @@ void IngestLoop::work() {
         tasks_.pop_front();
       } else {
         size_t bytes = 0;
-        while (!blocks_.empty() && blocks.size() < kMaxBlocksPerBatch &&
-               bytes < kMaxBytesPerBatch) {
-          bytes += blocks_.front().block.size();
-          blocks.push_back(std::move(blocks_.front()));
-          blocks_.pop_front();
+        auto take = [&](std::deque<Waiting>& queue, auto allowed) {
+          while (!queue.empty() && blocks.size() < kMaxBlocksPerBatch &&
+                 bytes < kMaxBytesPerBatch && allowed()) {
+            bytes += queue.front().block.size();
+            blocks.push_back(std::move(queue.front()));
+            queue.pop_front();
+          }
+        };
+        take(blocks_, [] { return true; });
+        if (blocks.empty()) {
+          take(bulk_, [this] { return stopping_ || (bulk_allowed_ > 0 && bulk_allowed_-- > 0); });
         }
         counters_.queued_bytes -= bytes;
+        counters_.queued_bulk = bulk_.size();
       }
     }
     if (!task) {

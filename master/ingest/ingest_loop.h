@@ -1,5 +1,5 @@
-// The one thread that writes the main line: takes blocks and requests in order, writes each batch
-// synced, then tells the I/O thread.
+// The one thread that writes the main line: takes requests, then interactive blocks, then bulk ones
+// as far as they are allowed, each in order; writes each batch synced, then tells the I/O thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -18,6 +18,7 @@ struct IngestCounters {
   uint64_t mutations = 0;
   uint64_t sync_us = 0;
   uint64_t queued_bytes = 0;
+  uint64_t queued_bulk = 0;  // blocks that wait until they are allowed
 };
 
 class IngestLoop {
@@ -38,6 +39,11 @@ class IngestLoop {
   };
   using Task = std::move_only_function<std::move_only_function<void()>(Ingest&, const Tools&)>;
   void post(Task task);
+
+  // So many blocks of bulk work may be decided from now on, whatever was allowed before. The owner
+  // allows the next when what was decided has left room on the lines down (SEMANTICS 32). Any
+  // thread; at first one is allowed.
+  void allow_bulk(size_t blocks);
 
   // Finishes what is queued, ends the thread.
   void stop();
@@ -60,7 +66,10 @@ class IngestLoop {
   Published published_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
+  bool bulk_due() const { return !bulk_.empty() && (bulk_allowed_ > 0 || stopping_); }
   std::deque<Waiting> blocks_;
+  std::deque<Waiting> bulk_;
+  size_t bulk_allowed_ = 1;
   std::deque<Task> tasks_;
   bool stopping_ = false;
   IngestCounters counters_;

@@ -1,7 +1,6 @@
 #include "master/link/link_service.h"
 
 #include <spdlog/spdlog.h>
-#include <boost/asio/steady_timer.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,8 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
+constexpr std::chrono::milliseconds kBulkPause{4};
+constexpr size_t kBulkAtOnce = 4;  // blocks, where no line is in the way
 
 Error full_disk() {
   return {ErrorKind::exhausted, "disk.full",
@@ -21,9 +22,9 @@ Error full_disk() {
 }  // namespace
 
 struct LinkService::Connection {
-  Connection(std::unique_ptr<Link> l, const FeedSource& feed, const asio::any_io_executor& io,
-             int64_t now)
-      : link(std::move(l)), session(feed, link->peer(), now), timer(io) {}
+  Connection(std::unique_ptr<Link> l, const FeedSource& feed, LinkBudget* budget,
+             const asio::any_io_executor& io, int64_t now)
+      : link(std::move(l)), session(feed, link->peer(), now, budget), timer(io) {}
   std::unique_ptr<Link> link;
   MasterSession session;
   asio::steady_timer timer;
@@ -32,16 +33,24 @@ struct LinkService::Connection {
   bool closed = false;
 };
 
-LinkService::LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock)
-    : runtime_(runtime), store_(store), feed_(feed), clock_(clock) {}
+LinkService::LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock,
+                         std::map<std::string, LinePolicy> lines)
+    : runtime_(runtime),
+      store_(store),
+      feed_(feed),
+      clock_(clock),
+      bulk_timer_(runtime.io()) {
+  for (auto& [server, policy] : lines) budgets_.emplace(server, LinkBudget(std::move(policy)));
+}
 
 asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
   for (;;) {
     auto link = co_await acceptor.accept();
     if (!link) co_return;
     if (stopping_) co_return;
-    auto c = std::make_shared<Connection>(std::move(*link), feed_, runtime_.io().get_executor(),
-                                          clock_.steady_us());
+    auto budget = budgets_.try_emplace((*link)->peer()).first;
+    auto c = std::make_shared<Connection>(std::move(*link), feed_, &budget->second,
+                                          runtime_.io().get_executor(), clock_.steady_us());
     connections_.push_back(c);
     runtime_.tasks().spawn("link of " + c->session.peer(),
                            [this, c]() -> asio::awaitable<void> { co_await serve(c); });
@@ -52,6 +61,7 @@ asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
 
 void LinkService::stop() {
   stopping_ = true;
+  bulk_timer_.cancel();
   auto all = connections_;
   for (auto& c : all) c->link->close();
 }
@@ -212,6 +222,27 @@ void LinkService::published(IngestResult&& result) {
     }
     if (result.line && !c->closed) perform(c, c->session.on_line(feed_.head(), now));
   }
+  allow_bulk();
+}
+
+void LinkService::allow_bulk() {
+  if (bulk_waits_ || stopping_) return;
+  int64_t now = clock_.steady_us();
+  bool room = std::all_of(connections_.begin(), connections_.end(), [&](const Handle& c) {
+    return c->closed || c->session.has_room_for_bulk(now);
+  });
+  if (room) {
+    bool known = std::any_of(budgets_.begin(), budgets_.end(),
+                             [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
+    ingest_->allow_bulk(known ? 1 : kBulkAtOnce);
+    return;
+  }
+  bulk_waits_ = true;
+  bulk_timer_.expires_after(kBulkPause);
+  bulk_timer_.async_wait([this](const boost::system::error_code& error) {
+    bulk_waits_ = false;
+    if (!error) allow_bulk();
+  });
 }
 
 std::vector<BranchLinkStatus> LinkService::status() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,7 +28,9 @@ struct BranchLinkStatus {
 
 class LinkService {
  public:
-  LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock);
+  // `lines`: what is known of the lines down to the branches, by server.
+  LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock,
+              std::map<std::string, LinePolicy> lines = {});
 
   // Set once, before run(): they refer to each other.
   void set_ingest(IngestLoop* ingest) { ingest_ = ingest; }
@@ -52,12 +55,18 @@ class LinkService {
   boost::asio::awaitable<void> open_snapshot(Handle c);
   boost::asio::awaitable<void> next_chunk(Handle c);
   void perform(const Handle& c, MasterEffects effects);
+  // Lets ingest decide the next of the bulk work where every line has room for it; else looks again
+  // soon.
+  void allow_bulk();
 
   Runtime& runtime_;
   const Store& store_;
   LineFeed& feed_;
   Clock& clock_;
   IngestLoop* ingest_ = nullptr;
+  std::map<std::string, LinkBudget> budgets_;
+  boost::asio::steady_timer bulk_timer_;
+  bool bulk_waits_ = false;  // bulk_timer_ runs
   std::vector<Handle> connections_;
   std::map<std::string, std::string> refusals_;
   bool stopping_ = false;

@@ -131,6 +131,15 @@ std::string MutationBlockWriter::finish(const Digest& chain_after) {
   return out;
 }
 
+Lane peek_lane(std::string_view block) {
+  Reader head = ColumnSplitter(block).next();
+  head.u8();
+  head.fixed16();
+  head.fixed64();
+  return head.u8() == static_cast<uint8_t>(Lane::bulk) && head.ok() ? Lane::bulk
+                                                                   : Lane::interactive;
+}
+
 Result<MutationBlock> decode_mutation_block(std::string bytes) {
   MutationBlock block;
   block.bytes = std::move(bytes);

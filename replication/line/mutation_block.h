@@ -43,6 +43,8 @@ class MutationBlockWriter {
 };
 
 // `corrupt` unless the bytes are exactly one block within the limits.
+// Of an encoded block, without decoding it; interactive for what is none.
+Lane peek_lane(std::string_view block);
 Result<MutationBlock> decode_mutation_block(std::string bytes);
 
 }  // namespace branchline

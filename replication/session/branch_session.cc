@@ -31,8 +31,17 @@ Error unexpected(FrameType type, LinkState state) {
 
 }  // namespace
 
-BranchSession::BranchSession(const OutboxSource& outbox, int64_t now_us)
-    : outbox_(outbox), started_at_(now_us), heard_at_(now_us) {}
+BranchSession::BranchSession(const OutboxSource& outbox, int64_t now_us, LinkBudget* budget)
+    : outbox_(outbox),
+      budget_(budget ? *budget : no_limits_),
+      now_us_(now_us),
+      started_at_(now_us),
+      heard_at_(now_us) {}
+
+void BranchSession::send(FrameType type, std::string_view payload, BranchEffects& out) {
+  out.frames.push_back(encode_frame(type, payload));
+  budget_.sent(out.frames.back().size(), now_us_, wall_ms_);
+}
 
 BranchEffects BranchSession::start(const Introduction& intro, int64_t wall_ms) {
   BranchEffects out;
@@ -40,6 +49,7 @@ BranchEffects BranchSession::start(const Introduction& intro, int64_t wall_ms) {
   origin_ = intro.origin;
   received_ = applied_ = reported_ = intro.cursor.csn;
   state_ = LinkState::greeting;
+  wall_ms_ = wall_ms;
   out.frames.push_back(encode_frame(FrameType::hello, encode_hello(intro, wall_ms)));
   return out;
 }
@@ -53,7 +63,8 @@ void BranchSession::close(BranchEffects& out, const Error& error) {
 BranchEffects BranchSession::on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms) {
   BranchEffects out;
   if (state_ == LinkState::closed) return out;
-  heard_at_ = now_us;
+  heard_at_ = now_us_ = now_us;
+  wall_ms_ = wall_ms;
   if (auto ok = handle(frame, now_us, wall_ms, out); !ok) {
     if (frame.type != FrameType::refused) {
       out.frames.push_back(encode_frame(FrameType::refused, encode_refused(ok.error())));
@@ -167,29 +178,42 @@ Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
 }
 
 void BranchSession::acknowledged(const Stream& stream, Seq seq) {
-  auto& in_flight = lanes_[size_t(stream.lane)].in_flight;
-  while (!in_flight.empty() && in_flight.front().stream == stream &&
-         in_flight.front().last <= seq) {
-    in_flight_bytes_ -= in_flight.front().bytes;
-    in_flight.pop_front();
+  LaneShipping& lane = lanes_[size_t(stream.lane)];
+  while (!lane.in_flight.empty() && lane.in_flight.front().stream == stream &&
+         lane.in_flight.front().last <= seq) {
+    lane.in_flight_bytes -= lane.in_flight.front().bytes;
+    lane.in_flight.pop_front();
   }
 }
 
 Result<void> BranchSession::ship(BranchEffects& out) {
-  while (state_ == LinkState::following && in_flight_bytes_ < limits::kUplinkWindowBytes) {
+  held_back_ = false;
+  while (state_ == LinkState::following) {
+    if (!may_ship(Lane::interactive)) return {};
     BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
     if (interactive) continue;
+    if (!may_ship(Lane::bulk)) return {};
     BL_ASSIGN(bool bulk, ship_lane(Lane::bulk, out));
     if (!bulk) return {};
   }
   return {};
 }
 
+bool BranchSession::may_ship(Lane lane) {
+  LaneShipping& shipping = lanes_[size_t(lane)];
+  bool hurried = lane == Lane::bulk && shipping.shipped < hurried_;
+  shipping.status.hold = budget_.hold(lane, now_us_, wall_ms_, hurried);
+  held_back_ = held_back_ || shipping.status.hold != SendHold::no;
+  return shipping.status.hold == SendHold::no &&
+         shipping.in_flight_bytes < limits::kUplinkWindowBytes;
+}
+
 Result<bool> BranchSession::ship_lane(Lane lane, BranchEffects& out) {
   LaneShipping& shipping = lanes_[size_t(lane)];
   if (shipping.shipped.is_none()) shipping.shipped.lane = lane;
-  BL_ASSIGN(auto slice,
-            outbox_.read(shipping.shipped, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+  size_t target = lane == Lane::bulk ? budget_.bulk_piece(limits::kTargetBlockBytes)
+                                     : limits::kTargetBlockBytes;
+  BL_ASSIGN(auto slice, outbox_.read(shipping.shipped, limits::kMaxBlockMutations, target));
   if (slice.mutations.empty()) return false;
   if (lane == Lane::bulk) {
     // Bulk work that touches what an interactive mutation before it changed must not overtake it
@@ -222,11 +246,12 @@ Result<void> BranchSession::ship_slice(LaneShipping& lane, const OutboxSlice& sl
   }
   lane.shipped = slice.last;
   if (writer.count() == 0) return {};
-  std::string frame =
-      encode_frame(FrameType::mutations, compressor_.compress(writer.finish(slice.chain_after)));
-  in_flight_bytes_ += frame.size();
-  lane.in_flight.push_back({stream, slice.mutations.back().id.seq, frame.size()});
-  out.frames.push_back(std::move(frame));
+  lane.status.mutations += writer.count();
+  send(FrameType::mutations, compressor_.compress(writer.finish(slice.chain_after)), out);
+  size_t bytes = out.frames.back().size();
+  lane.status.bytes += bytes;
+  lane.in_flight_bytes += bytes;
+  lane.in_flight.push_back({stream, slice.mutations.back().id.seq, bytes});
   return {};
 }
 
@@ -266,6 +291,8 @@ BranchEffects BranchSession::on_broken(const Error& error) {
 BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& facts) {
   BranchEffects out;
   if (state_ == LinkState::closed || state_ == LinkState::idle) return out;
+  now_us_ = now_us;
+  wall_ms_ = wall_ms;
   if (state_ == LinkState::greeting && now_us - started_at_ > link_timing::kGreeting) {
     close(out,
           {ErrorKind::unavailable, "session.no_welcome", "the master did not answer the greeting"});
@@ -277,6 +304,12 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
     return out;
   }
   if (state_ == LinkState::greeting) return out;
+  if (held_back_) {  // the line may be free again, or the hour has come
+    if (auto ok = ship(out); !ok) {
+      close(out, ok.error());
+      return out;
+    }
+  }
   if (now_us - beat_at_ >= link_timing::kHeartbeat) {
     beat_at_ = now_us;
     Heartbeat h;
@@ -287,7 +320,7 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
     h.durable_csn = facts.durable;
     h.pending = facts.pending;
     h.oldest_pending_ms = facts.oldest_pending_ms;
-    out.frames.push_back(encode_frame(FrameType::heartbeat, encode_heartbeat(h)));
+    send(FrameType::heartbeat, encode_heartbeat(h), out);
   }
   if (unreported_bytes_ > 0 && applied_ > reported_ &&
       now_us - reported_at_ >= link_timing::kProgressWait) {

@@ -8,6 +8,7 @@
 
 #include "replication/line/compress.h"
 #include "replication/session/greeting.h"
+#include "replication/session/link_budget.h"
 #include "replication/session/outbox_source.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
@@ -30,13 +31,15 @@ struct BranchEffects {
 
 class BranchSession {
  public:
-  // `outbox` outlives this.
-  BranchSession(const OutboxSource& outbox, int64_t now_us);
+  // `outbox` and `budget` outlive this. Without a budget nothing is held back.
+  BranchSession(const OutboxSource& outbox, int64_t now_us, LinkBudget* budget = nullptr);
 
   BranchEffects start(const Introduction& intro, int64_t wall_ms);
   BranchEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
   // There is more in the outbox, and it is synced.
   BranchEffects on_outbox();
+  // Bulk work up to here goes at any hour: see ReplicaState.
+  void set_hurried(PendingRef last) { hurried_ = last; }
   // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
@@ -55,7 +58,16 @@ class BranchSession {
   int64_t clock_offset_ms() const { return clock_offset_ms_; }
   Csn master_head() const { return master_head_; }
   bool caught_up() const { return state_ == LinkState::following && received_ >= master_head_; }
-  size_t in_flight_bytes() const { return in_flight_bytes_; }
+  size_t in_flight_bytes() const {
+    return lanes_[0].in_flight_bytes + lanes_[1].in_flight_bytes;
+  }
+  // Of each lane: what it shipped over this connection and what is held back now.
+  struct LaneStatus {
+    SendHold hold = SendHold::no;
+    uint64_t mutations = 0;  // shipped
+    uint64_t bytes = 0;      // of their frames
+  };
+  const LaneStatus& lane(Lane lane) const { return lanes_[size_t(lane)].status; }
 
  private:
   Result<void> handle(const Frame& frame, int64_t now_us, int64_t wall_ms, BranchEffects& out);
@@ -70,10 +82,15 @@ class BranchSession {
   struct LaneShipping {
     PendingRef shipped;
     std::deque<InFlight> in_flight;
+    size_t in_flight_bytes = 0;
+    LaneStatus status;
   };
   Result<void> ship(BranchEffects& out);
+  // Whether the lane may send now; notes why not.
+  bool may_ship(Lane lane);
   // Ships the next slice of a lane; false where it has none.
   Result<bool> ship_lane(Lane lane, BranchEffects& out);
+  void send(FrameType type, std::string_view payload, BranchEffects& out);
   Result<void> ship_slice(LaneShipping& lane, const OutboxSlice& slice, BranchEffects& out);
   void close(BranchEffects& out, const Error& error);
 
@@ -83,7 +100,10 @@ class BranchSession {
   OriginId origin_;
   std::map<Stream, Seq> high_waters_;
   std::array<LaneShipping, kLaneCount> lanes_;
-  size_t in_flight_bytes_ = 0;
+  PendingRef hurried_;
+  bool held_back_ = false;  // more might go than did, later
+  LinkBudget no_limits_;
+  LinkBudget& budget_;
   StreamCompressor compressor_;
 
   std::optional<FeedAssembler> assembler_;
@@ -94,6 +114,9 @@ class BranchSession {
   Csn applied_, reported_;
   int64_t reported_at_ = 0;
 
+  // As of the last frame or tick: on_outbox() comes without the time.
+  int64_t now_us_;
+  int64_t wall_ms_ = 0;
   int64_t started_at_;
   int64_t heard_at_;
   int64_t beat_at_ = 0;

@@ -9,6 +9,14 @@ namespace branchline {
 namespace {
 
 constexpr size_t kFateWeight = 64;
+// A person's edit may find so much of bulk work's effects before it on a line (SEMANTICS 32: 50 ms
+// in all; a block more comes while this is looked at).
+constexpr int64_t kBulkAheadUs = 20'000;
+// A branch that has not been at the head of the line for so long is catching up: nothing is fast
+// for it until it has.
+constexpr int64_t kCatchingUpUs = 2'000'000;
+constexpr int64_t kFeedPieceUs = 20'000;  // of the line's time, in one frame
+constexpr size_t kLeastFeedPiece = 16 * 1024;
 
 }  // namespace
 
@@ -28,8 +36,25 @@ std::string_view to_string(MasterSession::State state) {
   return "unknown";
 }
 
-MasterSession::MasterSession(const FeedSource& feed, std::string peer, int64_t now_us)
-    : feed_(feed), peer_(std::move(peer)), started_at_(now_us), heard_at_(now_us) {}
+MasterSession::MasterSession(const FeedSource& feed, std::string peer, int64_t now_us,
+                             LinkBudget* budget)
+    : feed_(feed),
+      peer_(std::move(peer)),
+      budget_(budget ? *budget : no_limits_),
+      now_us_(now_us),
+      started_at_(now_us),
+      heard_at_(now_us) {}
+
+void MasterSession::send(FrameType type, std::string_view payload, MasterEffects& out) {
+  out.frames.push_back(encode_frame(type, payload));
+  budget_.sent(out.frames.back().size(), now_us_, wall_ms_);
+}
+
+bool MasterSession::has_room_for_bulk(int64_t now_us) const {
+  if (state_ != State::feeding || budget_.policy().bytes_per_s == 0) return true;
+  if (at_head_us_ < 0 || now_us - at_head_us_ > kCatchingUpUs) return true;
+  return scanned_.csn == head_.csn && budget_.busy_us(now_us) <= kBulkAheadUs;
+}
 
 void MasterSession::close(MasterEffects& out, const Error& error, bool tell) {
   if (state_ == State::closed) return;
@@ -41,17 +66,16 @@ void MasterSession::close(MasterEffects& out, const Error& error, bool tell) {
 MasterEffects MasterSession::on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms) {
   MasterEffects out;
   if (state_ == State::closed) return out;
-  heard_at_ = now_us;
-  if (auto ok = handle(frame, now_us, wall_ms, out); !ok) {
+  heard_at_ = now_us_ = now_us;
+  wall_ms_ = wall_ms;
+  if (auto ok = handle(frame, now_us, out); !ok) {
     out.closed_by_peer = frame.type == FrameType::refused;
     close(out, ok.error(), !out.closed_by_peer);
   }
   return out;
 }
 
-Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, int64_t wall_ms,
-                                   MasterEffects& out) {
-  (void)wall_ms;
+Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, MasterEffects& out) {
   bool open = state_ == State::snapshotting || state_ == State::feeding;
   switch (frame.type) {
     case FrameType::refused:
@@ -107,6 +131,8 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
                                            int64_t wall_ms) {
   MasterEffects out;
   if (state_ != State::registering) return out;
+  now_us_ = now_us;
+  wall_ms_ = wall_ms;
   if (!registration) {
     close(out, registration.error(), true);
     return out;
@@ -149,7 +175,7 @@ MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const 
   chunk_wanted_ = false;
   if (payload) {
     ++chunks_sent_;
-    out.frames.push_back(encode_frame(FrameType::snapshot_chunk, *payload));
+    send(FrameType::snapshot_chunk, *payload, out);
   } else {
     out.frames.push_back(encode_frame(FrameType::snapshot_end, encode_snapshot_end(end)));
     state_ = State::feeding;
@@ -195,16 +221,23 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
   if (state_ == State::snapshotting) {
     // Chunks are about equally large, so a count bounds the bytes.
     constexpr uint64_t window = limits::kSnapshotWindowBytes / limits::kSnapshotChunkBytes;
-    if (!chunk_wanted_ && chunks_sent_ - chunks_installed_ < window) {
+    bool room = budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no;
+    if (!chunk_wanted_ && room && chunks_sent_ - chunks_installed_ < window) {
       chunk_wanted_ = true;
       out.want_chunk = true;
     }
     return {};
   }
-  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes) {
-    if (scanned_.csn < head_.csn && open_bytes_ < limits::kTargetFeedFrameBytes) {
-      BL_ASSIGN(FeedRange more,
-                feed_.read(scanned_, scope_, limits::kTargetFeedFrameBytes - open_bytes_));
+  now_us_ = now_us;
+  size_t target = limits::kTargetFeedFrameBytes;
+  if (uint64_t rate = budget_.policy().bytes_per_s) {
+    size_t piece = rate * uint64_t(kFeedPieceUs) / 1'000'000;
+    target = std::min(target, std::max(piece, kLeastFeedPiece));
+  }
+  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes &&
+         budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no) {
+    if (scanned_.csn < head_.csn && open_bytes_ < target) {
+      BL_ASSIGN(FeedRange more, feed_.read(scanned_, scope_, target - open_bytes_));
       if (more.to.csn > scanned_.csn) {
         if (scanned_.csn == sent_.csn) {
           open_since_ = now_us;
@@ -224,8 +257,9 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
         }
       }
     }
+    if (scanned_.csn == head_.csn) at_head_us_ = now_us;
     if (scanned_.csn == sent_.csn) return {};
-    int64_t wait = !open_.blocks.empty() || open_bytes_ >= limits::kTargetFeedFrameBytes ? 0
+    int64_t wait = !open_.blocks.empty() || open_bytes_ >= target ? 0
                    : !open_.fates.empty() ? link_timing::kFatesWait
                                           : link_timing::kQuietWait;
     if (now_us - open_since_ < wait) return {};
@@ -243,7 +277,7 @@ void MasterSession::send_open_range(MasterEffects& out) {
   if (unacked_.empty()) unacked_bytes_ = 0;
   size_t bytes = 0;
   for (const auto& payload : encode_feed(open_)) {
-    out.frames.push_back(encode_frame(FrameType::feed, payload));
+    send(FrameType::feed, payload, out);
     bytes += out.frames.back().size();
   }
   sent_ = scanned_;
@@ -267,6 +301,8 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
     return out;
   }
   if (!greeted) return out;
+  now_us_ = now_us;
+  wall_ms_ = wall_ms;
   if (auto ok = pump(now_us, out); !ok) {
     close(out, ok.error(), true);
     return out;
@@ -279,7 +315,7 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
     if (peer_beat_.sent_us != 0) h.echo_us = peer_beat_.sent_us + (now_us - peer_heard_at_);
     h.wall_ms = wall_ms;
     h.csn = head_.csn;
-    out.frames.push_back(encode_frame(FrameType::heartbeat, encode_heartbeat(h)));
+    send(FrameType::heartbeat, encode_heartbeat(h), out);
   }
   return out;
 }
@@ -290,6 +326,11 @@ int64_t MasterSession::next_tick_us() const {
   if (state_ == State::feeding && scanned_.csn > sent_.csn) {
     int64_t wait = open_.fates.empty() ? link_timing::kQuietWait : link_timing::kFatesWait;
     next = std::min(next, open_since_ + wait);
+  }
+  bool more = scanned_.csn < head_.csn || scanned_.csn > sent_.csn || state_ == State::snapshotting;
+  if (int64_t busy = budget_.busy_us(now_us_); more && busy > 0) {
+    // Held back by the line's rate: look again when it has carried the most of it.
+    next = std::min(next, now_us_ + busy / 2);
   }
   return next;
 }

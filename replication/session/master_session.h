@@ -8,6 +8,7 @@
 
 #include "replication/line/compress.h"
 #include "replication/session/greeting.h"
+#include "replication/session/link_budget.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
 
@@ -44,8 +45,10 @@ class MasterSession {
  public:
   enum class State { greeting, registering, snapshotting, feeding, closed };
 
-  // `feed` outlives this. `peer` is the name in the certificate of the other end.
-  MasterSession(const FeedSource& feed, std::string peer, int64_t now_us);
+  // `feed` and `budget` outlive this. `peer` is the name in the certificate of the other end.
+  // Without a budget nothing is held back.
+  MasterSession(const FeedSource& feed, std::string peer, int64_t now_us,
+                LinkBudget* budget = nullptr);
 
   MasterEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
   MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us,
@@ -72,10 +75,15 @@ class MasterSession {
   int64_t heard_at_us() const { return heard_at_; }
   const LineCursor& sent() const { return sent_; }
   size_t in_flight_bytes() const { return in_flight_bytes_; }
+  // Whether more bulk work may be decided as far as this branch is concerned: what it decides goes
+  // down this line too, before whatever people do next (SEMANTICS 32). A branch that is behind
+  // anyway, catching up or on a line that carries less than it should, has no say.
+  bool has_room_for_bulk(int64_t now_us) const;
 
  private:
-  Result<void> handle(const Frame& frame, int64_t now_us, int64_t wall_ms, MasterEffects& out);
+  Result<void> handle(const Frame& frame, int64_t now_us, MasterEffects& out);
   Result<void> pump(int64_t now_us, MasterEffects& out);
+  void send(FrameType type, std::string_view payload, MasterEffects& out);
   void send_open_range(MasterEffects& out);
   void send_acks(MasterEffects& out);
   void close(MasterEffects& out, const Error& error, bool tell);
@@ -108,6 +116,11 @@ class MasterSession {
   int64_t unacked_since_ = 0;
   size_t unacked_bytes_ = 0;
 
+  LinkBudget no_limits_;
+  LinkBudget& budget_;
+  int64_t at_head_us_ = -1;  // when all of the line had been sent last; -1: not yet
+  int64_t now_us_;
+  int64_t wall_ms_ = 0;  // as of the last frame or tick
   int64_t started_at_;
   int64_t heard_at_;
   int64_t beat_at_ = 0;

@@ -132,7 +132,7 @@ class Scenario {
 
   void one_fault() {
     SimBranch* b = branches_[world_.random.below(branches_.size())].get();
-    switch (world_.random.below(8)) {
+    switch (world_.random.below(9)) {
       case 0:
       case 1:
         if (!b->up()) return;
@@ -168,6 +168,10 @@ class Scenario {
         b->clock.offset_ms += world_.chance(0.4) ? world_.between(300'000, 3'000'000)
                                                  : world_.between(-200'000, 200'000);
         return;
+      case 8:
+        fault("bulk held back");
+        b->set_line(true, world_.chance(0.5) ? uint64_t(world_.between(5'000, 50'000)) : 0);
+        return world_.after(world_.between(500'000, 9'000'000), [b] { b->set_line(false, 0); });
     }
   }
 
@@ -187,6 +191,7 @@ class Scenario {
     if (!master_.up()) master_.start();
     for (auto& b : branches_) {
       b->partitioned = b->stalled = false;
+      b->set_line(false, 0);
       b->latency_us = 5'000;
       if (!b->up()) b->start();
     }

@@ -42,6 +42,7 @@ void SimMaster::crash() {
   for (auto& c : connections_) c->line->close_from(false);
   connections_.clear();
   queue_.clear();
+  bulk_.clear();
   ingest_scheduled_ = false;
   ingest.reset();
   feed.reset();
@@ -89,13 +90,10 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     if (registration && registration->rolled_back) ++world_.counts["seen: rolled-back disk"];
     perform(c, c->session->on_registered(registration, world_.now(), clock.wall_ms()));
   }
-  for (auto& block : effects.blocks) queue_.emplace_back(c, std::move(block));
-  if (!queue_.empty() && !ingest_scheduled_) {
-    ingest_scheduled_ = true;
-    world_.after(world_.between(0, 3000), [this, epoch = epoch_] {
-      if (epoch == epoch_) run_ingest();
-    });
+  for (auto& block : effects.blocks) {
+    (peek_lane(block) == Lane::bulk ? bulk_ : queue_).emplace_back(c, std::move(block));
   }
+  schedule_ingest();
   for (auto& frame : effects.frames) c->line->send_down(std::move(frame));
   if (effects.open_snapshot) {
     FeedScope scope;
@@ -130,13 +128,18 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
 void SimMaster::run_ingest() {
   ingest_scheduled_ = false;
   std::vector<IncomingBlock> blocks;
-  for (; !queue_.empty() && blocks.size() < 4; queue_.pop_front()) {
-    auto& [c, bytes] = queue_.front();
-    auto block = decode_mutation_block(std::move(bytes));
-    if (!block) return fail("a block cannot be read: " + block.error().message);
-    blocks.push_back(
-        {c->session->registration().origin, c->session->registration().session, std::move(*block)});
-  }
+  auto take = [&](auto& queue, size_t most) {
+    for (; !queue.empty() && blocks.size() < most; queue.pop_front()) {
+      auto& [c, bytes] = queue.front();
+      auto block = decode_mutation_block(std::move(bytes));
+      if (!block) return fail("a block cannot be read: " + block.error().message);
+      blocks.push_back({c->session->registration().origin, c->session->registration().session,
+                        std::move(*block)});
+    }
+  };
+  take(queue_, 4);
+  // Bulk work waits at the master too.
+  if (blocks.empty() && !world_.chance(0.5)) take(bulk_, 1);
   while (!blocks.empty()) {
     auto result = ingest->ingest(std::move(blocks));
     if (!result) return fail("ingest: " + result.error().message);
@@ -144,12 +147,15 @@ void SimMaster::run_ingest() {
     blocks = std::move(result->rest);
     publish(*result);
   }
-  if (!queue_.empty() && !ingest_scheduled_) {
-    ingest_scheduled_ = true;
-    world_.after(world_.between(0, 3000), [this, epoch = epoch_] {
-      if (epoch == epoch_) run_ingest();
-    });
-  }
+  schedule_ingest();
+}
+
+void SimMaster::schedule_ingest() {
+  if ((queue_.empty() && bulk_.empty()) || ingest_scheduled_) return;
+  ingest_scheduled_ = true;
+  world_.after(world_.between(0, 3000), [this, epoch = epoch_] {
+    if (epoch == epoch_) run_ingest();
+  });
 }
 
 void SimMaster::publish(const IngestResult& result) {
@@ -223,6 +229,20 @@ void SimBranch::crash() {
   disk.crash(world_.random.below(disk.unsynced() + 1));
 }
 
+void SimBranch::set_line(bool bulk_closed, uint64_t bytes_per_s) {
+  LinePolicy policy;
+  policy.bytes_per_s = bytes_per_s;
+  if (bulk_closed) {
+    // An hour that has just passed.
+    int64_t hour = (clock.wall_ms() / 3'600'000 + 22) % 24;
+    char text[12];
+    std::snprintf(text, sizeof text, "%02d:00-%02d:00", int(hour), int((hour + 1) % 24));
+    policy.bulk_hours = DailyHours::parse(text);
+    BL_CHECK(policy.bulk_hours);
+  }
+  budget_ = LinkBudget(policy);
+}
+
 void SimBranch::disconnect() {
   if (line_) line_->close_from(true);
   closed();
@@ -254,7 +274,8 @@ void SimBranch::connect() {
   };
   master_.accept(line_, name);
   outbox_ = std::make_unique<ReplicaOutbox>(store_, replica->state().side);
-  session = std::make_unique<BranchSession>(*outbox_, world_.now());
+  session = std::make_unique<BranchSession>(*outbox_, world_.now(), &budget_);
+  session->set_hurried(replica->state().hurried);
   ranges_->clear();
   Introduction intro = replica->introduction(name, topology_digest_);
   intro.reseed = reseed_;
@@ -349,7 +370,10 @@ std::optional<Result<Accepted>> SimBranch::write(Command& command) {
   }
   if (!result->batch.empty()) {
     BL_CHECK(put(result->batch, Sync::yes));
-    if (session) perform(session->on_outbox());
+    if (session) {
+      session->set_hurried(replica->state().hurried);
+      perform(session->on_outbox());
+    }
   }
   return result->results[0];
 }

@@ -49,6 +49,7 @@ class SimMaster {
   using Handle = std::shared_ptr<Connection>;
   void perform(const Handle& c, MasterEffects effects);
   void received(const Handle& c, const std::string& bytes);
+  void schedule_ingest();
   void run_ingest();
   void publish(const IngestResult& result);
   void tick();
@@ -59,7 +60,7 @@ class SimMaster {
   const Topology& topology_;
   LyingStore store_;
   std::vector<Handle> connections_;
-  std::deque<std::pair<Handle, std::string>> queue_;
+  std::deque<std::pair<Handle, std::string>> queue_, bulk_;
   bool ingest_scheduled_ = false;
   uint64_t epoch_ = 0;  // events of an earlier life are ignored
 };
@@ -90,6 +91,8 @@ class SimBranch {
   bool partitioned = false;
   bool stalled = false;
   int64_t latency_us = 5'000;
+  // Whether bulk work waits for its hours, and what the line carries (0: anything).
+  void set_line(bool bulk_closed, uint64_t bytes_per_s);
   std::string failure;
 
  private:
@@ -110,6 +113,7 @@ class SimBranch {
   std::shared_ptr<Line> line_;
   FrameDecoder decoder_;
   std::unique_ptr<ReplicaOutbox> outbox_;
+  LinkBudget budget_;
   std::unique_ptr<RangeQueue> ranges_ = std::make_unique<RangeQueue>();
   uint64_t epoch_ = 0;
   uint64_t connection_ = 0;
