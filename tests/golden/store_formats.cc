@@ -42,7 +42,12 @@ Format keyspace_format() {
   Writer(index).id(key.id);
   add("index", index);
   add("index.group", keys::group_member(1, id, key));
-  add("outbox", keys::outbox(1, outbox_last()), [](std::string_view in) -> Result<std::string> {
+  add("outbox", keys::outbox(1, {2, Order(11)}), [](std::string_view in) -> Result<std::string> {
+    auto k = keys::parse_outbox(in);
+    if (!k) return bad("outbox key");
+    return keys::outbox(static_cast<uint8_t>(in[0]), *k);
+  });
+  add("outbox, bulk", keys::outbox(1, outbox_last()), [](std::string_view in) -> Result<std::string> {
     auto k = keys::parse_outbox(in);
     if (!k) return bad("outbox key");
     return keys::outbox(static_cast<uint8_t>(in[0]), *k);
@@ -131,7 +136,7 @@ std::vector<Format> store_formats() {
       {"undo", 1, "docs/formats.md, Pre-images", {{"none", std::string(1, '\0'), undo_recode()}}});
   all.push_back(
       {"branch_rows",
-       1,
+       2,
        "docs/formats.md, Rows of a branch",
        {{"state", encode_replica_state(replica_state()),
          [](std::string_view in) -> Result<std::string> {

@@ -230,6 +230,7 @@ class Scenario {
     check_audits();
     check_equal();
     check_acknowledged();
+    check_order();
     check_notes();
     check_counters();
     check_canaries();
@@ -345,6 +346,24 @@ class Scenario {
         }
         wrong("acknowledged at " + a.branch + " and lost: seq " + std::to_string(a.id.seq.value) +
               " of " + to_hex(a.id.incarnation.value));
+      }
+    }
+  }
+
+  // What an office had when it wrote reaches the master before what it wrote, whichever lanes both
+  // took: only a disk that forgot may name what the master does not know (SEMANTICS 32).
+  void check_order() {
+    for (auto c = scan_prefix(master_.disk, Table::fates, {}); c->valid(); c->next()) {
+      auto first = keys::parse_fate(c->key());
+      auto row = decode_fate_row(*first, c->value());
+      BL_CHECK(row);
+      const ServerEntry* server = master_.ingest->directory().server(first->origin);
+      if (!server || rolled_back_.count(server->name)) continue;
+      for (const auto& o : row->entry.outcomes) {
+        if (o.reason == Reason::unknown_record || o.reason == Reason::unknown_parent) {
+          wrong("the " + std::string(to_string(first->lane)) + " lane of " + server->name +
+                " overtook what it leans on: seq " + std::to_string(first->seq.value));
+        }
       }
     }
   }

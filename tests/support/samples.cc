@@ -409,6 +409,7 @@ PendingRef outbox_last() { return {2, Order(11), Lane::bulk}; }
 OutboxBlock outbox_block() {
   OutboxBlock b;
   b.generation = 2;
+  b.lane = Lane::bulk;
   b.chain_before = digest(0x07);
   b.chain_after = digest(0x08);
   PendingEntry first;
