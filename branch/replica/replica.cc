@@ -254,7 +254,9 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   auto name = [&](Lane lane) {
     return MutationId{state_.self, state_.incarnation, lane, state_.ends[size_t(lane)].seq.next()};
   };
-  m.id = name(command.lane);
+  // An earlier program could not go on with an outbox of two lanes.
+  Lane asked = merger_->level() >= kLanesLevel ? command.lane : Lane::interactive;
+  m.id = name(asked);
   m.order = state_.order.next();
   m.line = state_.cursor.line;
   m.base = state_.cursor.csn;
@@ -314,7 +316,7 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
     BL_CHECK(decision.fate != Fate::rejected);
   }
   size_t lane = size_t(m.id.lane);
-  if (m.id.lane != command.lane) {
+  if (m.id.lane != asked) {
     BL_PROBE("accept.joined_bulk");
     state_.hurried = {state_.generation, m.order, Lane::bulk};
   }

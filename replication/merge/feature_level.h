@@ -17,6 +17,9 @@ inline constexpr uint32_t kFeatureLevel = 2;
 // Of a line that says nothing: version 0.1 began it.
 inline constexpr uint32_t kFirstLevel = 1;
 
+// Since when an office's outbox may have two lanes.
+inline constexpr uint32_t kLanesLevel = 2;
+
 // The one table of what came with which level. A kind that is added gets its row here; of entities
 // and fields the schema says it (`since` in crm.yaml).
 constexpr uint32_t level_of(RecordOpKind kind) {

@@ -369,7 +369,9 @@ TEST_CASE("SEMANTICS 19: every figure of an office's state row is recounted", "[
   lies("order", [](ReplicaState& s) { s.order = s.order.next(); });
   lies("seq", [](ReplicaState& s) { s.ends[0].seq = s.ends[0].seq.next(); });
   lies("chain", [](ReplicaState& s) { s.ends[0].chain.bytes[5] ^= 1; });
-  lies("retired", [](ReplicaState& s) { s.retired.begin()->second = {Seq(1), Order(1)}; });
+  lies("retired", [](ReplicaState& s) {
+    s.retired.at({s.generation, Lane::interactive}) = {Seq(1), Order(1)};
+  });
   lies("retired start", [](ReplicaState& s) { s.retired.erase(s.retired.begin()); });
   lies("cursor", [](ReplicaState& s) { s.cursor.csn = Csn(3); });
   ReplicaState state = decode_replica_state(row(a.east, Table::meta, keys::meta_state())).value();
