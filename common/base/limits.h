@@ -45,6 +45,17 @@ inline constexpr int kLinkSendBufferBytes =
     256 * 1024;                               // the kernel's: what cannot be counted or dropped
 inline constexpr size_t kMaxHandshakes = 64;  // at a time
 
+// Look-ups: what an office asks its upstream for while somebody waits.
+inline constexpr size_t kMaxLookupsUnderWay = 4;  // per link: so many answers may lie before the feed
+inline constexpr size_t kMaxLookupsWaiting = 256;  // at an office, for their turn
+inline constexpr size_t kMaxLookupAnswerBytes = 256 * 1024;  // compressed: no more than a feed frame
+inline constexpr size_t kMaxLookupRowBytes = 4 * 1024 * 1024;  // of one answer, decompressed
+inline constexpr size_t kMaxLookupRecords = 5000;
+inline constexpr size_t kMaxLookupTokenBytes = 1024;
+inline constexpr size_t kMaxLookupParts = 64;  // lookups, and collections, that come along
+inline constexpr size_t kMaxSessionStreams = 64;  // of a roaming token
+inline constexpr size_t kMaxCommittedPending = 10'000;  // mutations that a committed read puts back
+
 // Local commit groups.
 inline constexpr size_t kMaxGroupMutations = 256;
 inline constexpr size_t kTargetGroupBytes = 1024 * 1024;  // a group takes nothing more beyond this
@@ -80,6 +91,8 @@ inline constexpr int64_t kMaxClockAheadMs = 5 * 60 * 1000;
 static_assert(kMaxMutationBytes >= 2 * kMaxValueBytes);
 static_assert(kMaxBlockBytes >= kMaxMutationBytes + kTargetBlockBytes);
 static_assert(kMaxFrameBytes >= kMaxBlockBytes);
+static_assert(kMaxLookupAnswerBytes <= kTargetFeedFrameBytes);
+static_assert(kMaxExpandedRows <= kMaxLookupRecords);
 // A batch's effects, with what the last mutation of it overwrote, travel in one frame.
 static_assert(kMaxFrameBytes >= kMaxBatchEffectBytes + kMaxEffectBytes + kMaxMutationBytes);
 static_assert(kMaxEffectBytes > kMaxMutationBytes);

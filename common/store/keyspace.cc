@@ -192,6 +192,15 @@ std::string operation_key(const RecordId& author, std::string_view operation) {
 std::string meta_identity() { return meta('i'); }
 std::string meta_state() { return meta('s'); }
 std::string meta_seed() { return meta('b'); }
+std::string meta_shown_prefix() { return meta('u'); }
+std::string meta_shown(OriginId origin, const RecordId& credential) {
+  std::string key = meta_shown_prefix();
+  Writer w(key);
+  w.fixed16(origin.value);
+  w.id(credential);
+  return key;
+}
+std::string meta_lookup_counts() { return meta('u'); }
 std::string meta_collation(Side side) {
   std::string key = meta('c');
   Writer(key).u8(side);

@@ -83,6 +83,11 @@ std::string meta_origin(OriginId origin);  // master: an origin's ledger and inc
 std::string meta_origin_prefix();
 std::string meta_program(OriginId origin);  // master: what a branch said of its program
 std::string meta_program_prefix();
+// Look-ups. Master: this credential was shown at that branch. Branch: how often it asked its
+// upstream.
+std::string meta_shown_prefix();
+std::string meta_shown(OriginId origin, const RecordId& credential);
+std::string meta_lookup_counts();
 std::string meta_seed();  // branch: a side being built
 std::string meta_line_use(std::string_view peer);  // bytes sent to that server today
 // Which collation made the text keys in Table::index of a side.

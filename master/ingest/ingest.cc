@@ -67,6 +67,17 @@ Result<void> Ingest::Impl::load() {
               decode_program_seen(rows->value()));
   }
   if (auto e = rows->error()) return std::unexpected(*e);
+  rows = scan_prefix(store, Table::meta, keys::meta_shown_prefix());
+  for (; rows->valid(); rows->next()) {
+    Reader key(rows->key().substr(1));
+    OriginId origin(key.fixed16());
+    shown.emplace(origin, key.id());
+    if (!key.done()) {
+      return fail(ErrorKind::corrupt, "master.state",
+                  "the row of a credential that was shown at a branch is damaged");
+    }
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
   rows = scan_prefix(store, Table::meta, keys::meta_stream_prefix());
   for (; rows->valid(); rows->next()) {
     Reader key(rows->key().substr(1));
@@ -284,6 +295,11 @@ Result<Ingest::Local> Ingest::raise_feature_level(uint32_t level) {
       {topology.field("featurelevel")->id, CellOpKind::set, {ValueType::integer, payload}, {}});
   BL_ASSIGN(Local local, commit_local({op}, {}, ""));
   return local;
+}
+
+void Ingest::note_shown(OriginId origin, const RecordId& credential, Batch& rows) {
+  if (!impl_->shown.emplace(origin, credential).second) return;
+  rows.put(Table::meta, keys::meta_shown(origin, credential), {});
 }
 
 Result<void> Ingest::release(OriginId origin, Batch& rows) {

@@ -147,6 +147,10 @@ class Ingest {
   // "feature_level.set" where the line has it already.
   Result<Local> raise_feature_level(uint32_t level);
 
+  // This credential was shown at a branch by its holder, who may write: from now on the branch may
+  // speak for him about records that he read through it (SEMANTICS 6, 28). Empty rows: known.
+  void note_shown(OriginId origin, const RecordId& credential, Batch& rows);
+
   // An operator decided that a quarantined origin may come back.
   Result<void> release(OriginId origin, Batch& rows);
 

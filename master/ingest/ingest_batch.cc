@@ -221,9 +221,18 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   // office could hear that it was revoked, still counts (SEMANTICS 28).
   auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms(), m.base);
   if (!principal) return Permit{};
-  return Permit([server, p = std::move(*principal)](const Entity& entity, const Record& record) {
+  // Beyond its territories a branch speaks for nobody but those who read the record through it, with
+  // a token that they showed.
+  std::set<RecordKey> read_here;
+  if (shown.count({m.id.origin, m.credential}) > 0) {
+    for (const auto& op : m.ops) {
+      if (op.seen.value != 0) read_here.insert(op.record);
+    }
+  }
+  return Permit([server, p = std::move(*principal), read_here = std::move(read_here)](
+                    const Entity& entity, const Record& record) {
     if (!may_write(p, entity, record)) return false;
-    if (server->holds(record.territory())) return true;
+    if (server->holds(record.territory()) || read_here.count(record.key()) > 0) return true;
     return std::any_of(record.also_in().begin(), record.also_in().end(),
                        [&](TerritoryId t) { return server->holds(t); });
   });

@@ -53,6 +53,7 @@ struct Ingest::Impl {
   std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
   std::map<Stream, std::unique_ptr<MutationHasher>> hashers;
   std::map<OriginId, uint64_t> sessions;
+  std::set<std::pair<OriginId, RecordId>> shown;
   Lineage lineage;
   Directory directory;
   HybridClock hlc;

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
+
+#include "master/lookup/lookup.h"
 
 namespace branchline {
 namespace {
@@ -30,13 +33,16 @@ struct LinkService::Connection {
   asio::steady_timer timer;
   std::vector<PendingRange> pending;  // of its introduction
   std::shared_ptr<SnapshotSource> snapshot;
+  std::set<RecordId> shown;  // credentials, over this connection
   bool closed = false;
 };
 
-LinkService::LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock,
+LinkService::LinkService(Runtime& runtime, const Store& store,
+                         std::shared_ptr<const Schema> schema, LineFeed& feed, Clock& clock,
                          std::map<std::string, LinePolicy> lines)
     : runtime_(runtime),
       store_(store),
+      schema_(std::move(schema)),
       feed_(feed),
       clock_(clock),
       bulk_timer_(runtime.io()) {
@@ -151,6 +157,12 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
     runtime_.tasks().spawn("snapshot for " + c->session.peer(),
                            [this, c]() -> asio::awaitable<void> { co_await open_snapshot(c); });
   }
+  for (auto& question : effects.lookups) {
+    runtime_.tasks().spawn("look-up of " + c->session.peer(),
+                           [this, c, q = std::move(question)]() mutable -> asio::awaitable<void> {
+                             co_await look_up(c, std::move(q));
+                           });
+  }
   if (effects.want_chunk) {
     runtime_.tasks().spawn("chunk for " + c->session.peer(),
                            [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
@@ -204,6 +216,38 @@ asio::awaitable<void> LinkService::next_chunk(Handle c) {
   bool last = !*chunk;
   perform(c, c->session.on_chunk(std::move(*chunk), snapshot->end(), clock_.steady_us()));
   if (last) c->snapshot.reset();
+}
+
+asio::awaitable<void> LinkService::look_up(Handle c, LookupRequest question) {
+  uint64_t number = question.number;
+  auto job = [view = store_.snapshot(), schema = schema_, q = std::move(question),
+              now = clock_.wall_ms()] { return answer_lookup(*view, *schema, q, now); };
+  auto looked_up = co_await runtime_.pool().run(std::move(job));
+  if (c->closed) co_return;
+  if (!looked_up) {
+    looked_up = LookedUp{};
+    looked_up->answer.number = number;
+    looked_up->answer.error =
+        Error{ErrorKind::unavailable, "lookup.busy",
+              "the master has too much to do for look-ups; try again in a moment"};
+  }
+  const LookupAnswer& answer = looked_up->answer;
+  if (answer.id.is_nil() || !looked_up->may_write || c->shown.count(looked_up->credential) > 0) {
+    perform(c, c->session.on_looked_up(answer));
+    co_return;
+  }
+  // Known for good before the office may send an edit that relies on it.
+  ingest_->post([this, c, answer, origin = c->session.registration().origin,
+                 credential = looked_up->credential](Ingest& ingest,
+                                                     const IngestLoop::Tools& tools) {
+    Batch rows;
+    ingest.note_shown(origin, credential, rows);
+    if (!rows.empty()) tools.write(rows);
+    return std::move_only_function<void()>([this, c, answer, credential] {
+      c->shown.insert(credential);
+      if (!c->closed) perform(c, c->session.on_looked_up(answer));
+    });
+  });
 }
 
 void LinkService::published(IngestResult&& result) {

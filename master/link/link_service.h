@@ -29,8 +29,8 @@ struct BranchLinkStatus {
 class LinkService {
  public:
   // `lines`: what is known of the lines down to the branches, by server.
-  LinkService(Runtime& runtime, const Store& store, LineFeed& feed, Clock& clock,
-              std::map<std::string, LinePolicy> lines = {});
+  LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
+              LineFeed& feed, Clock& clock, std::map<std::string, LinePolicy> lines = {});
 
   // Set once, before run(): they refer to each other.
   void set_ingest(IngestLoop* ingest) { ingest_ = ingest; }
@@ -54,6 +54,7 @@ class LinkService {
   boost::asio::awaitable<void> ticks(Handle c);
   boost::asio::awaitable<void> open_snapshot(Handle c);
   boost::asio::awaitable<void> next_chunk(Handle c);
+  boost::asio::awaitable<void> look_up(Handle c, LookupRequest question);
   void perform(const Handle& c, MasterEffects effects);
   // Lets ingest decide the next of the bulk work where every line has room for it; else looks again
   // soon.
@@ -61,6 +62,7 @@ class LinkService {
 
   Runtime& runtime_;
   const Store& store_;
+  std::shared_ptr<const Schema> schema_;
   LineFeed& feed_;
   Clock& clock_;
   IngestLoop* ingest_ = nullptr;

@@ -29,7 +29,7 @@ Result<bool> Merger::collect_cascade(const RecordKey& root, std::vector<RecordKe
 Result<bool> Merger::all_seen(Context& c, const Record& record, MutationId& unseen) {
   const Entity& entity = *ws_.schema().entity(record.key().entity);
   auto check = [&](const Version& v) {
-    if (was_seen(v, c.m, lineage_)) return true;
+    if (was_seen(v, c.m, c.base, lineage_)) return true;
     unseen = v.id;
     return false;
   };
@@ -93,7 +93,7 @@ Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted,
   const Version& deletion = deleted.state_version();
   if (known.count(deletion.id) > 0) return true;
   bool wins = ws_.schema().entity(deleted.key().entity)->on_delete == DeletePolicy::delete_wins;
-  if (wins || was_seen(deletion, c.m, lineage_)) return false;
+  if (wins || was_seen(deletion, c.m, c.base, lineage_)) return false;
   known.insert(deletion.id);
   BL_ASSIGN(auto members,
             ws_.with_index_prefix(EntityId(0), keys::group_prefix(ws_.config().side, deletion.id)));

@@ -62,6 +62,15 @@ Decision Merger::reject(Reason reason) {
   return d;
 }
 
+// Of a record that its office did not hold, the author had seen what the upstream read showed, and
+// nothing that the office applied since (SEMANTICS 6). A base of 0 is one of another line, whose
+// numbers say nothing here; nobody has read a commit that was not made yet.
+Csn Merger::seen_through(const Mutation& m, const RecordOp& op, Csn csn) {
+  if (op.seen.value == 0) return m.base;
+  bool possible = m.base.value != 0 && (csn.value == 0 || op.seen < csn);
+  return possible ? op.seen : Csn(0);
+}
+
 Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
   if (beyond_level(ws_.schema(), m.ops, level_)) {
     BL_PROBE("merge.not_activated");
@@ -76,6 +85,7 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
   for (size_t i = 0; i < m.ops.size() && !c.rejected; ++i) {
     c.op = static_cast<uint16_t>(i);
     const RecordOp& op = m.ops[i];
+    c.base = seen_through(m, op, csn);
     switch (op.kind) {
       case RecordOpKind::create:
         BL_TRY(create(c, op));
@@ -328,7 +338,7 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
 
 void Merger::latest(Context& c, Record& record, const CellOp& op) {
   const Cell* cell = record.find(op.field);
-  if (!cell || was_seen(record.version(*cell), c.m, lineage_)) {
+  if (!cell || was_seen(record.version(*cell), c.m, c.base, lineage_)) {
     put(c, record, op.field, op.value);
     return;
   }
@@ -350,7 +360,7 @@ void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity&
   const Version* unseen = nullptr;
   for (const Field* f : entity.group_fields(group)) {
     const Cell* cell = record.find(f->id);
-    if (!cell || was_seen(record.version(*cell), c.m, lineage_)) continue;
+    if (!cell || was_seen(record.version(*cell), c.m, c.base, lineage_)) continue;
     const Version& v = record.version(*cell);
     if (!unseen || later(v.hlc, v.id, unseen->hlc, unseen->id)) unseen = &v;
   }
@@ -389,7 +399,7 @@ void Merger::add(Context& c, Record& record, const CellOp& op) {
     c.outcome(op.field, Fate::overridden, Reason::overflow, other);
     return;
   }
-  bool concurrent = cell && !was_seen(record.version(*cell), c.m, lineage_);
+  bool concurrent = cell && !was_seen(record.version(*cell), c.m, c.base, lineage_);
   put(c, record, op.field, {op.value.type, sum});
   if (concurrent) c.outcome(op.field, Fate::merged, Reason::combined, other);
 }

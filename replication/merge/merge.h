@@ -95,6 +95,7 @@ class Merger {
   Result<bool> all_seen(Context& c, const Record& record, MutationId& unseen);
   Result<bool> collect_cascade(const RecordKey& root, std::vector<RecordKey>& out);
   Result<bool> guards_hold(const Mutation& m);
+  static Csn seen_through(const Mutation& m, const RecordOp& op, Csn csn);
   Reason check_shape(const Mutation& m) const;
 
   // Derived fields (derived.cc).

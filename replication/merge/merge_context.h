@@ -16,6 +16,7 @@ struct Merger::Context {
   EffectList effects;
   const Permit& permit;
   uint16_t op = 0;
+  Csn base;  // up to where the author had seen what the operation is about
   bool rejected = false;
 
   // Rejects the mutation unless its author may touch the record.

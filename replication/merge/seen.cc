@@ -21,8 +21,8 @@ bool Lineage::precedes(OriginId origin, Incarnation old, Order order,
   return false;
 }
 
-bool was_seen(const Version& version, const Mutation& by, const Lineage& lineage) {
-  if (version.csn.value != 0 && version.csn <= by.base) return true;
+bool was_seen(const Version& version, const Mutation& by, Csn base, const Lineage& lineage) {
+  if (version.csn.value != 0 && version.csn <= base) return true;
   if (version.id.origin != by.id.origin) return false;
   if (version.id.incarnation == by.id.incarnation) return version.order <= by.order;  // its own too
   return lineage.precedes(by.id.origin, version.id.incarnation, version.order, by.id.incarnation);

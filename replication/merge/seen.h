@@ -27,6 +27,10 @@ class Lineage {
   std::map<std::pair<OriginId, Incarnation>, Link> links_;
 };
 
-bool was_seen(const Version& version, const Mutation& by, const Lineage& lineage);
+// `base`: up to which commit its author had seen the line, as far as this record goes.
+bool was_seen(const Version& version, const Mutation& by, Csn base, const Lineage& lineage);
+inline bool was_seen(const Version& version, const Mutation& by, const Lineage& lineage) {
+  return was_seen(version, by, by.base, lineage);
+}
 
 }  // namespace branchline

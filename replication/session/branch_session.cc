@@ -1,5 +1,8 @@
 #include "replication/session/branch_session.h"
 
+#include <algorithm>
+
+#include "common/base/check.h"
 #include "common/base/limits.h"
 #include "replication/line/mutation_block.h"
 #include "replication/session/link_timing.h"
@@ -102,6 +105,17 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       acknowledged(a.stream, a.seq);
       return ship(out);
     }
+    case FrameType::lookup_answer: {
+      if (!open) break;
+      BL_ASSIGN(LookupAnswer answer, decode_lookup_answer(frame.payload));
+      if (lookups_.erase(answer.number) == 0) {
+        return fail(ErrorKind::invalid, "lookup.not_asked",
+                    "an answer to look-up " + std::to_string(answer.number) +
+                        ", which is not under way");
+      }
+      out.answers.push_back(std::move(answer));
+      return {};
+    }
     case FrameType::feed:
       if (state_ != LinkState::following) break;
       return on_feed(frame, out);
@@ -140,6 +154,7 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   origin_ = r.origin;
   clock_offset_ms_ = w.wall_ms - wall_ms;
   master_head_ = r.head.csn;
+  lookup_limit_ = r.lookups;
   for (const auto& h : r.high_waters) {
     high_waters_[h.stream] = h.seq;
     BL_ASSIGN(auto mine, outbox_.chain_at(h.stream, h.seq));
@@ -277,6 +292,22 @@ BranchEffects BranchSession::on_chunk_installed(uint64_t chunks) {
   BranchEffects out;
   if (state_ == LinkState::closed) return out;
   out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks})));
+  return out;
+}
+
+BranchSession::LookupRoom BranchSession::lookup_room() const {
+  if (state_ != LinkState::joining && state_ != LinkState::following) return LookupRoom::closed;
+  if (lookup_limit_ == 0) return LookupRoom::unknown;
+  size_t limit = std::min<size_t>(lookup_limit_, limits::kMaxLookupsUnderWay);
+  return lookups_.size() < limit ? LookupRoom::room : LookupRoom::full;
+}
+
+BranchEffects BranchSession::look_up(LookupRequest& question) {
+  BL_CHECK(lookup_room() == LookupRoom::room);
+  BranchEffects out;
+  question.number = ++last_lookup_;
+  lookups_.insert(question.number);
+  out.frames.push_back(encode_frame(FrameType::lookup, encode_lookup_request(question)));
   return out;
 }
 

@@ -5,10 +5,12 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "replication/line/compress.h"
 #include "replication/session/greeting.h"
 #include "replication/session/link_budget.h"
+#include "replication/session/lookup.h"
 #include "replication/session/outbox_source.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
@@ -25,6 +27,7 @@ struct BranchEffects {
   std::vector<std::string> chunks;  // snapshot chunks to install
   std::optional<SnapshotEnd> end_join;
   std::vector<FeedRange> ranges;    // to apply, in order; then call on_applied()
+  std::vector<LookupAnswer> answers;
   std::vector<std::string> frames;  // to send, in order
   std::optional<Error> close;       // after sending
 };
@@ -43,6 +46,12 @@ class BranchSession {
   // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
+  // Whether a question may be asked now, and why not: the link is not up yet, the master is of an
+  // older version (neither helps to wait for), or as many are under way as it takes.
+  enum class LookupRoom { room, full, closed, unknown };
+  LookupRoom lookup_room() const;
+  // Asks; there must be room. Sets the question's number, which the answer bears.
+  BranchEffects look_up(LookupRequest& question);
   // What the master sent cannot be read or put in place: it is told why, then the link closes.
   BranchEffects on_broken(const Error& error);
   struct Facts {
@@ -117,6 +126,10 @@ class BranchSession {
   // As of the last frame or tick: on_outbox() comes without the time.
   int64_t now_us_;
   int64_t wall_ms_ = 0;
+  uint32_t lookup_limit_ = 0;
+  uint64_t last_lookup_ = 0;
+  std::set<uint64_t> lookups_;  // asked and not answered
+
   int64_t started_at_;
   int64_t heard_at_;
   int64_t beat_at_ = 0;

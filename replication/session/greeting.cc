@@ -137,6 +137,7 @@ std::string encode_welcome(const Registration& r, int64_t wall_ms) {
   m.set_wall_ms(wall_ms);
   m.set_join(r.join);
   m.set_echo_until(r.echo_until.value);
+  m.set_lookups(r.lookups);
   return m.SerializeAsString();
 }
 
@@ -156,6 +157,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   BL_ASSIGN(r.high_waters, get_high_waters(m.high_waters(), r.origin));
   r.join = m.join();
   r.echo_until = Csn(m.echo_until());
+  r.lookups = m.lookups();
   w.wall_ms = m.wall_ms();
   return w;
 }

@@ -52,6 +52,7 @@ struct Registration {
   Csn echo_until;
   bool rolled_back = false;
   bool join = false;  // it gets a snapshot first
+  uint32_t lookups = 0;  // how many look-ups the master takes at a time
 };
 
 std::string encode_hello(const Introduction& intro, int64_t wall_ms);

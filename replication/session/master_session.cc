@@ -119,6 +119,21 @@ Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, MasterEff
       chunks_installed_ = std::max(chunks_installed_, p.snapshot_chunks);
       return pump(now_us, out);
     }
+    case FrameType::lookup: {
+      if (!open) break;
+      BL_ASSIGN(LookupRequest question, decode_lookup_request(frame.payload));
+      if (lookups_.size() >= limits::kMaxLookupsUnderWay) {
+        return fail(ErrorKind::invalid, "lookup.too_many",
+                    "more than " + std::to_string(limits::kMaxLookupsUnderWay) +
+                        " look-ups under way on one link");
+      }
+      if (!lookups_.insert(question.number).second) {
+        return fail(ErrorKind::invalid, "lookup.number",
+                    "look-up " + std::to_string(question.number) + " is under way already");
+      }
+      out.lookups.push_back(std::move(question));
+      return {};
+    }
     default:
       break;
   }
@@ -142,6 +157,7 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   scope_.territories.insert(registration_.territories.begin(), registration_.territories.end());
   scope_.territories.insert(kReferenceTerritory);
   scope_.echo_until = registration_.echo_until;
+  registration_.lookups = limits::kMaxLookupsUnderWay;
   head_ = registration_.head;
   out.frames.push_back(encode_frame(FrameType::welcome, encode_welcome(registration_, wall_ms)));
   if (registration_.join) {
@@ -199,6 +215,13 @@ void MasterSession::send_acks(MasterEffects& out) {
   }
   unacked_.clear();
   unacked_bytes_ = 0;
+}
+
+MasterEffects MasterSession::on_looked_up(const LookupAnswer& answer) {
+  MasterEffects out;
+  if (state_ == State::closed || lookups_.erase(answer.number) == 0) return out;
+  out.frames.push_back(encode_frame(FrameType::lookup_answer, encode_lookup_answer(answer)));
+  return out;
 }
 
 MasterEffects MasterSession::on_line(const LineCursor& head, int64_t now_us) {

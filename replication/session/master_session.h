@@ -9,6 +9,7 @@
 #include "replication/line/compress.h"
 #include "replication/session/greeting.h"
 #include "replication/session/link_budget.h"
+#include "replication/session/lookup.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
 
@@ -34,6 +35,7 @@ class FeedSource {
 struct MasterEffects {
   std::optional<Introduction> introduce;  // register it with ingest, then call on_registered()
   std::vector<std::string> blocks;        // decompressed mutation blocks for ingest, in order
+  std::vector<LookupRequest> lookups;     // to answer, each once, by on_looked_up()
   std::vector<std::string> frames;        // to send, in order
   bool open_snapshot = false;             // then call on_snapshot()
   bool want_chunk = false;                // then call on_chunk()
@@ -59,6 +61,7 @@ class MasterSession {
                          int64_t now_us);
   // Mutations of this session are committed and synced.
   MasterEffects on_committed(const Stream& stream, Seq seq, int64_t now_us);
+  MasterEffects on_looked_up(const LookupAnswer& answer);
   // The line has grown to `head`, synced.
   MasterEffects on_line(const LineCursor& head, int64_t now_us);
   // Ingest ends this session, or what the branch sent cannot be read: it is told why.
@@ -107,6 +110,8 @@ class MasterSession {
   };
   std::deque<InFlight> in_flight_;
   size_t in_flight_bytes_ = 0;
+
+  std::set<uint64_t> lookups_;  // under way
 
   uint64_t chunks_sent_ = 0;
   uint64_t chunks_installed_ = 0;

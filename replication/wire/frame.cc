@@ -29,9 +29,15 @@ std::string_view to_string(FrameType type) {
       return "snapshot_chunk";
     case FrameType::snapshot_end:
       return "snapshot_end";
+    case FrameType::lookup:
+      return "lookup";
+    case FrameType::lookup_answer:
+      return "lookup_answer";
   }
   return "unknown";
 }
+
+bool is_frame_type(uint8_t type) { return to_string(static_cast<FrameType>(type)) != "unknown"; }
 
 std::string encode_frame(FrameType type, std::string_view payload) {
   std::string out;
@@ -64,7 +70,7 @@ Result<std::optional<Frame>> FrameDecoder::next() {
   }
   if (r.remaining() < length) return std::optional<Frame>();
   uint8_t type = r.u8();
-  if (type < 1 || type > static_cast<uint8_t>(FrameType::snapshot_end)) {
+  if (!is_frame_type(type)) {
     return fail(ErrorKind::invalid, "frame.unknown",
                 "a frame of unknown type " + std::to_string(type) + " (of a newer version?)");
   }

@@ -22,8 +22,11 @@ enum class FrameType : uint8_t {
   snapshot_head = 9,
   snapshot_chunk = 10,
   snapshot_end = 11,
+  lookup = 20,  // branch -> master: for somebody who waits there
+  lookup_answer = 21,
 };
 std::string_view to_string(FrameType type);
+bool is_frame_type(uint8_t type);
 
 struct Frame {
   FrameType type;

@@ -11,6 +11,7 @@
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/session/branch_session.h"
+#include "replication/session/lookup.h"
 #include "tests/contract/wan_fixture.h"
 #include "tests/support/link_world.h"
 
@@ -315,6 +316,26 @@ TEST_CASE("a real master refuses frames that no branch should send, by name", "[
   }
   SECTION("that are a master's") {
     CHECK(after_welcome(encode_frame(FrameType::feed, "x")) == "session.unexpected");
+  }
+  SECTION("that are a master's answers") {
+    CHECK(after_welcome(encode_frame(FrameType::lookup_answer, "x")) == "session.unexpected");
+  }
+  SECTION("of garbage: a look-up") {
+    CHECK(after_welcome(encode_frame(FrameType::lookup, "\xff\xff garbage")) ==
+          "message.malformed");
+  }
+  SECTION("that ask for more at a time than the master takes, or twice") {
+    LookupRequest q;
+    q.token = "nobody's";
+    q.entity = EntityId(1);
+    q.id.bytes[0] = 1;
+    q.number = 1;
+    std::string one = encode_frame(FrameType::lookup, encode_lookup_request(q));
+    CHECK(after_welcome(one + one) == "lookup.number");
+    std::string many;
+    for (q.number = 1; q.number <= limits::kMaxLookupsUnderWay + 1; ++q.number)
+      many += encode_frame(FrameType::lookup, encode_lookup_request(q));
+    CHECK(after_welcome(many) == "lookup.too_many");
   }
   SECTION("of garbage: mutations") {
     CHECK(after_welcome(encode_frame(FrameType::mutations, "\xff\xff garbage")) ==

@@ -3,6 +3,7 @@
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/session/greeting.h"
+#include "replication/session/lookup.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
@@ -61,6 +62,13 @@ struct Peer {
         break;
       case FrameType::snapshot_end:
         (void)decode_snapshot_end(p);
+        break;
+      case FrameType::lookup:
+        (void)decode_lookup_request(p);
+        break;
+      case FrameType::lookup_answer:
+        if (auto answer = decode_lookup_answer(p))
+          (void)decompress(answer->rows, limits::kMaxLookupRowBytes);
         break;
     }
   }

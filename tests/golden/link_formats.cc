@@ -3,6 +3,7 @@
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/element.h"
+#include "replication/session/lookup.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/frame.h"
 #include "tests/golden/formats.h"
@@ -151,6 +152,25 @@ std::vector<Format> link_formats() {
   add(FrameType::snapshot_chunk, stored_chunk(chunk_rows()), chunk_recode());
   add(FrameType::snapshot_end, encode_snapshot_end(snapshot_end()),
       through(decode_snapshot_end, encode_snapshot_end));
+  LookupRequest lookup;
+  lookup.number = 3;
+  lookup.token = "t";
+  lookup.entity = EntityId(1);
+  lookup.id = record().key().id;
+  lookup.timeline = true;
+  lookup.lookups = {FieldId(23)};
+  lookup.children = {{EntityId(2), FieldId(24)}};
+  add(FrameType::lookup, encode_lookup_request(lookup),
+      through(decode_lookup_request, encode_lookup_request));
+  LookupAnswer answer;
+  answer.number = 3;
+  answer.line = cursor().line;
+  answer.csn = Csn(1300);
+  answer.id = lookup.id;
+  answer.rows = std::string(1, '\0');
+  answer.decisions = {{Csn(1300), false}, {Csn(0), true}};
+  add(FrameType::lookup_answer, encode_lookup_answer(answer),
+      through(decode_lookup_answer, encode_lookup_answer));
   return {f};
 }
 

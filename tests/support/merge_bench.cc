@@ -170,6 +170,8 @@ std::string MergeBench::run(Author& by, const std::string& ops) {
   m.atomic = std::exchange(atomic, false);
   m.guards = std::exchange(guards, {});
   m.ops = names.parse_all(ops, ws, arena);
+  for (auto& op : m.ops) op.seen = seen;
+  seen = Csn(0);
   last = m.id;
   check_undo(m);
   auto decided = merger.run(m, head.next(), permit);

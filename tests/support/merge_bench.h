@@ -41,6 +41,7 @@ class MergeBench {
   // The same with what the next mutation of run() shall carry.
   bool atomic = false;
   std::vector<Guard> guards;
+  Csn seen;  // of the upstream read; 0: the records are held
   Permit permit;
 
   MutationId last;  // of the last run()
