@@ -76,7 +76,9 @@ HttpResponse readiness(bool joined) {
 }
 
 OfficeApi::OfficeApi(OfficeParts parts)
-    : parts_(std::move(parts)), facts_(std::make_shared<OfficeFacts>()) {}
+    : parts_(std::move(parts)),
+      facts_(std::make_shared<OfficeFacts>()),
+      lookup_counts_(parts_.lookup_counts) {}
 
 boost::asio::awaitable<HttpResponse> OfficeApi::handle(const HttpRequest& request) {
   auto url = parse_target(request.target);
@@ -109,9 +111,34 @@ boost::asio::awaitable<HttpResponse> OfficeApi::route(const HttpRequest& request
   if (!principal) co_return error_response(principal.error());
   Call call{
       request, std::move(url), std::move(*principal), parse_prefer(request.header("Prefer")), {}};
+  if (auto ok = read_wait(call); !ok) co_return error_response(ok.error());
+  refresh_directory();
+  if (auto ok = co_await await_session(call); !ok) co_return error_response(ok.error());
+  HttpResponse response = co_await answer(call);
+  if (call.upstream && response.status < 400)
+    response.headers.emplace_back("Branchline-Source", "upstream");
+  std::optional<Csn> as_of = call.committed_csn;
+  if (call.upstream) as_of = call.upstream_csn;
+  if (as_of && response.status < 400)
+    response.headers.emplace_back("Branchline-Csn", std::to_string(as_of->value));
+  put_session(call, response);
+  co_return response;
+}
+
+boost::asio::awaitable<HttpResponse> OfficeApi::answer(Call& call) {
+  bool get = call.is("GET");
   if (call.url.path == "/api/data/v9.2" || call.url.path.starts_with(kDataPath)) {
     call.resource.assign(call.url.segments.begin() + 3, call.url.segments.end());
-    co_return co_await odata(call);
+    auto understood = read_write_header(call);
+    if (!understood) co_return error_response(understood.error());
+    if (get) {
+      auto ok = co_await read_committed(call);
+      if (!ok) co_return error_response(ok.error());
+    }
+    HttpResponse response = co_await odata(call);
+    if (call.waits_for_fate && !call.accepted.is_none() && response.status < 300)
+      response = co_await with_fate(call, std::move(response));
+    co_return response;
   }
   bool status = call.url.path == "/api/sync/status", changes = call.url.path == "/api/changes";
   bool mutation =
@@ -210,6 +237,19 @@ ReadContext OfficeApi::reader(const Principal& principal, bool snapshot) const {
   return c;
 }
 
+ReadContext OfficeApi::reader(const Call& call, bool snapshot) const {
+  ReadContext c = reader(call.principal, snapshot && !call.view);
+  if (!call.view) return c;
+  c.view = call.view;
+  c.side = call.side;
+  c.self = parts_.committer->status().self;
+  c.server_name = [servers = servers_](OriginId origin) {
+    auto at = servers.find(origin);
+    return at == servers.end() ? "server" + std::to_string(origin.value) : at->second;
+  };
+  return c;
+}
+
 TerritoryNumber OfficeApi::territory_number() const {
   return [ids = territory_ids_](const RecordId& id) -> int64_t {
     for (const auto& [t, record] : *ids) {
@@ -233,7 +273,6 @@ JsonOptions OfficeApi::json_options(const Call& call) const {
 // --- OData's routes ---
 
 boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
-  refresh_directory();
   if (call.prefer.count("odata.track-changes") || call.prefer.count("track-changes")) {
     co_return error_response(
         not_built("Prefer: odata.track-changes (delta links) is not built yet: read the list, then "
@@ -254,6 +293,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
   }
   auto segment = parse_resource(path[0]);
   if (!segment) co_return error_response(segment.error());
+  call.segment = *segment;
   if (segment->name == "WhoAmI" && path.size() == 1) {
     if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");
     co_return who_am_i(call);

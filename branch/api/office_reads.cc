@@ -52,7 +52,7 @@ Result<std::string> apply_body(const ReadContext& read, const ApplyPlan& plan,
 
 boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set set,
                                                          QueryOptions options) {
-  ReadContext read = reader(call.principal, true);
+  ReadContext read = reader(call, true);
   std::string set_name = set.subtype ? set.subtype->set_name : set.entity->set_name;
   std::string context = call.root() + "$metadata#" + set_name;
   if (options.apply) {
@@ -141,12 +141,12 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_set(Call& call, Schema::Set
 Result<std::optional<Record>> OfficeApi::find_record(const Call& call, const Schema::Set& set,
                                                      const ResourceSegment& segment) const {
   BL_ASSIGN(RecordAddress address, parse_address(*set.entity, segment));
-  ReadContext read = reader(call.principal, false);
+  ReadContext read = reader(call, false);
   std::optional<Record> record;
   if (address.id) {
     BL_ASSIGN(record, read_record(read, {set.entity->id, *address.id}));
     // A replica that was switched between the two reads of side and row looks empty for a moment.
-    if (!record && read.side != parts_.committer->side()) {
+    if (!record && !call.view && read.side != parts_.committer->side()) {
       read.side = parts_.committer->side();
       BL_ASSIGN(record, read_record(read, {set.entity->id, *address.id}));
     }
@@ -168,7 +168,7 @@ boost::asio::awaitable<Result<std::optional<Record>>> OfficeApi::look_up(
   if (!address->id)
     co_return fail(ErrorKind::invalid, "key.unknown",
                    set.entity->set_name + " are addressed by id");
-  auto job = [read = reader(call.principal, true), entity = set.entity,
+  auto job = [read = reader(call, true), entity = set.entity,
               id = *address->id]() -> Result<std::optional<Record>> {
     std::optional<Record> record;
     BL_TRY(for_each_virtual(read, *entity, {}, [&](Record&& r) {
@@ -190,6 +190,12 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
     options = std::move(*parsed);
   }
   auto record = co_await look_up(call, set, segment);
+  if (record && !*record && asks_upstream(call, *set.entity)) {
+    LookupRequest question;
+    if (auto ok = want_options(question, call, *set.entity, options); !ok)
+      co_return error_response(ok.error());
+    record = co_await look_up_upstream(call, set, segment, std::move(question));
+  }
   if (!record) co_return error_response(record.error());
   if (!*record) {
     co_return error_response({ErrorKind::not_found, "record.not_found",
@@ -209,10 +215,10 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
   Result<void> written;
   if (options.expand.empty()) {
     body.reserve(1024);
-    ReadContext read = reader(call.principal, false);
+    ReadContext read = reader(call, false);
     written = append_record(body, read, *set.entity, **record, options.select, {}, json, context);
   } else {
-    ReadContext read = reader(call.principal, true);
+    ReadContext read = reader(call, true);
     auto job = [&]() -> Result<std::string> {
       std::string out;
       BL_TRY(append_record(out, read, *set.entity, **record, options.select, options.expand, json,
@@ -235,14 +241,24 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
 // accounts(id)/name, /name/$value, /primarycontactid, /contact_customer_accounts
 boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::Set set,
                                                            const ResourceSegment& segment) {
-  auto record = co_await look_up(call, set, segment);
-  if (!record) co_return error_response(record.error());
   const Entity& entity = *set.entity;
+  const std::string& below = call.resource[1];
+  auto record = co_await look_up(call, set, segment);
+  if (record && !*record && asks_upstream(call, entity)) {
+    LookupRequest question;
+    if (const auto* collection = entity.collection(below)) {
+      if (auto ok = want_collection(question, *collection); !ok)
+        co_return error_response(ok.error());
+    } else if (const Field* field = entity.field(below); field && field->type == ValueType::lookup) {
+      question.lookups.push_back(field->id);
+    }
+    record = co_await look_up_upstream(call, set, segment, std::move(question));
+  }
+  if (!record) co_return error_response(record.error());
   if (!*record) {
     co_return error_response({ErrorKind::not_found, "record.not_found",
                               "there is no " + entity.label + " with this id here"});
   }
-  const std::string& below = call.resource[1];
   bool raw = call.resource.size() == 3 && call.resource[2] == "$value";
   bool count = call.resource.size() == 3 && call.resource[2] == "$count";
   if (call.resource.size() > 3 || (call.resource.size() == 3 && !raw && !count)) {
@@ -297,7 +313,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
                                 raw ? below + " is a list of texts and has no single value"
                                     : below + " is a timeline: read annotations"});
     }
-    auto values = branchline::read_set(reader(call.principal, false), **record, field->id);
+    auto values = branchline::read_set(reader(call, false), **record, field->id);
     if (!values) co_return error_response(values.error());
     std::string body = "{\"@odata.context\":";
     append_json_string(body, call.root() + "$metadata#Collection(Edm.String)");

@@ -62,7 +62,7 @@ BodyContext OfficeApi::body_context(const Call& call) const {
   c.schema = parts_.schema;
   c.resolve_key = [this, &call](const Entity& entity, const Index& index,
                                 const OwnedValue& value) -> Result<RecordId> {
-    BL_ASSIGN(auto record, read_by_key(reader(call.principal, false), entity, index, value.view()));
+    BL_ASSIGN(auto record, read_by_key(reader(call, false), entity, index, value.view()));
     if (!record)
       return fail(ErrorKind::invalid, "lookup.unknown",
                   "there is no " + entity.label + " with this key here");
@@ -222,17 +222,22 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
   }
   RecordAddress address = input.address;
   std::string set_name = input.subtype ? input.subtype->set_name : entity.set_name;
+  auto elsewhere = co_await upstream_record(call, mode, input, precondition);
+  if (!elsewhere) co_return error_response(elsewhere.error());
   auto command = std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, mode,
                                                std::move(input), precondition);
+  if (*elsewhere) command->set_upstream(std::move(**elsewhere));
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
+  call.accepted = accepted->id;
+  call.view.reset();  // what follows is this office's
   RecordKey key = command->record();
   if (accepted->replayed && address.key) {
     // The first answer named the record that had the key then; whoever has it now is the best that
     // is known.
     auto holder =
-        read_by_key(reader(call.principal, false), entity, *address.key, address.key_value.view());
+        read_by_key(reader(call, false), entity, *address.key, address.key_value.view());
     if (holder && *holder) key = (*holder)->key();
   }
   std::string url = call.root() + set_name + "(" + to_string(key.id) + ")";
@@ -240,7 +245,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
   HttpResponse r;
   r.status = 204;
   if (mode != SaveCommand::Mode::remove && call.wants_representation()) {
-    ReadContext read = reader(call.principal, false);
+    ReadContext read = reader(call, false);
     auto record = read_record(read, key);
     if (!record) co_return error_response(record.error());
     if (*record) {
@@ -271,7 +276,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
     if (!id)
       co_return error_response(
           {ErrorKind::invalid, "key.malformed", "`" + shortened(segment.id) + "` is no record id"});
-    ReadContext read = reader(call.principal, true);
+    ReadContext read = reader(call, true);
     auto job = [read, id = *id] { return find_note(read, id); };
     auto place = co_await parts_.pool->run(std::move(job));
     if (!place) co_return error_response(place.error());
@@ -282,6 +287,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
     if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
     auto accepted = co_await parts_.committer->submit(command);
     if (!accepted) co_return error_response(accepted.error());
+    call.accepted = accepted->id;
     HttpResponse r;
     r.status = 204;
     if (!accepted->id.is_none())
@@ -337,6 +343,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
+  call.accepted = accepted->id;
   HttpResponse r;
   r.status = 204;
   r.headers.emplace_back("OData-Version", "4.0");

@@ -65,9 +65,13 @@ void put_content(std::string& body, const Schema& schema, const Mutation& m) {
 
 }  // namespace
 
+Result<bool> OfficeApi::is_decided(const MutationId& id) const {
+  BL_ASSIGN(auto fate, fate_of(*parts_.store, id));
+  return fate.has_value();
+}
+
 boost::asio::awaitable<HttpResponse> OfficeApi::sync_status(Call& call) {
   ReplicaStatus s = parts_.committer->status();
-  refresh_directory();
   std::string pending_since;
   if (s.ledger.pending > 0) {
     int64_t ms = co_await parts_.committer->ask<int64_t>(

@@ -57,6 +57,10 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
   const Entity& entity = *input_.entity;
   if (!may_write_entity(principal_, entity)) return denied(entity);
   Draft draft;
+  if (upstream_) {
+    BL_ASSIGN(auto here, view.find({entity.id, upstream_->id}));
+    if (!here.record) return prepare_upstream();
+  }
   BL_ASSIGN(auto id, resolve(view));
   const Record* record = nullptr;
   if (id) {
@@ -86,6 +90,29 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
   } else {
     BL_TRY(update(view, *record, draft));
   }
+  return draft;
+}
+
+// Rule 6: the operation names the commit that its author read, and is decided at the master alone.
+Result<Draft> SaveCommand::prepare_upstream() {
+  const Entity& entity = *input_.entity;
+  Workspace::Config config;
+  config.side = upstream_->side;
+  config.holds_everything = false;
+  Workspace elsewhere(*upstream_->view, schema_, config);
+  RecordKey key{entity.id, upstream_->id};
+  BL_ASSIGN(auto found, elsewhere.find(key));
+  if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record))
+    return not_found(entity);
+  BL_TRY(check_precondition(found.record));
+  record_ = key;
+  Draft draft;
+  if (mode_ == Mode::remove) {
+    BL_TRY(remove(elsewhere, *found.record, draft));
+  } else {
+    BL_TRY(update(elsewhere, *found.record, draft));
+  }
+  for (auto& op : draft.ops) op.seen = upstream_->seen;
   return draft;
 }
 

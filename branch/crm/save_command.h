@@ -21,6 +21,14 @@ struct Precondition {
   std::vector<uint64_t> etags;  // If-Match: one of these
 };
 
+// A record that is not held here, as its upstream showed it for this request.
+struct UpstreamRecord {
+  std::shared_ptr<const StoreView> view;  // in which it can be read
+  keys::Side side = 0;
+  RecordId id;
+  Csn seen;  // as of which commit
+};
+
 class SaveCommand : public Command {
  public:
   enum class Mode {
@@ -33,6 +41,9 @@ class SaveCommand : public Command {
               std::shared_ptr<const OfficeFacts> office, Mode mode, RecordInput input,
               Precondition precondition);
 
+  // The record to update or remove is elsewhere, and the author has seen it. Should it be here by
+  // the time of prepare(), then what is here counts.
+  void set_upstream(UpstreamRecord record) { upstream_ = std::move(record); }
   Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) override;
 
   // After success: the record, and whether it was created. A replayed keyed create has the id it
@@ -41,6 +52,7 @@ class SaveCommand : public Command {
   bool created() const { return created_; }
 
  private:
+  Result<Draft> prepare_upstream();
   Result<std::optional<RecordId>> resolve(Workspace& view);
   Result<void> check_precondition(const Record* record) const;
   Result<void> create(Workspace& view, RecordIdMaker& ids, int64_t now_ms, const RecordInput& input,
@@ -66,6 +78,7 @@ class SaveCommand : public Command {
   Precondition precondition_;
   RecordKey record_;
   bool created_ = false;
+  std::optional<UpstreamRecord> upstream_;
   uint32_t element_index_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
@@ -153,6 +154,12 @@ void Committer::publish() {
   status_.pending = replica_.pending_by_lane();
   status_.hurried = s.hurried;
   if (status_.territories != s.territories) status_.territories = s.territories;
+  standing_ = {s.self, s.cursor, s.incarnation, s.ends[0].seq, replica_.pending_streams()};
+}
+
+Standing Committer::standing() const {
+  std::lock_guard lock(mutex_);
+  return standing_;
 }
 
 ReplicaStatus Committer::status() const {
@@ -175,6 +182,9 @@ void Committer::commit_group(std::vector<Waiting> group) {
   }
   if (result->results.size() < group.size()) give_back(group, result->results.size());
   bool wrote = !result->batch.empty();
+  bool shipped = std::any_of(result->results.begin(), result->results.end(), [](const auto& r) {
+    return r && !r->id.is_none() && !r->replayed;
+  });
   write_or_die(result->batch, Sync::yes);
   {
     std::lock_guard lock(mutex_);
@@ -184,13 +194,13 @@ void Committer::commit_group(std::vector<Waiting> group) {
   }
   // One hand-over per group.
   publish();
-  boost::asio::post(io_, [this, group = std::move(group), results = std::move(result->results),
+  boost::asio::post(io_, [this, shipped, group = std::move(group), results = std::move(result->results),
                           changes = std::move(result->changes)]() mutable {
     for (size_t i = 0; i < group.size(); ++i) group[i].done(std::move(results[i]));
-    // Keys alone, of requests that changed nothing, are nobody's news.
-    if (changes.records.empty()) return;
-    if (events_.outbox) events_.outbox();
-    if (events_.changed) events_.changed(changes);
+    if (shipped && events_.outbox) events_.outbox();
+    // Keys alone, of requests that changed nothing, are nobody's news; nor is what concerns records
+    // that are not here.
+    if (!changes.records.empty() && events_.changed) events_.changed(changes);
   });
 }
 

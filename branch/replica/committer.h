@@ -38,6 +38,15 @@ struct ReplicaStatus {
   PendingRef hurried;
 };
 
+// What a client of this moment may have seen here (SEMANTICS 36).
+struct Standing {
+  OriginId self;
+  LineCursor cursor;
+  Incarnation incarnation;
+  Seq last;                                        // of this incarnation
+  std::vector<std::pair<Stream, Seq>> pending;     // through which seq, where not all is decided
+};
+
 class Committer {
  public:
   struct Events {
@@ -68,6 +77,7 @@ class Committer {
   void stop();
   CommitterCounters counters() const;
   ReplicaStatus status() const;
+  Standing standing() const;
   bool joined() const { return joined_.load(); }
   keys::Side side() const { return side_.load(); }
   // Refuse writes with 507 while the disk is nearly full (checked by the server).
@@ -102,6 +112,7 @@ class Committer {
   bool stopping_ = false;
   CommitterCounters counters_;
   ReplicaStatus status_;
+  Standing standing_;
   std::atomic<bool> joined_{false};
   std::atomic<keys::Side> side_{0};
   std::thread thread_;

@@ -206,7 +206,9 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     out.batch.put(Table::outbox, keys::outbox(state_.side, block.last()),
                   encode_outbox_block(block, canonical));
     for (const auto& e : block.entries) {
-      for (const auto& op : e.mutation.ops) out.changes.records.push_back(op.record);
+      for (const auto& op : e.mutation.ops) {
+        if (op.seen.value == 0) out.changes.records.push_back(op.record);
+      }
     }
   }
   workspace_->flush(out.batch);
@@ -441,14 +443,31 @@ Result<Batch> Replica::welcome(const Registration& r) {
   return batch;
 }
 
+// The start after it wrote down where its lanes ended.
+Seq Replica::last_of(const PendingLane& lane) const {
+  size_t l = size_t(lane.lane);
+  return lane.generation == state_.generation
+             ? state_.ends[l].seq
+             : incarnations_[lane.generation].predecessor_ends[l].seq;
+}
+
 std::array<uint64_t, kLaneCount> Replica::pending_by_lane() const {
   std::array<uint64_t, kLaneCount> out{};
   for (const auto& [lane, decided] : state_.retired) {
-    size_t l = size_t(lane.lane);
-    Seq last = lane.generation == state_.generation
-                   ? state_.ends[l].seq
-                   : incarnations_[lane.generation].predecessor_ends[l].seq;
-    out[l] += last.value - decided.seq.value;
+    out[size_t(lane.lane)] += last_of(lane).value - decided.seq.value;
+  }
+  return out;
+}
+
+std::vector<std::pair<Stream, Seq>> Replica::pending_streams() const {
+  std::vector<std::pair<Stream, Seq>> out;
+  for (const auto& [lane, decided] : state_.retired) {
+    Seq last = last_of(lane);
+    if (decided.seq == last) continue;
+    for (const auto& i : incarnations_) {
+      if (i.generation == lane.generation)
+        out.push_back({{state_.self, i.incarnation, lane.lane}, last});
+    }
   }
   return out;
 }

@@ -105,6 +105,8 @@ class Replica {
   std::array<uint64_t, kLaneCount> pending_by_lane() const;
   // Stamp of the oldest pending mutation, in milliseconds; 0: none.
   Result<int64_t> oldest_pending_ms() const;
+  // Through which seq each stream of this server reaches, where not all of it is decided.
+  std::vector<std::pair<Stream, Seq>> pending_streams() const;
   Workspace& workspace() { return *workspace_; }
 
  private:
@@ -129,6 +131,8 @@ class Replica {
   Result<Accepted> accept_one(Command& command, Group& group);
   Result<bool> touches_bulk(const Mutation& m, const Journal& journal);
   static void remember(const Command& command, const MutationId& id, Group& group);
+  // The last seq that this server has given in a lane of one of its starts.
+  Seq last_of(const PendingLane& lane) const;
   void add_counts(const Deltas& deltas);
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);

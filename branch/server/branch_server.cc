@@ -100,8 +100,10 @@ class BranchServer {
         [this](const Changes& c) { on_changes(c); },
         [this] {
           api_->on_changes(Changes{});
+          api_->on_moved();
           changes_->start_anew();
-        });
+        },
+        [this] { api_->on_moved(); });
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
@@ -119,6 +121,14 @@ class BranchServer {
       return OfficeLink{is_up(s), s.caught_up};
     };
     parts.link_status = [this] { return link_status(); };
+    parts.look_up = [this](LookupRequest question, int64_t patience_ms) {
+      return uplink_->look_up(std::move(question), patience_ms);
+    };
+    BL_ASSIGN(auto counts, store_->get(Table::meta, keys::meta_lookup_counts()));
+    if (counts) {
+      BL_ASSIGN(parts.lookup_counts, decode_lookup_counts(*counts));
+      counts_kept_ = parts.lookup_counts;
+    }
     api_ = std::make_unique<OfficeApi>(std::move(parts));
     BL_ASSIGN(auto access,
               OperatorAccess::load(
@@ -148,6 +158,9 @@ class BranchServer {
                            [this]() -> asio::awaitable<void> { co_await keep_house(); });
     auto stop = runtime_.tasks().on_stop([this] {
       changes_->stop();
+      api_->stop();
+      counts_due_us_ = 0;
+      keep_lookup_counts();
       uplink_->stop();
       timer_.cancel();
     });
@@ -192,6 +205,7 @@ class BranchServer {
           written = now;
         }
       }
+      keep_lookup_counts();
       if (!disk_.look()) continue;
       committer_->set_disk_full(disk_.full());
       if (disk_.full()) {
@@ -201,6 +215,22 @@ class BranchServer {
         spdlog::info("the disk has room again, writes go on");
       }
     }
+  }
+
+  // Coarsely: a crash may forget a minute of them.
+  void keep_lookup_counts() {
+    int64_t now = clock_.steady_us();
+    if (now < counts_due_us_ || api_->lookup_counts() == counts_kept_) return;
+    counts_due_us_ = now + 60'000'000;
+    counts_kept_ = api_->lookup_counts();
+    committer_->post(
+        [row = encode_lookup_counts(counts_kept_)](
+            Replica&, const Committer::Write& write) -> std::move_only_function<void()> {
+          Batch batch;
+          batch.put(Table::meta, keys::meta_lookup_counts(), row);
+          (void)write(batch, Sync::no);
+          return {};
+        });
   }
 
   static bool is_up(const UplinkStatus& s) {
@@ -310,12 +340,9 @@ class BranchServer {
     co_return not_found_response("/healthz, /readyz, /metrics, /admin/status, /admin/audit");
   }
 
-  ReportNames names() {
-    ReportNames n;
-    n.server = [name = config_.server](OriginId) { return name; };
-    std::map<TerritoryId, std::string> territories{{kReferenceTerritory, "reference"}};
+  std::map<TerritoryId, std::string> territory_names() {
+    std::map<TerritoryId, std::string> out;
     const Entity& entity = *schema_->entity(entity_id::kTerritory);
-    auto held = committer_->status().territories;
     auto rows =
         scan_prefix(*store_, Table::records, keys::record_prefix(committer_->side(), entity.id));
     for (; rows->valid(); rows->next()) {
@@ -325,8 +352,18 @@ class BranchServer {
       if (!record || !record->live()) continue;
       TerritoryId t(static_cast<uint32_t>(
           decode_integer(record->value(entity.field("territorynumber")->id).payload)));
-      if (std::find(held.begin(), held.end(), t) != held.end())
-        territories[t] = std::string(record->value(entity.field("name")->id).payload);
+      out[t] = std::string(record->value(entity.field("name")->id).payload);
+    }
+    return out;
+  }
+
+  ReportNames names() {
+    ReportNames n;
+    n.server = [name = config_.server](OriginId) { return name; };
+    std::map<TerritoryId, std::string> territories{{kReferenceTerritory, "reference"}};
+    auto held = committer_->status().territories;
+    for (const auto& [t, name] : territory_names()) {
+      if (std::find(held.begin(), held.end(), t) != held.end()) territories[t] = name;
     }
     n.territory = [territories](TerritoryId t) {
       auto at = territories.find(t);
@@ -371,9 +408,27 @@ class BranchServer {
       if (!name.empty()) w.member(name, to_hex(sum));
     }
     w.end_object();
+    put_lookups(w);
     w.key("link").raw("{" + link_status() + "}");
     w.end_object();
     co_return json_response(std::move(body));
+  }
+
+  // Of territories that are not held here: held ones need no look-ups any more.
+  void put_lookups(JsonWriter& w) {
+    auto held = committer_->status().territories;
+    std::map<TerritoryId, std::string> all = territory_names();
+    w.key("lookups").begin_array();
+    for (const auto& [t, count] : api_->lookup_counts()) {
+      auto name = all.find(t);
+      if (name == all.end() || std::find(held.begin(), held.end(), t) != held.end()) continue;
+      w.begin_object()
+          .member("territory", name->second)
+          .member("times", count.times)
+          .member("since", format_instant(count.since_ms))
+          .end_object();
+    }
+    w.end_array();
   }
 
   BranchConfig config_;
@@ -391,7 +446,9 @@ class BranchServer {
   HttpServer* http_ = nullptr;
   asio::steady_timer timer_{runtime_.io()};
   int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
-  bool anchor_missing_ = false;    // when this start found its data directory
+  LookupCounts counts_kept_;
+  int64_t counts_due_us_ = 0;
+  bool anchor_missing_ = false;  // when this start found its data directory
   Metrics metrics_;
 };
 

@@ -3,6 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 
 #include "common/base/random.h"
@@ -22,7 +25,8 @@ constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a
 
 Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
                const Store& store, Committer& committer, Clock& clock,
-               std::function<void(const Changes&)> on_changes, std::function<void()> on_installed)
+               std::function<void(const Changes&)> on_changes, std::function<void()> on_installed,
+               std::function<void()> on_moved)
     : runtime_(runtime),
       config_(std::move(config)),
       tls_(std::move(tls)),
@@ -31,6 +35,7 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       clock_(clock),
       on_changes_(std::move(on_changes)),
       on_installed_(std::move(on_installed)),
+      on_moved_(std::move(on_moved)),
       budget_(config_.line),
       backoff_(runtime.io()) {
   auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
@@ -125,6 +130,9 @@ asio::awaitable<Error> Uplink::connect_once() {
     shipped_[l].bytes += lane.bytes;
   }
   session_.reset();
+  lookups_.fail_all({ErrorKind::unavailable, "upstream.lost",
+                     "the WAN to head office broke before it answered: try again; what this office "
+                     "holds itself is served meanwhile"});
   co_await closing->closed();
   co_return why;
 }
@@ -147,6 +155,7 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
         runtime_.tasks().spawn("uplink refresh",
                                [this]() -> asio::awaitable<void> { co_await refresh_oldest(); });
     }
+    lookups_.expire(now);
     ReplicaStatus replica = committer_.status();
     BranchSession::Facts facts;
     facts.applied = replica.cursor.csn;
@@ -248,6 +257,8 @@ void Uplink::perform(BranchEffects effects) {
       break;
     }
   }
+  for (auto& answer : effects.answers) lookups_.answered(std::move(answer));
+  if (!effects.answers.empty()) ask_waiting();
   if (session_) {
     status_.state = std::string(to_string(session_->state()));
     if (session_->state() == LinkState::joining || session_->state() == LinkState::following)
@@ -261,6 +272,47 @@ void Uplink::perform(BranchEffects effects) {
     close_reason_ = *effects.close;
     if (link_) link_->close();
   }
+}
+
+void Uplink::ask_waiting() {
+  if (!session_) return;
+  for (auto& effects : lookups_.ask(*session_)) perform(std::move(effects));
+}
+
+asio::awaitable<Result<LookupAnswer>> Uplink::look_up(LookupRequest question, int64_t patience_ms) {
+  auto room = session_ ? session_->lookup_room() : BranchSession::LookupRoom::closed;
+  if (room == BranchSession::LookupRoom::closed) {
+    std::string why = status_.problem.empty() ? "" : " (" + status_.problem + ")";
+    co_return fail(ErrorKind::unavailable, "upstream.down",
+                   "this office does not hold what was asked for, and the WAN to head office is "
+                   "down" + why +
+                       ": try again when the link is up, or ask at an office that holds it");
+  }
+  if (room == BranchSession::LookupRoom::unknown) {
+    co_return fail(ErrorKind::unavailable, "upstream.older",
+                   "this office does not hold what was asked for, and its upstream is of a version "
+                   "that answers no look-ups: upgrade the upstream, or ask at an office that holds "
+                   "it");
+  }
+  int64_t deadline = clock_.steady_us() + patience_ms * 1000;
+  auto start = [this, deadline, q = std::move(question)](auto handler) mutable {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    auto done = [this, shared](Result<LookupAnswer> answer) {
+      asio::post(runtime_.io(), [shared, answer = std::move(answer)]() mutable {
+        (std::move(*shared))(std::move(answer));
+      });
+    };
+    if (!lookups_.add(std::move(q), deadline, done)) {
+      done(fail(ErrorKind::unavailable, "upstream.busy",
+                "too many questions to head office wait at this office already: try again in a "
+                "moment"));
+      return;
+    }
+    ask_waiting();
+  };
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>,
+                                          void(Result<LookupAnswer>)>(std::move(start),
+                                                                      asio::use_awaitable);
 }
 
 // What the master sent is of no use here: it is told why, for its log and its operators.
@@ -361,6 +413,7 @@ void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
                  to_string(f.fate));
   }
   if (!result->changes.records.empty()) on_changes_(result->changes);
+  on_moved_();
   if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
 }
 

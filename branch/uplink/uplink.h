@@ -8,6 +8,7 @@
 #include <string>
 
 #include "branch/replica/committer.h"
+#include "branch/uplink/lookup_queue.h"
 #include "branch/uplink/range_queue.h"
 #include "common/config/topology.h"
 #include "common/runtime/event.h"
@@ -49,13 +50,18 @@ class Uplink {
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
          const Store& store, Committer& committer, Clock& clock,
-         std::function<void(const Changes&)> on_changes, std::function<void()> on_installed);
+         std::function<void(const Changes&)> on_changes, std::function<void()> on_installed,
+         std::function<void()> on_moved);
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
   void stop();
   // The committer wrote to the outbox.
   void on_outbox();
+
+  // Asks the upstream and waits, at most `patience_ms`. `unavailable` "upstream.*" with the reason
+  // and what helps; errors of the upstream's own answer as they are.
+  boost::asio::awaitable<Result<LookupAnswer>> look_up(LookupRequest question, int64_t patience_ms);
 
   UplinkStatus status() const;
 
@@ -69,6 +75,7 @@ class Uplink {
   void perform(BranchEffects effects);
   void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
+  void ask_waiting();
   void apply_waiting();
   void after_apply(Result<ApplyResult> result, Csn csn);
 
@@ -80,6 +87,7 @@ class Uplink {
   Clock& clock_;
   std::function<void(const Changes&)> on_changes_;
   std::function<void()> on_installed_;
+  std::function<void()> on_moved_;
 
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
@@ -92,6 +100,7 @@ class Uplink {
   uint64_t measured_bytes_ = 0;              // a second ago
   uint64_t bytes_per_s_ = 0;                 // of the busiest seconds lately
   RangeQueue ranges_;
+  LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
   bool reseed_ = false;
   bool refreshing_ = false;

@@ -109,6 +109,8 @@ class Company {
   void stop(const std::string& server);
   void kill(const std::string& server);
   void start(const std::string& server);
+  std::string topology() const { return folder_ / "topology.yaml"; }
+  std::string data(const std::string& server) const { return folder_ / server; }
   wan_test::Child& process(const std::string& server) { return *processes_.at(server); }
 
   std::string admin;   // everywhere, administrator

@@ -27,6 +27,26 @@ std::string age(uint64_t ms) {
   return std::to_string(ms / 60'000) + " min";
 }
 
+// A few look-ups are what the WAN is for; so many mean that the office works with those records.
+constexpr uint64_t kManyLookups = 20;
+
+// Which subscription would make an office's look-ups local.
+void propose_subscription(const ServerSpec& server, const Json& status,
+                          std::vector<std::string>& notes) {
+  const Json* lookups = status.member("lookups");
+  if (!lookups) return;
+  std::string list;
+  for (const auto& t : server.territories) list += (list.empty() ? "" : ", ") + t;
+  for (const auto& l : lookups->items) {
+    if (number_of(l, "times") < kManyLookups) continue;
+    std::string territory = text_of(l, "territory");
+    notes.push_back(server.name + " asked head office " + std::to_string(number_of(l, "times")) +
+                    " times since " + text_of(l, "since") + " for records of " + territory +
+                    ": they would be local with territories: [" + list + ", " + territory +
+                    "] in the topology");
+  }
+}
+
 int run_status(const CommandContext& context) {
   auto topology = load_topology(context.topology);
   if (!topology) return complain(topology.error());
@@ -75,6 +95,7 @@ int run_status(const CommandContext& context) {
                       ": its disk is nearly full: links are closed and no token is created; free "
                       "space there. Offices work on and keep their changes");
     }
+    propose_subscription(*a.server, s, notes);
     const Json* link = s.member("link");
     std::string state = "-", trip = "-", lag = "-";
     if (link) {
