@@ -11,6 +11,8 @@
 namespace branchline {
 namespace {
 
+constexpr size_t kMaxCommittedBytes = 64 * 1024 * 1024;  // of pending work that is put back
+
 // Two walks in one order; where both have a key, the upper one's row is taken, or none if it says
 // so.
 class MergedCursor : public Cursor {
@@ -94,8 +96,8 @@ Result<std::optional<std::string>> OverlayView::get(Table table, std::string_vie
   return below_->get(table, key);
 }
 
-std::unique_ptr<Cursor> OverlayView::walk(Table table, std::string_view begin,
-                                          std::string_view end, bool back) const {
+std::unique_ptr<Cursor> OverlayView::walk(Table table, std::string_view begin, std::string_view end,
+                                          bool back) const {
   const Rows& rows = rows_[static_cast<size_t>(table)];
   auto first = rows.lower_bound(begin);
   auto last = end.empty() ? rows.end() : rows.lower_bound(end);
@@ -158,24 +160,28 @@ Result<std::shared_ptr<const StoreView>> lay_upstream(std::shared_ptr<const Stor
 Result<Committed> lay_committed(std::shared_ptr<const StoreView> view,
                                 std::shared_ptr<const Schema> schema) {
   BL_ASSIGN(auto row, view->get(Table::meta, keys::meta_state()));
-  if (!row)
-    return fail(ErrorKind::unavailable, "branch.joining", "this branch has no data yet");
+  if (!row) return fail(ErrorKind::unavailable, "branch.joining", "this branch has no data yet");
   BL_ASSIGN(auto state, decode_replica_state(*row));
   Committed out{view, state.side, state.cursor.csn};
   if (state.ledger.pending == 0) return out;
-  if (state.ledger.pending > limits::kMaxCommittedPending) {
+  auto too_much = [&] {
     return fail(ErrorKind::unavailable, "committed.pending",
                 std::to_string(state.ledger.pending) +
                     " changes of this office wait for head office; a committed read puts at most " +
-                    std::to_string(limits::kMaxCommittedPending) +
-                    " of them back: read without Branchline-Read, or when fewer wait");
-  }
+                    std::to_string(limits::kMaxCommittedPending) + " of them, and " +
+                    std::to_string(kMaxCommittedBytes >> 20) +
+                    " MiB, back: read without Branchline-Read, or when fewer wait");
+  };
+  if (state.ledger.pending > limits::kMaxCommittedPending) return too_much();
   std::vector<OutboxBlock> blocks;
+  size_t bytes = 0;
   OutboxReader reader(*view, state.side);
   for (PendingRef at;;) {
     BL_ASSIGN(auto block, reader.next(at));
     if (!block) break;
     at = block->last();
+    bytes += block->bytes.size();
+    if (bytes > kMaxCommittedBytes) return too_much();
     blocks.push_back(std::move(*block));
   }
   Workspace::Config config;

@@ -229,7 +229,10 @@ TEST_CASE("a token is good where its territories are", "[api][access]") {
             .status == 400);
   company().settle();
   CHECK(company().east(both.secret).get("accounts(" + in_east + ")").status == 200);
-  CHECK(company().east(both.secret).get("accounts(" + in_west + ")").status == 404);
+  // Not held there: through the upstream.
+  Answer far = company().east(both.secret).get("accounts(" + in_west + ")");
+  CHECK(far.status == 200);
+  CHECK(far.header("branchline-source") == "upstream");
   CHECK(company().east().get("accounts(" + in_west + ")").status == 404);
 }
 

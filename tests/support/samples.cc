@@ -386,6 +386,7 @@ Registration registration() {
   r.echo_until = Csn(1290);
   r.rolled_back = true;
   r.join = true;
+  r.lookups = 4;
   return r;
 }
 

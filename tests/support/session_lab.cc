@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "common/base/limits.h"
+#include "master/lookup/lookup.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 
@@ -57,6 +58,16 @@ SessionLab::Link& SessionLab::link(const std::string& name) {
   if (at == links_.end()) throw std::runtime_error("no line of `" + name + "`");
   return *at->second;
 }
+
+namespace {
+
+std::string told(const LookupAnswer& a) {
+  if (a.error) return a.error->code;
+  return (a.id.is_nil() ? "nothing" : "found") + std::string(" as of csn ") +
+         std::to_string(a.csn.value);
+}
+
+}  // namespace
 
 std::string SessionLab::run(const std::string& command) {
   out_.clear();
@@ -179,6 +190,18 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
     Link& l = link(a.at(1));
     l.at_branch = l.at_master = false;
     links_.erase(a[1]);
+  } else if (a[0] == "look") {  // look east a hq: reads it with the token of hq
+    Link& l = link(a.at(1));
+    LookupRequest question;
+    RecordKey key = world_->names.key(a.at(2));
+    question.token = a.at(3);
+    question.entity = key.entity;
+    question.id = key.id;
+    if (l.branch->lookup_room() != BranchSession::LookupRoom::room) {
+      say("no room");
+    } else {
+      perform(l, l.branch->look_up(question));
+    }
   } else if (a[0] == "tick") {
     auto us = parse_duration_us(a.at(1));
     if (!us) throw std::runtime_error("no duration `" + a[1] + "`");
@@ -323,6 +346,10 @@ void SessionLab::perform(Link& l, BranchEffects e) {
           std::to_string(applied->retired));
     perform(l, l.branch->on_applied(o.replica->state().cursor.csn, now_us_));
   }
+  for (const auto& answer : e.answers) {
+    std::string number_text = std::to_string(answer.number);
+    say(l.name + " gets look-up " + number_text + ": " + told(answer));
+  }
   for (auto& bytes : e.frames) {
     FrameDecoder decoder;
     decoder.append(bytes);
@@ -347,6 +374,10 @@ void SessionLab::perform(const std::shared_ptr<Link>& l, MasterEffects e) {
     perform(l, l->master->on_registered(registration, now_us_, m.clock.wall_ms()));
   }
   for (auto& block : e.blocks) ingest_.push_back({l, std::move(block)});
+  for (const auto& q : e.lookups) {
+    LookedUp done = answer_lookup(*m.store.snapshot(), *world_->schema, q, m.clock.wall_ms());
+    perform(l, l->master->on_looked_up(done.answer));
+  }
   for (auto& bytes : e.frames) {
     FrameDecoder decoder;
     decoder.append(bytes);
@@ -555,6 +586,12 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     }
     case FrameType::snapshot_chunk:
       return "snapshot chunk";
+    case FrameType::lookup:
+      return "look-up " + std::to_string(must(decode_lookup_request(frame.payload)).number);
+    case FrameType::lookup_answer: {
+      LookupAnswer answer = must(decode_lookup_answer(frame.payload));
+      return "answer to look-up " + std::to_string(answer.number) + ": " + told(answer);
+    }
   }
   return type;
 }
@@ -588,6 +625,19 @@ std::string SessionLab::crafted(Link& l, const Args& a) {
   if (a[0] == "refused") {
     return encode_frame(FrameType::refused,
                         encode_refused({ErrorKind::conflict, "session.test", "a reason"}));
+  }
+  if (a[0] == "lookup") {
+    LookupRequest q;
+    q.number = std::stoull(a.at(1));
+    q.token = "nobody";
+    q.entity = entity_id::kAccount;
+    q.id.bytes[0] = 1;
+    return encode_frame(FrameType::lookup, encode_lookup_request(q));
+  }
+  if (a[0] == "answer") {
+    LookupAnswer answer;
+    answer.number = std::stoull(a.at(1));
+    return encode_frame(FrameType::lookup_answer, encode_lookup_answer(answer));
   }
   if (a[0] == "feed") {  // feed FROM TO [foreign]
     FeedRange range;
