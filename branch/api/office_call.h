@@ -22,7 +22,7 @@ struct OfficeApi::Call {
   Principal principal;
   std::map<std::string, std::string> prefer;
   std::vector<std::string> resource;  // segments behind the service root
-  std::string page_url;  // what the next page's link begins with; empty: the entity set's
+  std::string page_url;     // what the next page's link begins with; empty: the entity set's
   ResourceSegment segment;  // resource[0], taken apart
 
   std::shared_ptr<const StoreView> view;  // what is read instead of the replica

@@ -249,7 +249,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
     if (const auto* collection = entity.collection(below)) {
       if (auto ok = want_collection(question, *collection); !ok)
         co_return error_response(ok.error());
-    } else if (const Field* field = entity.field(below); field && field->type == ValueType::lookup) {
+    } else if (const Field* field = entity.field(below);
+               field && field->type == ValueType::lookup) {
       question.lookups.push_back(field->id);
     }
     record = co_await look_up_upstream(call, set, segment, std::move(question));

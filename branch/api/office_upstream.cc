@@ -19,8 +19,9 @@ bool found_through_parent(const Entity& child, FieldId field) {
 
 std::unexpected<Error> not_from_elsewhere(const std::string& name) {
   return fail(ErrorKind::invalid, "feature.not_built",
-              name + " of a record that this office does not hold cannot be read here: leave it "
-                     "out, or ask at an office that holds the record");
+              name +
+                  " of a record that this office does not hold cannot be read here: leave it "
+                  "out, or ask at an office that holds the record");
 }
 
 }  // namespace
@@ -39,7 +40,8 @@ bool OfficeApi::asks_upstream(const Call& call, const Entity& entity) const {
       });
 }
 
-Result<void> OfficeApi::want_collection(LookupRequest& question, const Entity::Collection& c) const {
+Result<void> OfficeApi::want_collection(LookupRequest& question,
+                                        const Entity::Collection& c) const {
   const Entity& child = *parts_.schema->entity(c.entity);
   if (child.id == entity_id::kAnnotation) {
     question.timeline = true;
@@ -164,8 +166,8 @@ boost::asio::awaitable<Result<std::optional<UpstreamRecord>>> OfficeApi::upstrea
   if (mode == SaveCommand::Mode::upsert) {
     // Without If-Match this creates, and creating never waits for the WAN. Who was shown the record
     // through this office means to change it, though.
-    bool shown = input.address.id &&
-                 read_elsewhere_.count({input.entity->id, *input.address.id}) > 0;
+    bool shown =
+        input.address.id && read_elsewhere_.count({input.entity->id, *input.address.id}) > 0;
     if (shown && !precondition.must_not_exist) co_return read_first();
     co_return none;
   }

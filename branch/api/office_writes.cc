@@ -236,8 +236,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
   if (accepted->replayed && address.key) {
     // The first answer named the record that had the key then; whoever has it now is the best that
     // is known.
-    auto holder =
-        read_by_key(reader(call, false), entity, *address.key, address.key_value.view());
+    auto holder = read_by_key(reader(call, false), entity, *address.key, address.key_value.view());
     if (holder && *holder) key = (*holder)->key();
   }
   std::string url = call.root() + set_name + "(" + to_string(key.id) + ")";

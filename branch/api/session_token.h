@@ -1,5 +1,5 @@
-// Branchline-Session (SEMANTICS 36): what a client has seen, in a few dozen letters, so that another
-// office can show it nothing older. docs/formats.md has the bytes. Pure.
+// Branchline-Session (SEMANTICS 36): what a client has seen, in a few dozen letters, so that
+// another office can show it nothing older. docs/formats.md has the bytes. Pure.
 #pragma once
 
 #include <map>

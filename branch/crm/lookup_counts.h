@@ -1,6 +1,6 @@
-// How often an office asked its upstream for records that it does not hold, by their territory: from
-// this `branchline status` proposes what the office should subscribe to. Kept coarsely: a crash
-// forgets the last minute.
+// How often an office asked its upstream for records that it does not hold, by their territory:
+// from this `branchline status` proposes what the office should subscribe to. Kept coarsely: a
+// crash forgets the last minute.
 #pragma once
 
 #include <map>

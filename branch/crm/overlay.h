@@ -34,9 +34,9 @@ class OverlayView : public StoreView {
   std::array<Rows, kTableCount> rows_;
 };
 
-// What an upstream sent (LookupAnswer::rows) over `view`. Records that are here in any state stay as
-// they are here: this office's own pending work is part of what its people see. `corrupt` for rows
-// that are none.
+// What an upstream sent (LookupAnswer::rows) over `view`. Records that are here in any state stay
+// as they are here: this office's own pending work is part of what its people see. `corrupt` for
+// rows that are none.
 Result<std::shared_ptr<const StoreView>> lay_upstream(std::shared_ptr<const StoreView> view,
                                                       const Schema& schema, keys::Side side,
                                                       std::string_view container);

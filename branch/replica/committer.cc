@@ -182,9 +182,8 @@ void Committer::commit_group(std::vector<Waiting> group) {
   }
   if (result->results.size() < group.size()) give_back(group, result->results.size());
   bool wrote = !result->batch.empty();
-  bool shipped = std::any_of(result->results.begin(), result->results.end(), [](const auto& r) {
-    return r && !r->id.is_none() && !r->replayed;
-  });
+  bool shipped = std::any_of(result->results.begin(), result->results.end(),
+                             [](const auto& r) { return r && !r->id.is_none() && !r->replayed; });
   write_or_die(result->batch, Sync::yes);
   {
     std::lock_guard lock(mutex_);
@@ -194,14 +193,16 @@ void Committer::commit_group(std::vector<Waiting> group) {
   }
   // One hand-over per group.
   publish();
-  boost::asio::post(io_, [this, shipped, group = std::move(group), results = std::move(result->results),
-                          changes = std::move(result->changes)]() mutable {
-    for (size_t i = 0; i < group.size(); ++i) group[i].done(std::move(results[i]));
-    if (shipped && events_.outbox) events_.outbox();
-    // Keys alone, of requests that changed nothing, are nobody's news; nor is what concerns records
-    // that are not here.
-    if (!changes.records.empty() && events_.changed) events_.changed(changes);
-  });
+  boost::asio::post(io_,
+                    [this, shipped, group = std::move(group), results = std::move(result->results),
+                     changes = std::move(result->changes)]() mutable {
+                      for (size_t i = 0; i < group.size(); ++i)
+                        group[i].done(std::move(results[i]));
+                      if (shipped && events_.outbox) events_.outbox();
+                      // Keys alone, of requests that changed nothing, are nobody's news; nor is
+                      // what concerns records that are not here.
+                      if (!changes.records.empty() && events_.changed) events_.changed(changes);
+                    });
 }
 
 // What the group had no room for comes first in the next one.

@@ -43,8 +43,8 @@ struct Standing {
   OriginId self;
   LineCursor cursor;
   Incarnation incarnation;
-  Seq last;                                        // of this incarnation
-  std::vector<std::pair<Stream, Seq>> pending;     // through which seq, where not all is decided
+  Seq last;                                     // of this incarnation
+  std::vector<std::pair<Stream, Seq>> pending;  // through which seq, where not all is decided
 };
 
 class Committer {

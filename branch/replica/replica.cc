@@ -400,8 +400,7 @@ Introduction Replica::introduction(const std::string& server,
     for (size_t l = 0; l < kLaneCount; ++l) {
       auto retired = state_.retired.find({i.generation, static_cast<Lane>(l)});
       if (retired == state_.retired.end()) continue;
-      Seq last =
-          current ? state_.ends[l].seq : incarnations_[i.generation].predecessor_ends[l].seq;
+      Seq last = last_of(retired->first);
       bool told = current && l == size_t(Lane::interactive);
       if (!told && retired->second.seq == last) continue;
       intro.pending.push_back({{state_.self, i.incarnation, static_cast<Lane>(l)},

@@ -285,8 +285,8 @@ asio::awaitable<Result<LookupAnswer>> Uplink::look_up(LookupRequest question, in
     std::string why = status_.problem.empty() ? "" : " (" + status_.problem + ")";
     co_return fail(ErrorKind::unavailable, "upstream.down",
                    "this office does not hold what was asked for, and the WAN to head office is "
-                   "down" + why +
-                       ": try again when the link is up, or ask at an office that holds it");
+                   "down" +
+                       why + ": try again when the link is up, or ask at an office that holds it");
   }
   if (room == BranchSession::LookupRoom::unknown) {
     co_return fail(ErrorKind::unavailable, "upstream.older",

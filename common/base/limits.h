@@ -46,14 +46,16 @@ inline constexpr int kLinkSendBufferBytes =
 inline constexpr size_t kMaxHandshakes = 64;  // at a time
 
 // Look-ups: what an office asks its upstream for while somebody waits.
-inline constexpr size_t kMaxLookupsUnderWay = 4;  // per link: so many answers may lie before the feed
+inline constexpr size_t kMaxLookupsUnderWay =
+    4;  // per link: so many answers may lie before the feed
 inline constexpr size_t kMaxLookupsWaiting = 256;  // at an office, for their turn
-inline constexpr size_t kMaxLookupAnswerBytes = 256 * 1024;  // compressed: no more than a feed frame
+inline constexpr size_t kMaxLookupAnswerBytes =
+    256 * 1024;  // compressed: no more than a feed frame
 inline constexpr size_t kMaxLookupRowBytes = 4 * 1024 * 1024;  // of one answer, decompressed
 inline constexpr size_t kMaxLookupRecords = 5000;
 inline constexpr size_t kMaxLookupTokenBytes = 1024;
-inline constexpr size_t kMaxLookupParts = 64;  // lookups, and collections, that come along
-inline constexpr size_t kMaxSessionStreams = 64;  // of a roaming token
+inline constexpr size_t kMaxLookupParts = 64;           // lookups, and collections, that come along
+inline constexpr size_t kMaxSessionStreams = 64;        // of a roaming token
 inline constexpr size_t kMaxCommittedPending = 10'000;  // mutations that a committed read puts back
 
 // Local commit groups.

@@ -221,8 +221,8 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   // office could hear that it was revoked, still counts (SEMANTICS 28).
   auto principal = principal_of(*schema, *token.record, *user.record, m.hlc.ms(), m.base);
   if (!principal) return Permit{};
-  // Beyond its territories a branch speaks for nobody but those who read the record through it, with
-  // a token that they showed.
+  // Beyond its territories a branch speaks for nobody but those who read the record through it,
+  // with a token that they showed.
   std::set<RecordKey> read_here;
   if (shown.count({m.id.origin, m.credential}) > 0) {
     for (const auto& op : m.ops) {

@@ -237,17 +237,17 @@ asio::awaitable<void> LinkService::look_up(Handle c, LookupRequest question) {
     co_return;
   }
   // Known for good before the office may send an edit that relies on it.
-  ingest_->post([this, c, answer, origin = c->session.registration().origin,
-                 credential = looked_up->credential](Ingest& ingest,
-                                                     const IngestLoop::Tools& tools) {
-    Batch rows;
-    ingest.note_shown(origin, credential, rows);
-    if (!rows.empty()) tools.write(rows);
-    return std::move_only_function<void()>([this, c, answer, credential] {
-      c->shown.insert(credential);
-      if (!c->closed) perform(c, c->session.on_looked_up(answer));
-    });
-  });
+  ingest_->post(
+      [this, c, answer, origin = c->session.registration().origin,
+       credential = looked_up->credential](Ingest& ingest, const IngestLoop::Tools& tools) {
+        Batch rows;
+        ingest.note_shown(origin, credential, rows);
+        if (!rows.empty()) tools.write(rows);
+        return std::move_only_function<void()>([this, c, answer, credential] {
+          c->shown.insert(credential);
+          if (!c->closed) perform(c, c->session.on_looked_up(answer));
+        });
+      });
 }
 
 void LinkService::published(IngestResult&& result) {

@@ -109,9 +109,9 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       if (!open) break;
       BL_ASSIGN(LookupAnswer answer, decode_lookup_answer(frame.payload));
       if (lookups_.erase(answer.number) == 0) {
-        return fail(ErrorKind::invalid, "lookup.not_asked",
-                    "an answer to look-up " + std::to_string(answer.number) +
-                        ", which is not under way");
+        return fail(
+            ErrorKind::invalid, "lookup.not_asked",
+            "an answer to look-up " + std::to_string(answer.number) + ", which is not under way");
       }
       out.answers.push_back(std::move(answer));
       return {};

@@ -26,7 +26,7 @@ struct BranchEffects {
   std::optional<SnapshotHead> begin_join;
   std::vector<std::string> chunks;  // snapshot chunks to install
   std::optional<SnapshotEnd> end_join;
-  std::vector<FeedRange> ranges;    // to apply, in order; then call on_applied()
+  std::vector<FeedRange> ranges;  // to apply, in order; then call on_applied()
   std::vector<LookupAnswer> answers;
   std::vector<std::string> frames;  // to send, in order
   std::optional<Error> close;       // after sending

@@ -51,7 +51,7 @@ struct Registration {
   // know them (SEMANTICS 1).
   Csn echo_until;
   bool rolled_back = false;
-  bool join = false;  // it gets a snapshot first
+  bool join = false;     // it gets a snapshot first
   uint32_t lookups = 0;  // how many look-ups the master takes at a time
 };
 

@@ -62,8 +62,8 @@ Result<LookupRequest> decode_lookup_request(std::string_view bytes) {
   }
   const auto& r = m.read();
   if (m.has_read()) {
-    bool narrow = fits<uint16_t>(r.entity()) && fits<uint16_t>(r.index()) &&
-                  fits<uint8_t>(r.key_type());
+    bool narrow =
+        fits<uint16_t>(r.entity()) && fits<uint16_t>(r.index()) && fits<uint8_t>(r.key_type());
     if (!narrow || r.entity() == 0 || (r.id().empty() ? r.key().empty() : r.id().size() != 16)) {
       return malformed("a look-up that names no record");
     }
@@ -84,8 +84,8 @@ Result<LookupRequest> decode_lookup_request(std::string_view bytes) {
     for (const auto& c : r.children()) {
       if (!fits<uint16_t>(c.entity()) || !fits<uint16_t>(c.field()))
         return malformed("a field's number");
-      l.children.push_back({EntityId(static_cast<uint16_t>(c.entity())),
-                            FieldId(static_cast<uint16_t>(c.field()))});
+      l.children.push_back(
+          {EntityId(static_cast<uint16_t>(c.entity())), FieldId(static_cast<uint16_t>(c.field()))});
     }
   }
   if (size_t(m.mutations_size()) > limits::kMaxSessionStreams)

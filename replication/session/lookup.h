@@ -36,9 +36,9 @@ struct LookupAnswer {
   uint64_t number = 0;
   std::optional<Error> error;
   LineId line;
-  Csn csn;          // what it shows is as of this commit
-  RecordId id;      // nil: there is no such record for this caller
-  std::string rows; // container (replication/wire/WIRE.md, Look-ups)
+  Csn csn;           // what it shows is as of this commit
+  RecordId id;       // nil: there is no such record for this caller
+  std::string rows;  // container (replication/wire/WIRE.md, Look-ups)
   struct Decision {
     Csn csn;            // 0: not decided yet
     bool lost = false;  // it never will be
