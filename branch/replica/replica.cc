@@ -298,8 +298,8 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
     return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)),
                 std::string(explain(reason)));
   }
-  BL_ASSIGN(bool late, m.id.lane == Lane::bulk ? Result<bool>(false)
-                                               : touches_bulk(m, decision.journal));
+  BL_ASSIGN(bool late,
+            m.id.lane == Lane::bulk ? Result<bool>(false) : touches_bulk(m, decision.journal));
   if (late) {
     // Only its effects showed that it touches what waits in bulk (a cascade, a total): decided
     // again under its new name, which the versions bear.
@@ -403,9 +403,8 @@ Introduction Replica::introduction(const std::string& server,
       Seq last = last_of(retired->first);
       bool told = current && l == size_t(Lane::interactive);
       if (!told && retired->second.seq == last) continue;
-      intro.pending.push_back({{state_.self, i.incarnation, static_cast<Lane>(l)},
-                               retired->second.seq.next(),
-                               last});
+      intro.pending.push_back(
+          {{state_.self, i.incarnation, static_cast<Lane>(l)}, retired->second.seq.next(), last});
     }
   }
   return intro;

@@ -37,9 +37,8 @@ struct LinkService::Connection {
   bool closed = false;
 };
 
-LinkService::LinkService(Runtime& runtime, const Store& store,
-                         std::shared_ptr<const Schema> schema, LineFeed& feed, Clock& clock,
-                         std::map<std::string, LinePolicy> lines)
+LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
+                         LineFeed& feed, Clock& clock, std::map<std::string, LinePolicy> lines)
     : runtime_(runtime),
       store_(store),
       schema_(std::move(schema)),

@@ -67,9 +67,7 @@ class BranchSession {
   int64_t clock_offset_ms() const { return clock_offset_ms_; }
   Csn master_head() const { return master_head_; }
   bool caught_up() const { return state_ == LinkState::following && received_ >= master_head_; }
-  size_t in_flight_bytes() const {
-    return lanes_[0].in_flight_bytes + lanes_[1].in_flight_bytes;
-  }
+  size_t in_flight_bytes() const { return lanes_[0].in_flight_bytes + lanes_[1].in_flight_bytes; }
   // Of each lane: what it shipped over this connection and what is held back now.
   struct LaneStatus {
     SendHold hold = SendHold::no;
