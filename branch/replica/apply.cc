@@ -14,6 +14,7 @@
 #include "common/base/probe.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
+#include "replication/merge/companions.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
 
@@ -179,7 +180,8 @@ struct Replica::Apply {
         BL_ASSIGN(PendingEntry * entry, entry_of(ref));
         // Where its forecast has changed since it was shipped, the master's decision is not what is
         // shown.
-        if (!event.fate->as_forecast || entry->current != entry->forecast) open.insert(ref);
+        if (!event.fate->as_forecast || entry->current != entry->forecast || only_holds(*entry))
+          open.insert(ref);
       }
     }
     // A mutation that is decided again may decide otherwise, for later ones on all its records too.
@@ -228,12 +230,23 @@ struct Replica::Apply {
     return refs;
   }
 
+  // Whether its forecast was a rejection, so that all it changed here is its author's share.
+  static bool only_holds(const PendingEntry& entry) {
+    if (!takes_from_share(entry.mutation)) return false;
+    std::string nothing;
+    put_forecast(nothing, entry.mutation.hlc, {});
+    return entry.current == forecast_digest(nothing);
+  }
+
   // --- Undo, take in, redo ---
 
   Result<void> undo_touched() {
     for (auto ref = touched.rbegin(); ref != touched.rend(); ++ref) {
       BL_ASSIGN(PendingEntry * entry, entry_of(*ref));
-      BL_ASSIGN(undone[*ref], effects_of(*r.workspace_, entry->undo, arena));
+      // What was held back of a share is no effect: nothing of it is ever put back.
+      if (!only_holds(*entry)) {
+        BL_ASSIGN(undone[*ref], effects_of(*r.workspace_, entry->undo, arena));
+      }
       r.workspace_->begin();
       BL_TRY(apply_undo(*r.workspace_, entry->undo));
       note(r.workspace_->end());
@@ -380,6 +393,9 @@ struct Replica::Apply {
       } else if (was_original) {
         BL_PROBE("apply.forecast_changed");
         entry->original = encode_effects(undone[ref]);
+      }
+      if (decision.fate == Fate::rejected && takes_from_share(entry->mutation)) {
+        BL_ASSIGN(decision.journal, r.merger_->hold(entry->mutation));
       }
       BL_TRY(link_operations(entry->mutation, decision.journal));
       entry->undo.clear();

@@ -295,8 +295,13 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   BL_ASSIGN(Decision decision, merger_->run(m, Csn(0)));
   if (decision.fate == Fate::rejected) {
     Reason reason = decision.outcomes.empty() ? Reason::malformed : decision.outcomes.back().reason;
-    return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)),
-                std::string(explain(reason)));
+    std::string text(explain(reason));
+    if (decision.share_left) {
+      text += " " + decision.share_left->to_string() +
+              " are left here; the rest of the stock is held by other offices or by the master, "
+              "which tops shares up while the link is up. Ask for less, or try again later.";
+    }
+    return fail(ErrorKind::conflict, "write." + std::string(to_string(reason)), std::move(text));
   }
   BL_ASSIGN(bool late,
             m.id.lane == Lane::bulk ? Result<bool>(false) : touches_bulk(m, decision.journal));

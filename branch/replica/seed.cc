@@ -7,6 +7,7 @@
 #include "common/base/limits.h"
 #include "common/base/probe.h"
 #include "replication/line/mutation_block.h"
+#include "replication/merge/companions.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
 
@@ -184,6 +185,9 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
       // anew.
       e.forecast = e.current = forecast_digest(bytes);
       e.original.clear();
+      if (decision.fate == Fate::rejected && takes_from_share(e.mutation)) {
+        BL_ASSIGN(decision.journal, merger_->hold(e.mutation));
+      }
       e.undo.clear();
       Writer undo(e.undo);
       put_undo(undo, *workspace_, decision.journal);

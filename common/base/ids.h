@@ -74,6 +74,9 @@ struct MutationId {
   bool is_none() const { return seq.value == 0; }
 };
 
+// The master writes before it has committed who anybody is, so its number is fixed.
+inline constexpr OriginId kMasterOrigin{1};
+
 // One sequence of mutations: everything in MutationId but the number.
 struct Stream {
   OriginId origin;

@@ -20,9 +20,15 @@ bool is_operation(RecordOpKind kind) {
 bool is_effect(RecordOpKind kind) {
   return kind >= RecordOpKind::put_new && kind <= RecordOpKind::redirect;
 }
+bool is_cell_op(uint8_t kind) {
+  return (kind >= static_cast<uint8_t>(CellOpKind::set) &&
+          kind <= static_cast<uint8_t>(CellOpKind::give_back)) ||
+         (kind >= static_cast<uint8_t>(CellOpKind::put) &&
+          kind <= static_cast<uint8_t>(CellOpKind::remove_element));
+}
 bool names_element(CellOpKind kind) {
-  return kind == CellOpKind::remove || kind == CellOpKind::put_element ||
-         kind == CellOpKind::remove_element;
+  return kind == CellOpKind::remove || kind == CellOpKind::grant || kind == CellOpKind::give_back ||
+         kind == CellOpKind::put_element || kind == CellOpKind::remove_element;
 }
 bool counts_element(CellOpKind kind) {
   return kind == CellOpKind::insert || kind == CellOpKind::append || names_element(kind);
@@ -75,7 +81,7 @@ RecordOp get_record_op(Reader& r) {
   for (auto& c : op.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
     uint8_t kind = r.u8();
-    if (!((kind >= 1 && kind <= 6) || (kind >= 16 && kind <= 18))) r.fail();
+    if (!is_cell_op(kind)) r.fail();
     c.kind = static_cast<CellOpKind>(kind);
     c.value.type = static_cast<ValueType>(r.u8());
     if (names_element(c.kind)) c.key.mutation = get_mutation_id(r);

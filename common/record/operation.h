@@ -60,6 +60,10 @@ enum class CellOpKind : uint8_t {
   remove = 4,   // the element `key`, under `set` and `append`
   append = 5,   // an element, under `append`
   correct = 6,  // the value, under `max` and `min`, also against their direction
+  // Under `escrow`; amounts above zero.
+  spend = 7,      // from the share of the author's server
+  grant = 8,      // by the master, to the server that `key` names
+  give_back = 9,  // what the holder does not need; the master may write off another's by `key`
   // Effects.
   put = 16,
   put_element = 17,
@@ -80,6 +84,12 @@ constexpr std::string_view to_string(CellOpKind kind) {
       return "append";
     case CellOpKind::correct:
       return "correct";
+    case CellOpKind::spend:
+      return "spend";
+    case CellOpKind::grant:
+      return "grant";
+    case CellOpKind::give_back:
+      return "give_back";
     case CellOpKind::put:
       return "put";
     case CellOpKind::put_element:
@@ -96,7 +106,8 @@ struct CellOp {
   Value value;
   // Of the element that is put or removed. An element that an operation inserts is keyed by its
   // mutation and `key.index`, which counts up within the mutation; then `key.mutation` is not
-  // written.
+  // written. Of grants and of what is given back: origin and incarnation are the holder, a server
+  // and the first process start of its data directory; none means the author's own.
   ElementKey key;
 };
 
@@ -112,6 +123,7 @@ struct RecordOp {
 
 bool is_operation(RecordOpKind kind);
 bool is_effect(RecordOpKind kind);
+bool is_cell_op(uint8_t kind);  // a kind that bytes may name
 // Whether the element key's mutation is part of the bytes.
 bool names_element(CellOpKind kind);
 bool counts_element(CellOpKind kind);  // whether key.index is part of the bytes

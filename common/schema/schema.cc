@@ -23,6 +23,12 @@ std::string_view to_string(Policy policy) {
       return "max";
     case Policy::min:
       return "min";
+    case Policy::first:
+      return "first";
+    case Policy::ask:
+      return "ask";
+    case Policy::escrow:
+      return "escrow";
   }
   return "unknown";
 }

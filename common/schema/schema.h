@@ -16,8 +16,8 @@
 
 namespace branchline {
 
-// DESIGN 3. `first`, `ask` and `escrow` are names that parse() refuses until they are built.
-enum class Policy : uint8_t { latest, sum, set, append, max, min };
+// DESIGN 3; what each does with which operation: replication/merge/policy.h.
+enum class Policy : uint8_t { latest, sum, set, append, max, min, first, ask, escrow };
 std::string_view to_string(Policy policy);
 
 enum class DeletePolicy : uint8_t { edit_wins, delete_wins };
@@ -187,6 +187,8 @@ inline constexpr EntityId kTerritory{10};
 inline constexpr EntityId kServer{11};
 inline constexpr EntityId kApiToken{12};
 inline constexpr EntityId kTopology{13};
+inline constexpr EntityId kConflict{20};
+inline constexpr EntityId kEscrowShare{21};
 inline constexpr EntityId kAnnotation{100};
 inline constexpr EntityId kFate{101};
 }  // namespace entity_id

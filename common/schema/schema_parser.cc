@@ -9,8 +9,8 @@ namespace {
 
 const std::map<std::string, Policy> kPolicies = {
     {"latest", Policy::latest}, {"sum", Policy::sum}, {"set", Policy::set},
-    {"append", Policy::append}, {"max", Policy::max}, {"min", Policy::min}};
-const std::set<std::string> kPlannedPolicies = {"first", "ask", "escrow"};
+    {"append", Policy::append}, {"max", Policy::max}, {"min", Policy::min},
+    {"first", Policy::first},   {"ask", Policy::ask}, {"escrow", Policy::escrow}};
 
 bool is_summable(ValueType t) { return t == ValueType::integer || t == ValueType::decimal; }
 bool is_ordered(ValueType t) {
@@ -221,10 +221,6 @@ void SchemaParser::read_field(const YAML::Node& node, Entity& entity) {
   if (node["hierarchy"]) f.hierarchy = get<bool>(node, "hierarchy", what);
   if (node["policy"]) {
     auto name = get<std::string>(node, "policy", what);
-    if (kPlannedPolicies.count(name)) {
-      mistake(node["policy"],
-              what + ": policy `" + name + "` is not built yet; use `latest` until it is");
-    }
     auto policy = kPolicies.find(name);
     if (policy == kPolicies.end())
       mistake(node["policy"], what + ": unknown policy `" + name + "`");
@@ -290,8 +286,18 @@ void SchemaParser::check_field(const YAML::Node& node, const Entity& entity, con
   if (f.policy == Policy::set && f.type != ValueType::text) {
     mistake(node, what + ": sets hold texts so far");
   }
-  if (f.group != 0 && f.policy != Policy::latest) {
-    mistake(node, what + ": the fields of a group merge as one, under `latest`");
+  if (f.policy == Policy::escrow && f.type != ValueType::decimal) {
+    mistake(node, what + ": policy escrow is for decimal");
+  }
+  if (f.group != 0 && f.policy != Policy::latest && f.policy != Policy::first &&
+      f.policy != Policy::ask) {
+    mistake(node, what + ": the fields of a group merge as one, under `latest`, `first` or `ask`");
+  }
+  for (const auto& other : entity.fields) {
+    if (f.group != 0 && other.group == f.group && other.policy != f.policy) {
+      mistake(node, what + ": a group has one policy, and " + other.name + "'s is `" +
+                        std::string(to_string(other.policy)) + "`");
+    }
   }
   if (f.read_only && (f.policy != Policy::latest || f.group != 0 || f.required)) {
     mistake(node, what + ": a derived field has no policy, no group and is not required");
@@ -426,13 +432,66 @@ void SchemaParser::link() {
        {Fixed{entity_id::kAccount, "account"}, Fixed{entity_id::kContact, "contact"},
         Fixed{entity_id::kUser, "systemuser"}, Fixed{entity_id::kTerritory, "territory"},
         Fixed{entity_id::kServer, "server"}, Fixed{entity_id::kApiToken, "apitoken"},
-        Fixed{entity_id::kTopology, "topology"}, Fixed{entity_id::kAnnotation, "annotation"},
+        Fixed{entity_id::kTopology, "topology"}, Fixed{entity_id::kConflict, "conflict"},
+        Fixed{entity_id::kEscrowShare, "escrowshare"}, Fixed{entity_id::kAnnotation, "annotation"},
         Fixed{entity_id::kFate, "fate"}}) {
     const Entity* e = schema_->entity(id);
     if (!e || e->name != name) {
       mistake(e ? entities_.at(id)["name"] : list_, "entity " + std::to_string(id.value) +
                                                         " must be `" + name +
                                                         "`, which Branchline itself uses");
+    }
+  }
+  check_companions();
+}
+
+// The merge keeps records of its own beside those that have such fields.
+void SchemaParser::check_companions() const {
+  struct Companion {
+    Policy policy;
+    EntityId entity;
+    std::vector<std::pair<const char*, ValueType>> fields;
+  };
+  const Companion companions[] = {{Policy::ask,
+                                   entity_id::kConflict,
+                                   {{"objectid", ValueType::lookup},
+                                    {"fieldname", ValueType::text},
+                                    {"statecode", ValueType::option},
+                                    {"contenders", ValueType::row}}},
+                                  {Policy::escrow,
+                                   entity_id::kEscrowShare,
+                                   {{"objectid", ValueType::lookup},
+                                    {"fieldname", ValueType::text},
+                                    {"servernumber", ValueType::integer},
+                                    {"chain", ValueType::text},
+                                    {"share", ValueType::decimal}}}};
+  for (const auto& c : companions) {
+    const Entity& companion = *schema_->entity(c.entity);
+    const YAML::Node& node = entities_.at(c.entity);
+    for (const auto& [name, type] : c.fields) {
+      const Field* field = companion.field(name);
+      if (!field || field->type != type || field->group != 0) {
+        mistake(node["fields"], companion.name + " needs a field `" + name + "` of type " +
+                                    std::string(to_string(type)) +
+                                    ", which Branchline itself writes");
+      }
+    }
+    const Field& object = *companion.field("objectid");
+    if (companion.territory != TerritoryRule::child || companion.parents.size() != 1 ||
+        companion.parents[0] != object.id) {
+      mistake(node["parents"], companion.name + " is a child of its `objectid`");
+    }
+    for (const auto& entity : schema_->entities_) {
+      for (const auto& f : entity->fields) {
+        bool named = std::find(object.targets.begin(), object.targets.end(), entity->id) !=
+                     object.targets.end();
+        if (f.policy == c.policy && !named) {
+          mistake(entities_.at(entity->id)["fields"],
+                  entity->name + "." + f.name + ": policy " + std::string(to_string(c.policy)) +
+                      " needs `" + entity->name + "` among the targets of " + companion.name +
+                      ".objectid");
+        }
+      }
     }
   }
 }

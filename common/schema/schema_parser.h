@@ -41,6 +41,7 @@ class SchemaParser {
   void read_subtypes(const YAML::Node& node, Entity& entity);
   void check_field(const YAML::Node& node, const Entity& entity, const Field& field) const;
   void link();
+  void check_companions() const;
 
   FieldId field_named(const YAML::Node& at, const Entity& entity, const std::string& name) const;
   EntityId entity_named(const YAML::Node& at, const std::string& name) const;

@@ -4,11 +4,7 @@
 #include "master/ingest/ingest_impl.h"
 
 namespace branchline {
-namespace {
-
-constexpr OriginId kMasterOrigin{1};
-
-}  // namespace
+namespace {}  // namespace
 
 Ingest::Ingest(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Ingest::~Ingest() = default;
@@ -42,6 +38,12 @@ Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const
   BL_TRY(keep_index(store, *impl->schema, config.side, config.scope,
                     live_records(impl->state.totals), upkeep, start));
   impl->start_incarnation(start);
+  for (const auto& entity : impl->schema->entities()) {
+    for (const auto& field : entity->fields) {
+      if (field.policy == Policy::escrow) impl->escrow_fields[entity->id].push_back(field.id);
+    }
+  }
+  impl->grants_due_everywhere();  // what was due when the last process ended is not stored
   start.put(Table::meta, keys::meta_state(), encode_master_state(impl->state));
   return std::unique_ptr<Ingest>(new Ingest(std::move(impl)));
 }
@@ -255,7 +257,11 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   }
   s.sessions[origin_id] = out.session;
   OriginState& origin = s.origins[origin_id];
+  Incarnation chain = s.lineage.chain_of(origin_id, origin.latest);
+  bool joins = origin.latest.value == 0;
   origin.latest = intro.incarnations.back().incarnation;
+  // A new data directory has no share of anything; that of the one before is frozen.
+  if (joins || chain != s.lineage.chain_of(origin_id, origin.latest)) s.grants_due_everywhere();
   rows.put(Table::meta, keys::meta_origin(origin_id), encode_origin_state(origin));
   return out;
 }

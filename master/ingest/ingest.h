@@ -146,6 +146,23 @@ class Ingest {
   // every branch whose program is older or has never connected, and what holds each up;
   // "feature_level.set" where the line has it already.
   Result<Local> raise_feature_level(uint32_t level);
+  // Tops up the shares of `escrow` fields, a bounded piece of the work at a time, by a mutation of
+  // the master's own; nothing where none was due in this piece. To be called while grants_due().
+  bool grants_due() const;
+  Result<std::optional<Local>> grant_step();
+  // An operator's word that what `origin` holds in data directories it no longer has (with
+  // `everything`: in its present one too) is not coming back. What was not sold returns to nobody;
+  // with `sold` it leaves the stock. A bounded piece of the work; again while `more`. `written`
+  // writes each result synced before it returns, as with ingest().
+  struct WriteOff {
+    uint64_t shares = 0;
+    bool more = false;
+  };
+  Result<WriteOff> write_off(OriginId origin, bool everything, bool sold,
+                             const std::function<void(IngestResult&&)>& written);
+  // Nothing is granted while it is not certain what offices hold (SEMANTICS 31): switched off while
+  // the master is reconciling. What becomes due meanwhile waits.
+  void allow_grants(bool allowed);
 
   // This credential was shown at a branch by its holder, who may write: from now on the branch may
   // speak for him about records that he read through it (SEMANTICS 6, 28). Empty rows: known.

@@ -270,7 +270,7 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
     work.any_rejected = true;
   } else {
     for (const auto& o : d.fate.outcomes) {
-      if (o.reason != Reason::older) continue;
+      if (o.reason != Reason::older && o.reason != Reason::first_stands) continue;
       const RecordOp& op = m.ops[o.op];
       const Entity& entity = *schema->entity(op.record.entity);
       auto found = workspace->find(op.record);
@@ -290,6 +290,7 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
   origins[m.id.origin].ledger.accepted += 1;
   origins[m.id.origin].ledger.count(d.fate.fate, 1);
   apply_totals(decision.journal.deltas);
+  note_escrow(c.effects);
 }
 
 void Ingest::Impl::apply_totals(const Deltas& deltas) {

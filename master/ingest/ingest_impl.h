@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/store/keyspace.h"
+#include "master/ingest/grants.h"
 #include "master/ingest/ingest.h"
 #include "replication/line/compress.h"
 #include "replication/merge/effects.h"
@@ -67,6 +68,13 @@ struct Ingest::Impl {
   Order own_order;
   Digest own_chain;
 
+  // Escrow (grants.cc): fields by entity, records whose shares are to be looked at, and where the
+  // walk over all of them is.
+  std::map<EntityId, std::vector<FieldId>> escrow_fields;
+  std::set<RecordKey> grants_due;
+  std::optional<RecordKey> grant_scan;
+  bool granting = true;
+
   Impl(Store& s, std::shared_ptr<const Schema> sc, Clock& c, Random& r, AttemptLog* a)
       : store(s), schema(std::move(sc)), clock(c), random(r), attempts(a) {}
 
@@ -93,6 +101,12 @@ struct Ingest::Impl {
   void write_state(Batch& batch, const std::set<Stream>& streams,
                    const std::set<OriginId>& origins);
   void apply_totals(const Deltas& deltas);
+  void note_escrow(const std::vector<RecordOp>& effects);
+  void grants_due_everywhere();
+  Result<void> scan_for_grants();
+  Result<std::vector<RecordOp>> plan_write_off(OriginId origin, bool everything, Arena& arena,
+                                               bool& more) const;
+  std::vector<Holder> holders_of(const Record& record) const;
   void take_into_directory(const IngestBatch& work);
 };
 

@@ -76,10 +76,16 @@ void IngestLoop::work() {
     Task task;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] {
-        return stopping_ || !blocks_.empty() || !tasks_.empty() || bulk_due();
+      bool grants = ingest_.grants_due();
+      wake_.wait(lock, [&] {
+        return stopping_ || grants || !blocks_.empty() || !tasks_.empty() || bulk_due();
       });
-      if (blocks_.empty() && tasks_.empty() && bulk_.empty()) return;
+      if (blocks_.empty() && tasks_.empty() && !bulk_due()) {
+        if (stopping_) return;
+        lock.unlock();
+        grant();
+        continue;
+      }
       // Requests first: a greeting must see what its branch's earlier connection had sent decided
       // or dropped, and dropped is what begin_session() makes of it.
       if (!tasks_.empty()) {
@@ -105,6 +111,7 @@ void IngestLoop::work() {
     }
     if (!task) {
       ingest_blocks(std::move(blocks));
+      grant();  // also while blocks come without a pause
       continue;
     }
     Tools tools;
@@ -113,6 +120,15 @@ void IngestLoop::work() {
     auto done = task(ingest_, tools);
     if (done) boost::asio::post(io_, std::move(done));
   }
+}
+
+void IngestLoop::grant() {
+  if (!ingest_.grants_due()) return;
+  auto step = ingest_.grant_step();
+  if (!step) die(step.error());
+  if (!*step) return;
+  write_or_die((*step)->result.batch);
+  publish(std::move((*step)->result));
 }
 
 void IngestLoop::write_or_die(const Batch& batch) {

@@ -56,6 +56,7 @@ class IngestLoop {
     std::string block;
   };
   void work();
+  void grant();
   void ingest_blocks(std::vector<Waiting> blocks);
   void write_or_die(const Batch& batch);
   void publish(IngestResult&& result);

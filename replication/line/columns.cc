@@ -261,8 +261,7 @@ OpColumnReader::OpColumnReader(ColumnSplitter& split, Arena& arena)
     for (auto& c : s.cells) {
       c.field = FieldId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
       uint8_t kind = shapes_.u8(), type = shapes_.u8();
-      if (!((kind >= 1 && kind <= 6) || (kind >= 16 && kind <= 18)) || type > kLastValueType)
-        shapes_.fail();
+      if (!is_cell_op(kind) || type > kLastValueType) shapes_.fail();
       c.kind = static_cast<CellOpKind>(kind);
       c.value.type = static_cast<ValueType>(type);
     }

@@ -42,6 +42,15 @@ constexpr Words kReasons[] = {
     {"malformed", "It does not fit the schema."},
     {"no_territory", "The record has no territory."},
     {"clock_ahead", "The office's clock was too far ahead; the stamp was corrected."},
+    {"first_stands", "Another value was set first and stands; this one was not seen there."},
+    {"asked",
+     "Another value was set elsewhere at the same time; it stands until somebody decides the "
+     "conflict."},
+    {"agreed", "The same value was set elsewhere at the same time."},
+    {"share_exceeded", "It is more than the share that this office may spend."},
+    {"not_holder", "Only the office that holds a share may give it back."},
+    {"from_reserve",
+     "It was more than the office's share; what no office holds covered the difference."},
 };
 
 const Words& words(Reason reason) {

@@ -49,6 +49,12 @@ enum class Reason : uint8_t {
   malformed = 24,       // does not fit the schema
   no_territory = 25,    // a root record without a territory
   clock_ahead = 26,     // its stamp lay too far ahead and was clamped
+  first_stands = 27,    // first: another value was there before
+  asked = 28,           // ask: another value was there before, and people shall decide
+  agreed = 29,          // ask: another author wrote the same value at the same time
+  share_exceeded = 30,  // escrow: more than the server's share, or than what is left
+  not_holder = 31,      // escrow: only the holder gives a share back, only the master grants
+  from_reserve = 32,    // escrow: more than the share was spent; nobody's part covered it
 };
 std::string_view to_string(Reason reason);
 // A sentence for people.

@@ -50,6 +50,10 @@ constexpr uint32_t level_of(CellOpKind kind) {
     case CellOpKind::put_element:
     case CellOpKind::remove_element:
       return 1;
+    case CellOpKind::spend:
+    case CellOpKind::grant:
+    case CellOpKind::give_back:
+      return 2;
   }
   return kFeatureLevel;
 }
@@ -62,6 +66,10 @@ constexpr uint32_t level_of(Policy policy) {
     case Policy::max:
     case Policy::min:
       return 1;
+    case Policy::first:
+    case Policy::ask:
+    case Policy::escrow:
+      return 2;
   }
   return kFeatureLevel;
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/probe.h"
+#include "replication/merge/companions.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/merge_context.h"
 #include "replication/merge/policy.h"
@@ -16,7 +17,14 @@ bool later(Hlc a, const MutationId& a_id, Hlc b, const MutationId& b_id) {
   return a != b ? a > b : a_id > b_id;
 }
 
-bool type_fits(const Field& field, const CellOp& op) {
+bool type_fits(const Field& field, Policy policy, const CellOp& op) {
+  if (policy == Policy::escrow) {
+    if (op.value.type != field.type || decode_decimal(op.value.payload).mantissa() <= 0)
+      return false;
+    const MutationId& holder = op.key.mutation;
+    bool named = holder.origin.value != 0 && holder.incarnation.value != 0;
+    return op.kind != CellOpKind::grant || named;
+  }
   if (op.kind == CellOpKind::remove) return op.value.is_null();
   if (op.value.is_null()) return op.kind == CellOpKind::set || op.kind == CellOpKind::correct;
   return op.value.type == field.type;
@@ -100,7 +108,8 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
         c.reject(FieldId(0), Reason::not_activated);
     }
   }
-  if (!c.rejected && m.atomic && c.decision.fate == Fate::overridden) {
+  bool atomic = m.atomic || takes_from_share(m);
+  if (!c.rejected && atomic && c.decision.fate == Fate::overridden) {
     c.reject(FieldId(0), Reason::atomic);
   }
   if (c.rejected) {
@@ -144,16 +153,19 @@ Reason Merger::check_shape(const Mutation& m) const {
     // One operation per record: the order of two would be a second thing to get wrong.
     if (m.ops.size() > 1 && !records.insert(op.record).second) return Reason::malformed;
     if (op.kind == RecordOpKind::remove && !op.cells.empty()) return Reason::malformed;
-    std::set<FieldId> plain;
+    std::set<std::pair<FieldId, ElementKey>> plain;
     for (const auto& cell : op.cells) {
       const Field* field = entity->field(cell.field);
       if (!field || field->derived.kind != Derived::Kind::none) return Reason::malformed;
       if (rule_of(cell.kind, active(field->policy, level_)) == Rule::refuse ||
-          !type_fits(*field, cell)) {
+          !type_fits(*field, active(field->policy, level_), cell)) {
         return Reason::malformed;
       }
-      // One value per field: which of two would count is nobody's to guess.
-      if (!field->is_collection() && !plain.insert(cell.field).second) return Reason::malformed;
+      // One value per field: which of two would count is nobody's to guess. Grants have one per
+      // holder.
+      ElementKey holder = cell.kind == CellOpKind::grant ? cell.key : ElementKey{};
+      if (!field->is_collection() && !plain.insert({cell.field, holder}).second)
+        return Reason::malformed;
     }
   }
   return Reason::none;
@@ -264,7 +276,7 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
   for (const auto& cell_op : op.cells) {
     const Field& field = *entity.field(cell_op.field);
     if (field.group != 0) {
-      if (groups_done.insert(field.group).second) group(c, record, op, entity, field.group);
+      if (groups_done.insert(field.group).second) BL_TRY(group(c, record, op, entity, field.group));
       continue;
     }
     if (field.type == ValueType::lookup && !cell_op.value.is_null()) {
@@ -291,6 +303,7 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
     std::string kept(before.payload);
     before.payload = kept;
     BL_TRY(cell(c, record, cell_op, field));
+    if (c.rejected) return {};
     if (entity.has_derived) {
       BL_TRY(feed_parents(c, record, entity, before, record.value(cell_op.field), cell_op.field));
     }
@@ -330,6 +343,20 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       if (field.policy == Policy::set) put(c, record, op.field, {});
       return {};
     }
+    case Rule::first_stands:
+      first(c, record, op);
+      return {};
+    case Rule::ask_people: {
+      const Cell* there = record.find(op.field);
+      bool seen = !there || was_seen(record.version(*there), c.m, lineage_);
+      return ask(c, record, {&op}, op.field, seen ? nullptr : &record.version(*there));
+    }
+    case Rule::spend:
+      return spend(c, record, op, field);
+    case Rule::grant:
+      return grant(c, record, op, field);
+    case Rule::give_back:
+      return give_back(c, record, op);
     case Rule::refuse:
       break;
   }
@@ -354,30 +381,59 @@ void Merger::latest(Context& c, Record& record, const CellOp& op) {
   }
 }
 
-void Merger::group(Context& c, Record& record, const RecordOp& op, const Entity& entity,
-                   uint16_t group) {
+void Merger::first(Context& c, Record& record, const CellOp& op) {
+  const Cell* cell = record.find(op.field);
+  if (!cell || was_seen(record.version(*cell), c.m, lineage_)) {
+    put(c, record, op.field, op.value);
+    return;
+  }
+  MutationId other = record.version(*cell).id;
+  bool stands = cell->type != ValueType::null;
+  if (stands) {
+    BL_PROBE("merge.first_stood");
+  } else {
+    put(c, record, op.field, op.value);  // somebody cleared it: nothing is there
+  }
+  c.outcome(op.field, stands ? Fate::overridden : Fate::merged,
+            stands ? Reason::first_stands : Reason::newer, other);
+}
+
+Result<void> Merger::group(Context& c, Record& record, const RecordOp& op, const Entity& entity,
+                           uint16_t group) {
   // The newest version among the members that the author had not seen decides for all of them.
   const Version* unseen = nullptr;
+  Policy policy = Policy::latest;
+  FieldId name;
+  bool anything = false;  // a value that the author had not seen
   for (const Field* f : entity.group_fields(group)) {
+    policy = active(f->policy, level_);
+    if (name.value == 0) name = f->id;
     const Cell* cell = record.find(f->id);
     if (!cell || was_seen(record.version(*cell), c.m, c.base, lineage_)) continue;
     const Version& v = record.version(*cell);
+    anything = anything || cell->type != ValueType::null;
     if (!unseen || later(v.hlc, v.id, unseen->hlc, unseen->id)) unseen = &v;
   }
-  FieldId first;
+  std::vector<const CellOp*> ops;
+  for (const auto& cell_op : op.cells) {
+    if (entity.field(cell_op.field)->group == group) ops.push_back(&cell_op);
+  }
+  if (policy == Policy::ask) return ask(c, record, ops, name, unseen);
   std::optional<MutationId> other;
   if (unseen) other = unseen->id;
-  bool wins = !unseen || later(c.m.hlc, c.m.id, unseen->hlc, unseen->id);
-  for (const auto& cell_op : op.cells) {
-    if (entity.field(cell_op.field)->group != group) continue;
-    if (first.value == 0) first = cell_op.field;
-    if (wins) put(c, record, cell_op.field, cell_op.value);
+  bool wins =
+      !unseen ||
+      (policy == Policy::first ? !anything : later(c.m.hlc, c.m.id, unseen->hlc, unseen->id));
+  for (const CellOp* cell_op : ops) {
+    if (wins) put(c, record, cell_op->field, cell_op->value);
   }
   if (other) {
     BL_PROBE("merge.group_concurrent");
-    c.outcome(first, wins ? Fate::merged : Fate::overridden, wins ? Reason::newer : Reason::older,
-              *other);
+    Reason lost = policy == Policy::first ? Reason::first_stands : Reason::older;
+    c.outcome(ops.front()->field, wins ? Fate::merged : Fate::overridden,
+              wins ? Reason::newer : lost, *other);
   }
+  return {};
 }
 
 void Merger::add(Context& c, Record& record, const CellOp& op) {

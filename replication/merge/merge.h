@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "common/base/arena.h"
+#include "common/record/decimal.h"
 #include "common/record/mutation.h"
 #include "replication/merge/fate.h"
 #include "replication/merge/feature_level.h"
@@ -16,10 +18,13 @@ struct Decision {
   Fate fate = Fate::applied;
   // Only what is not plainly applied; empty for most mutations.
   std::vector<Outcome> outcomes;
-  // Resulting values, in the order of first change. Payloads point into the mutation or into the
-  // records of the workspace, until its next change.
+  // Resulting values, in the order of first change. Payloads point into the mutation, into the
+  // records of the workspace, until its next change, or into `arena`.
   std::vector<RecordOp> effects;
   Journal journal;
+  // Where an escrow share, or what is nobody's, did not suffice: how much there is.
+  std::optional<Decimal> share_left;
+  Arena arena;
 };
 
 // Collects effects: per record at most one operation with its cells, each with its last value, and
@@ -58,6 +63,9 @@ class Merger {
   // as `latest`. The newest until it is set.
   void set_level(uint32_t level) { level_ = level; }
   uint32_t level() const { return level_; }
+  // At a branch, of a pending mutation that its forecast rejects: takes what it spends from the
+  // share all the same, since the master may yet apply it (escrow.cc). No effects.
+  Result<Journal> hold(const Mutation& m);
 
   // A rejection decided before any look at records.
   static Decision reject(Reason reason);
@@ -72,9 +80,25 @@ class Merger {
                      bool created);
   Result<void> cell(Context& c, Record& record, const CellOp& op, const Field& field);
   void latest(Context& c, Record& record, const CellOp& op);
-  void group(Context& c, Record& record, const RecordOp& op, const Entity& entity, uint16_t group);
+  void first(Context& c, Record& record, const CellOp& op);
+  Result<void> group(Context& c, Record& record, const RecordOp& op, const Entity& entity,
+                     uint16_t group);
   void add(Context& c, Record& record, const CellOp& op);
   void extreme(Context& c, Record& record, const CellOp& op, bool greater);
+
+  // `ops` on one field, or on one group; `name` stands for it. `unseen`: the version there that the
+  // author had not seen.
+  Result<void> ask(Context& c, Record& record, const std::vector<const CellOp*>& ops, FieldId name,
+                   const Version* unseen);
+  // The record that the merge keeps beside `of` under `key`, made if there is none.
+  Result<Record*> companion(Context& c, const Record& of, FieldId field, const RecordKey& key);
+
+  // Escrow (escrow.cc).
+  RecordKey share_at(const RecordKey& record, const CellOp& op, const MutationId& by) const;
+  Result<void> spend(Context& c, Record& record, const CellOp& op, const Field& field);
+  Result<void> grant(Context& c, Record& record, const CellOp& op, const Field& field);
+  Result<void> give_back(Context& c, Record& record, const CellOp& op);
+  Result<void> exceeded(Context& c, const CellOp& op, const Decimal& left);
 
   // Where a new record belongs, or why it cannot be.
   struct Home {

@@ -19,6 +19,10 @@ struct Merger::Context {
   Csn base;  // up to where the author had seen what the operation is about
   bool rejected = false;
 
+  bool forecast() const { return version.csn.value == 0; }
+  // Bytes that live as long as the decision.
+  std::string_view keep(std::string_view bytes) { return decision.arena.copy(bytes); }
+
   // Rejects the mutation unless its author may touch the record.
   bool permitted(const Entity& entity, const Record& record) {
     if (!permit || permit(entity, record)) return true;

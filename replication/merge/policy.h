@@ -14,6 +14,11 @@ enum class Rule : uint8_t {
   lower,           // the lesser stays
   insert_element,  // always
   remove_element,  // removes the element it names if it is there
+  first_stands,    // seen, or nothing there: applies; else what is there stays
+  ask_people,      // seen: applies; else what is there stays and a conflict opens
+  spend,           // from the share of the author's server, never beyond it
+  grant,           // from what is nobody's share, never beyond it
+  give_back,       // of a share, never beyond it
   refuse,          // does not fit: the mutation is rejected as malformed
 };
 
@@ -39,6 +44,16 @@ constexpr Rule rule_of(CellOpKind kind, Policy policy) {
       return kind == CellOpKind::set       ? Rule::lower
              : kind == CellOpKind::correct ? Rule::latest_wins
                                            : Rule::refuse;
+    case Policy::first:
+      return kind == CellOpKind::set ? Rule::first_stands : Rule::refuse;
+    case Policy::ask:
+      return kind == CellOpKind::set ? Rule::ask_people : Rule::refuse;
+    case Policy::escrow:
+      return kind == CellOpKind::add         ? Rule::add
+             : kind == CellOpKind::spend     ? Rule::spend
+             : kind == CellOpKind::grant     ? Rule::grant
+             : kind == CellOpKind::give_back ? Rule::give_back
+                                             : Rule::refuse;
   }
   return Rule::refuse;
 }

@@ -21,6 +21,16 @@ bool Lineage::precedes(OriginId origin, Incarnation old, Order order,
   return false;
 }
 
+Incarnation Lineage::chain_of(OriginId origin, Incarnation incarnation) const {
+  // A server that names its past in a circle is not followed round it for ever.
+  for (size_t steps = 0; steps <= links_.size(); ++steps) {
+    auto at = links_.find({origin, incarnation});
+    if (at == links_.end() || at->second.predecessor.value == 0) break;
+    incarnation = at->second.predecessor;
+  }
+  return incarnation;
+}
+
 bool was_seen(const Version& version, const Mutation& by, Csn base, const Lineage& lineage) {
   if (version.csn.value != 0 && version.csn <= base) return true;
   if (version.id.origin != by.id.origin) return false;

@@ -22,6 +22,9 @@ class Lineage {
   // Whether `old` at `order` belongs to what `incarnation` of the same origin had behind it when it
   // started.
   bool precedes(OriginId origin, Incarnation old, Order order, Incarnation incarnation) const;
+  // The first process start of the data directory that `incarnation` belongs to: what a share of
+  // `escrow` is held by (SEMANTICS 31). A disk that was replaced by an empty one starts another.
+  Incarnation chain_of(OriginId origin, Incarnation incarnation) const;
 
  private:
   std::map<std::pair<OriginId, Incarnation>, Link> links_;

@@ -110,6 +110,8 @@ Format mutation_format() {
       {"every_field", bytes_of([](Writer& w) { put_mutation(w, mutation()); }), recode});
   f.cases.push_back(
       {"keyed_create", bytes_of([](Writer& w) { put_mutation(w, next_mutation()); }), recode});
+  f.cases.push_back(
+      {"escrow", bytes_of([](Writer& w) { put_mutation(w, escrow_mutation()); }), recode});
   return f;
 }
 

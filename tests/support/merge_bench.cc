@@ -66,6 +66,7 @@ std::string MergeBench::row_of(const RecordKey& key) {
 void MergeBench::check_undo(const Mutation& m) {
   std::map<RecordKey, std::string> before;
   for (const auto& [name, key] : names.all()) before[key] = row_of(key);
+  for (const auto& key : companions_) before[key] = row_of(key);
   auto first = merger.run(m, Csn(0), permit);
   if (!first) breach(first.error().message);
   if (first->fate == Fate::rejected) {
@@ -128,7 +129,10 @@ void MergeBench::check_follower(const Mutation& m) {
     breach(ok.error().message);
   }
   follower_.end();
-  for (const auto& [name, key] : names.all()) {
+  std::map<RecordKey, std::string> all;
+  for (const auto& [name, key] : names.all()) all[key] = name;
+  for (const auto& key : companions_) all.try_emplace(key, "kept by the merge");
+  for (const auto& [key, name] : all) {
     auto found = follower_.find(key);
     std::string row;
     if (found->record) {
@@ -183,6 +187,7 @@ std::string MergeBench::run(Author& by, const std::string& ops) {
   }
   if (decision.fate == Fate::rejected && !decision.effects.empty())
     breach("a rejection with effects");
+  for (const auto& op : decision.effects) companions_.insert(op.record);
   totals_.merge(decision.journal.deltas);
   check_follower(m);
   if (options_.flush) {

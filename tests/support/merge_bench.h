@@ -62,6 +62,7 @@ class MergeBench {
   void check_sums();
 
   Options options_;
+  std::set<RecordKey> companions_;  // records that effects named and no test did
   MemStore follower_store_;
   Workspace follower_;
   Deltas totals_;

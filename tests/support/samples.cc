@@ -176,6 +176,30 @@ Mutation next_mutation() {
   return m;
 }
 
+Mutation escrow_mutation() {
+  static const std::string five = encode_decimal(Decimal(5, 0)),
+                           ten = encode_decimal(Decimal(10, 0)),
+                           three = encode_decimal(Decimal(3, 0));
+  Mutation m;
+  m.id = mutation_id();
+  m.id.seq = Seq(7);
+  m.order = Order(12);
+  m.line = kLine;
+  m.base = Csn(1002);
+  m.hlc = Hlc::at_ms(kMs, 7);
+  m.author = raw_id(0xaa);
+  m.credential = raw_id(0xcc);
+  m.schema_version = 2;
+  RecordOp update;
+  update.record = {EntityId(3), record_id(4)};
+  ElementKey holder{{OriginId(4), Incarnation(0x99), Lane::interactive, Seq(0)}, 0};
+  update.cells = {{FieldId(23), CellOpKind::spend, {ValueType::decimal, five}, {}},
+                  {FieldId(23), CellOpKind::grant, {ValueType::decimal, ten}, holder},
+                  {FieldId(23), CellOpKind::give_back, {ValueType::decimal, three}, {}}};
+  m.ops = {update};
+  return m;
+}
+
 Commit commit() {
   Commit c;
   c.csn = Csn(1234);

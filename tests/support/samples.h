@@ -30,7 +30,8 @@ SaltKey salt_key();
 Mutation mutation();       // every field, every kind of operation
 Mutation next_mutation();  // the one after it: bare, an update of one field; a keyed create follows
                            // in its ops
-Commit commit();           // every field, every kind of effect
+Mutation escrow_mutation();  // what servers do with shares
+Commit commit();             // every field, every kind of effect
 Commit next_commit();
 Record record();  // live, with a cell of each type, `also_in` and a pending reference
 Record redirect();

@@ -29,6 +29,11 @@ class WrittenCommand : public Command {
       draft.atomic = true;
       text = text.substr(7);
     }
+    while (text.starts_with("guard ")) {
+      size_t end = text.find(' ', 6);
+      draft.guards.push_back(world_.names.guard(text.substr(6, end - 6), world_.arena));
+      text = text.substr(end + 1);
+    }
     draft.ops = world_.names.parse_all(text, view, world_.arena);
     made = draft.ops;
     return draft;
@@ -88,7 +93,18 @@ IngestResult SmallMaster::decide(std::vector<IncomingBlock> blocks) {
     all.line = result.line;
     ++batches;
   } while (!blocks.empty());
+  grant();
   return all;
+}
+
+void SmallMaster::grant() {
+  while (ingest->grants_due()) {
+    auto step = must(ingest->grant_step());
+    if (!step) continue;
+    if (step->fate != Fate::applied) throw std::runtime_error("small world: a grant was refused");
+    must(store.write(step->result.batch, Sync::yes));
+    if (step->result.line) feed->add(step->result.line);
+  }
 }
 
 std::string SmallMaster::show(const std::string& name) {

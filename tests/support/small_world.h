@@ -36,6 +36,8 @@ class SmallMaster {
   Registration register_branch(const Introduction& intro);
   // Decides blocks as one batch and writes it.
   IngestResult decide(std::vector<IncomingBlock> blocks);
+  // Tops up escrow shares until none is due; decide() does so at its end.
+  void grant();
   std::string show(const std::string& name);
 
   MemStore store;
@@ -55,7 +57,8 @@ class SmallOffice {
   void start();
   void crash(size_t keep = 0);
 
-  // A client's write: "update a name=X; delete b"; "ok", or the code that it was refused with.
+  // A client's write: "update a name=X; delete b", behind "atomic " and "guard a.name=Y " where it
+  // shall be so; "ok", or the code that it was refused with.
   std::string write(const std::string& ops, const std::string& operation_key = "");
   std::string write(const std::vector<std::string>& group);  // one commit group
   // First contact: registers, takes a snapshot where it must.

@@ -4,6 +4,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "replication/merge/companions.h"
+
 namespace branchline::story {
 namespace {
 
@@ -91,7 +93,7 @@ std::string Names::text(const Value& v) const {
       return format_instant(decode_integer(v.payload));
     case ValueType::row: {
       auto fields = decode_row(v.payload);
-      return fields.empty() ? "" : std::string(fields.back().value.payload);
+      return fields.empty() ? "" : text(fields.back().value);
     }
     case ValueType::lookup: {
       Lookup l = decode_lookup(v.payload);
@@ -107,9 +109,14 @@ void Names::cell(RecordOp& op, const std::string& word, Workspace& view, Arena& 
   size_t equals = word.find('=');
   if (equals == std::string::npos) wrong("`" + word + "` is no field");
   char sign = equals > 0 ? word[equals - 1] : ' ';
-  bool plain = sign != '+' && sign != '-' && sign != '!';
+  bool plain = sign != '+' && sign != '-' && sign != '!' && sign != '<';
   const Entity& entity = *schema_->entity(op.record.entity);
   std::string name = word.substr(0, plain ? equals : equals - 1);
+  std::string holder;
+  if (size_t to = name.find('>'); to != std::string::npos) {
+    holder = name.substr(to + 1);
+    name = name.substr(0, to);
+  }
   const Field* field = entity.field(name);
   if (!field) wrong("no field `" + name + "`");
   std::string given = word.substr(equals + 1);
@@ -122,10 +129,18 @@ void Names::cell(RecordOp& op, const std::string& word, Workspace& view, Arena& 
     }
     return;
   }
-  if (sign == '-') given = "-" + given;
+  bool escrow = field->policy == Policy::escrow;
+  if (sign == '-' && !escrow) given = "-" + given;
   c.value = value(*field, given, arena);
   if (sign == '!') c.kind = CellOpKind::correct;
   if (sign == '-' || (sign == '+' && !field->is_collection())) c.kind = CellOpKind::add;
+  if (escrow && sign == '-') c.kind = CellOpKind::spend;
+  if (sign == '<') c.kind = CellOpKind::give_back;
+  if (!holder.empty()) {
+    if (sign != '<') c.kind = CellOpKind::grant;
+    c.key.mutation.origin = OriginId(static_cast<uint16_t>(std::stoul(holder)));
+    c.key.mutation.incarnation = Incarnation(std::stoul(holder) * 100);
+  }
   if (sign == '+' && field->is_collection()) {
     c.kind = field->policy == Policy::set ? CellOpKind::insert : CellOpKind::append;
     c.key.index = element_index++;
@@ -164,6 +179,20 @@ RecordOp Names::parse(const std::string& line, Workspace& view, Arena& arena,
   return op;
 }
 
+Guard Names::guard(const std::string& given, Arena& arena) {
+  size_t dot = given.find('.'), equals = given.find('=');
+  if (dot == std::string::npos || equals == std::string::npos || equals < dot)
+    wrong("`" + given + "` is no guard");
+  Guard g;
+  g.record = key(given.substr(0, dot));
+  const Field* field =
+      schema_->entity(g.record.entity)->field(given.substr(dot + 1, equals - dot - 1));
+  if (!field) wrong("no field in guard `" + given + "`");
+  g.field = field->id;
+  g.expected = value(*field, given.substr(equals + 1), arena);
+  return g;
+}
+
 std::vector<RecordOp> Names::parse_all(const std::string& lines, Workspace& view, Arena& arena) {
   std::vector<RecordOp> ops;
   uint32_t element_index = 0;
@@ -171,6 +200,17 @@ std::vector<RecordOp> Names::parse_all(const std::string& lines, Workspace& view
   for (std::string line; std::getline(in, line, ';');)
     ops.push_back(parse(line, view, arena, element_index));
   return ops;
+}
+
+std::string Names::contenders(Workspace& view, const RecordKey& record, const Field& field) {
+  const Entity& conflict = *schema_->entity(entity_id::kConflict);
+  auto all = view.elements(conflict_key(record, field.id), conflict.field("contenders")->id);
+  std::vector<std::string> shown;
+  for (const auto& [key, element] : *all) shown.push_back(text(element.value()));
+  std::sort(shown.begin(), shown.end());
+  std::string out;
+  for (const auto& s : shown) out += (out.empty() ? "?{" : ",") + s;
+  return out.empty() ? out : out + "}";
 }
 
 std::string Names::show(Workspace& view, const std::string& name) {
@@ -188,6 +228,15 @@ std::string Names::show(Workspace& view, const std::string& name) {
     const Field* field = entity.field(c.field);
     if (field && field->is_collection()) continue;
     out += " " + field_name(entity, c.field) + "=" + text(record.value(c));
+    if (field && field->policy == Policy::ask) out += contenders(view, k, *field);
+    if (field && field->policy == Policy::escrow) {
+      auto shares = shares_of(view, k, *field);
+      for (size_t i = 0; i < shares->size(); ++i) {
+        const Share& s = (*shares)[i];
+        out += (i == 0 ? "{" : ",") + std::to_string(s.origin.value) + ":" + s.amount.to_string();
+      }
+      if (!shares->empty()) out += "}";
+    }
   }
   for (const Field& field : entity.fields) {
     if (!field.is_collection()) continue;

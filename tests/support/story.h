@@ -5,8 +5,10 @@
 //   delete a
 //
 // `field=value` sets (`field=` clears), `+=` adds, inserts or appends as the field's policy says,
-// `-=` subtracts or removes the elements with that value that the view shows, `!=` corrects.
-// Letters name records.
+// `-=` subtracts, spends, or removes the elements with that value that the view shows, `!=`
+// corrects. `stock>5=10` grants 10 to server 5 (whose first process start is number 500),
+// `stock<=3` gives 3 back, `stock>5<=3` is what the master writes off of server 5's. Letters name
+// records.
 #pragma once
 
 #include <map>
@@ -33,10 +35,14 @@ class Names {
 
   // One operation; payloads live in `arena`. `view` finds the elements that `-=` removes.
   RecordOp parse(const std::string& line, Workspace& view, Arena& arena, uint32_t& element_index);
+  // "a.name=X": the value that a guard names.
+  Guard guard(const std::string& text, Arena& arena);
   // Several, separated by `;`.
   std::vector<RecordOp> parse_all(const std::string& lines, Workspace& view, Arena& arena);
 
-  // "live: name=Acme tags={gold}"; "absent", "not held".
+  // "live: name=Acme tags={gold}"; "absent", "not held". What waits in a field's conflict stands
+  // behind its value, "creditlimit=5?{7}"; of an escrow field the shares by server do,
+  // "stock=9{5:4}".
   std::string show(Workspace& view, const std::string& name);
   // "merged: name newer, #1 deleted": what differs from plainly applied, with fields by name.
   std::string verdict(Fate fate, const std::vector<Outcome>& outcomes,
@@ -47,6 +53,7 @@ class Names {
  private:
   Value value(const Field& field, const std::string& text, Arena& arena);
   std::string text(const Value& value) const;
+  std::string contenders(Workspace& view, const RecordKey& record, const Field& field);
   void cell(RecordOp& op, const std::string& word, Workspace& view, Arena& arena,
             uint32_t& element_index);
 

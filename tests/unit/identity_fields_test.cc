@@ -64,10 +64,12 @@ TEST_CASE("fields: the samples hold every type of value and every kind of operat
     }
   };
   take(samples::mutation().ops);
+  take(samples::escrow_mutation().ops);
+  take(samples::escrow_mutation().ops);
   take(samples::commit().effects);
   CHECK(types.size() == size_t(kLastValueType) + 1);
   CHECK(records.size() == 9);
-  CHECK(cells.size() == 9);
+  CHECK(cells.size() == 12);
 }
 
 TEST_CASE("fields: a mutation through its canonical bytes") {

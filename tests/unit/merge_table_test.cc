@@ -29,6 +29,12 @@ const char* name(CellOpKind kind) {
       return "append";
     case CellOpKind::correct:
       return "correct";
+    case CellOpKind::spend:
+      return "spend";
+    case CellOpKind::grant:
+      return "grant";
+    case CellOpKind::give_back:
+      return "give_back";
     case CellOpKind::put:
       return "put";
     case CellOpKind::put_element:
@@ -75,6 +81,12 @@ const char* name(Policy policy) {
       return "max";
     case Policy::min:
       return "min";
+    case Policy::first:
+      return "first";
+    case Policy::ask:
+      return "ask";
+    case Policy::escrow:
+      return "escrow";
   }
   return nullptr;
 }
@@ -92,6 +104,16 @@ const char* name(Rule rule) {
       return "insert_element";
     case Rule::remove_element:
       return "remove_element";
+    case Rule::first_stands:
+      return "first_stands";
+    case Rule::ask_people:
+      return "ask_people";
+    case Rule::spend:
+      return "spend";
+    case Rule::grant:
+      return "grant";
+    case Rule::give_back:
+      return "give_back";
     case Rule::refuse:
       return "refuse";
   }
@@ -143,10 +165,10 @@ struct Subject {
 // A field of each policy, on a record that lives.
 std::map<Policy, Subject> subjects(MergeBench& bench) {
   std::map<Policy, Subject> out;
-  for (const char* entity : {"account", "incident"}) {
+  for (const char* entity : {"account", "incident", "product"}) {
     for (const auto& f : bench.schema->entity(entity)->fields) {
-      bool plain =
-          f.group == 0 && f.derived.kind == Derived::Kind::none && f.type != ValueType::lookup;
+      bool plain = f.group == 0 && f.derived.kind == Derived::Kind::none &&
+                   (f.type != ValueType::lookup || f.policy == Policy::first);
       if (plain) out.try_emplace(f.policy, Subject{entity, f.id});
     }
   }
@@ -160,6 +182,14 @@ Value fitting(const Field& field, Arena& arena) {
     case ValueType::option:
     case ValueType::instant:
       return {field.type, arena.copy(encode_integer(7))};
+    case ValueType::decimal:
+      return {field.type, arena.copy(encode_decimal(Decimal(7, 0)))};
+    case ValueType::money:
+      return {field.type, arena.copy(encode_money({Decimal(7, 0), {'U', 'S', 'D'}, 0}))};
+    case ValueType::lookup:
+      return {
+          field.type,
+          arena.copy(encode_lookup({field.targets[0], RecordId::from_bytes("0123456789abcdef")}))};
     case ValueType::row:
       return {field.type,
               arena.copy(encode_row({{annotation_field::kText, {ValueType::text, "x"}}}))};
@@ -185,8 +215,8 @@ TEST_CASE(
   Rows table = read_document();
   auto kinds = all_of<CellOpKind>();
   auto policies = all_of<Policy>();
-  REQUIRE(kinds.size() == 9);
-  REQUIRE(policies.size() == 6);
+  REQUIRE(kinds.size() == 12);
+  REQUIRE(policies.size() == 9);
   for (CellOpKind kind : kinds) {
     for (Policy policy : policies) {
       INFO(name(kind) << " x " << name(policy));
@@ -211,6 +241,10 @@ TEST_CASE("SEMANTICS 13: each pair is decided, or refused by name, by the merge 
   auto a = bench.author(5);
   REQUIRE(bench.run(a, "create account account @common name=A") == "applied");
   REQUIRE(bench.run(a, "create incident incident customerid=account title=T") == "applied");
+  // As the master, who alone may grant; each kind of holder finds enough.
+  auto master = bench.author(kMasterOrigin.value);
+  REQUIRE(bench.run(master, "create product product name=P quantityonhand+=90") == "applied");
+  REQUIRE(bench.run(master, "update product quantityonhand>5=20") == "applied");
   auto fields = subjects(bench);
   for (Policy policy : all_of<Policy>()) {
     REQUIRE(fields.count(policy) == 1);
@@ -219,11 +253,13 @@ TEST_CASE("SEMANTICS 13: each pair is decided, or refused by name, by the merge 
     const Field& field = *bench.schema->entity(key.entity)->field(subject.field);
     for (CellOpKind kind : all_of<CellOpKind>()) {
       INFO(name(kind) << " x " << name(policy));
-      Mutation m = mutation_by(a);
+      Mutation m = mutation_by(policy == Policy::escrow ? master : a);
       RecordOp& op = m.ops.emplace_back();
       op.record = key;
       bool removes = kind == CellOpKind::remove || kind == CellOpKind::remove_element;
       op.cells.push_back({field.id, kind, removes ? Value{} : fitting(field, bench.arena), {}});
+      if (kind == CellOpKind::grant || kind == CellOpKind::give_back)
+        op.cells[0].key.mutation = {a.origin, a.incarnation, Lane::interactive, Seq(0)};
       auto decided = bench.merger.run(m, bench.head.next());
       REQUIRE(decided);
       bool refused = rule_of(kind, policy) == Rule::refuse;
@@ -266,7 +302,7 @@ TEST_CASE("SEMANTICS 13: each kind of record operation is decided, or refused by
 TEST_CASE("Every reason has a name and a sentence of its own, and an unknown one says nothing",
           "[merge]") {
   std::set<std::string_view> names;
-  for (int r = 0; r <= static_cast<int>(Reason::clock_ahead); ++r) {
+  for (int r = 0; r <= static_cast<int>(Reason::from_reserve); ++r) {
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     if (r > 0) CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
   }

@@ -51,7 +51,7 @@ const std::string kName =
 const std::string kCity =
     "{id: 24, name: address1_city, label: City, type: text, max: 80, group: address1}";
 const std::string kOwner =
-    "{id: 33, name: ownerid, label: Owner, type: lookup, targets: [systemuser]}";
+    "{id: 33, name: ownerid, label: Owner, type: lookup, targets: [systemuser], policy: first}";
 
 TEST_CASE("schema: the built-in one is accepted, and its numbers are found") {
   auto schema = Schema::parse(built_in_text(), "crm.yaml");
@@ -62,12 +62,9 @@ TEST_CASE("schema: the built-in one is accepted, and its numbers are found") {
   CHECK_FALSE((*schema)->set("nothing"));
 }
 
-TEST_CASE("schema: policies that are named but not built, and unknown ones, are refused by name") {
-  for (const char* policy : {"first", "ask", "escrow"}) {
-    refused(
-        {kName, "{id: 16, name: name, label: N, type: text, policy: " + std::string(policy) + "}"},
-        "account.name: policy `" + std::string(policy) + "` is not built yet; use `latest`");
-  }
+TEST_CASE("schema: policies that do not fit their field, and unknown ones, are refused by name") {
+  refused({kName, "{id: 16, name: name, label: N, type: text, policy: escrow}"},
+          "account.name: policy escrow is for decimal");
   refused({kName, "{id: 16, name: name, label: N, type: text, policy: newest}"},
           "unknown policy `newest`");
 }
