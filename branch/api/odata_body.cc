@@ -61,6 +61,7 @@ class BodyReader {
       std::string base = name.substr(0, at), annotation = name.substr(at + 1);
       if (annotation == "odata.bind") return bind(base, value);
       if (annotation == "Branchline.add") return add(base, value);
+      if (annotation == "Branchline.giveback") return give_back(base, value);
       if (annotation == "Branchline.correct") return correct(base, value);
       return {};  // formatted values, types: what a client echoes
     }
@@ -186,7 +187,7 @@ class BodyReader {
   Result<void> add(const std::string& name, const Json& value) {
     const Field* field = entity_.field(name);
     if (!field) return unknown(name);
-    if (field->policy != Policy::sum)
+    if (field->policy != Policy::sum && field->policy != Policy::escrow)
       return invalid("property.add",
                      "`" + name + "` is no counter: Branchline.add is for fields that add up");
     FieldInput f;
@@ -195,6 +196,21 @@ class BodyReader {
     BL_ASSIGN(f.value, value_from_json(*field, value));
     if (f.value.type == ValueType::null)
       return invalid("value.type", name + "@Branchline.add: expected a number");
+    input_.fields.push_back(std::move(f));
+    return once(*field);
+  }
+
+  Result<void> give_back(const std::string& name, const Json& value) {
+    const Field* field = entity_.field(name);
+    if (!field) return unknown(name);
+    if (field->policy != Policy::escrow)
+      return invalid("property.giveback", "`" + name + "` is not shared out among offices");
+    FieldInput f;
+    f.field = field;
+    f.kind = FieldInput::Kind::give_back;
+    BL_ASSIGN(f.value, value_from_json(*field, value));
+    if (f.value.type == ValueType::null || decode_decimal(f.value.payload).mantissa() <= 0)
+      return invalid("value.type", name + "@Branchline.giveback: expected a number above zero");
     input_.fields.push_back(std::move(f));
     return once(*field);
   }

@@ -4,6 +4,7 @@
 
 #include "branch/api/odata_names.h"
 #include "branch/crm/etag.h"
+#include "branch/crm/virtual_sets.h"
 #include "common/base/limits.h"
 #include "replication/merge/workspace.h"
 
@@ -56,7 +57,10 @@ class RecordWriter {
   }
 
   Result<void> field(const Field& f) {
-    if (f.policy == Policy::append) return {};  // a timeline is read by its own set
+    if (f.policy == Policy::append) {
+      // A timeline is read by its own set; a conflict is nothing without its contenders.
+      return entity_.id == entity_id::kConflict ? contenders(f) : Result<void>{};
+    }
     if (f.policy == Policy::set) {
       comma();
       append_key(out_, f.name);
@@ -85,6 +89,64 @@ class RecordWriter {
 
  private:
   void comma() { out_.push_back(','); }
+
+  // What was asked for, by whom, when and where; the values under the names of their fields.
+  Result<void> contenders(const Field& f) {
+    comma();
+    append_key(out_, f.name);
+    out_.push_back('[');
+    Value object = record_.value(entity_.field("objectid")->id);
+    const Entity* about =
+        object.is_null() ? nullptr : read_.schema->entity(decode_lookup(object.payload).entity);
+    const Field* field =
+        about ? about->field(record_.value(entity_.field("fieldname")->id).payload) : nullptr;
+    std::vector<const Field*> fields;
+    if (field && field->group != 0) {
+      fields = about->group_fields(field->group);
+    } else if (field) {
+      fields.push_back(field);
+    }
+    auto cursor = scan_prefix(*read_.view, Table::elements,
+                              keys::element_prefix(read_.side, record_.key(), f.id));
+    for (bool first = true; cursor->valid(); cursor->next(), first = false) {
+      BL_ASSIGN(auto element, decode_element(cursor->value()));
+      if (!first) comma();
+      contender(element, fields);
+    }
+    if (auto e = cursor->error()) return std::unexpected(*e);
+    out_.push_back(']');
+    return {};
+  }
+
+  void contender(const Element& element, const std::vector<const Field*>& fields) {
+    const Version& v = element.version;
+    auto row = decode_row(element.value().payload);
+    out_.push_back('{');
+    for (const Field* f : fields) {
+      auto at =
+          std::find_if(row.begin(), row.end(), [&](const RowField& r) { return r.field == f->id; });
+      append_key(out_, property_of(*f));
+      append_json_value(out_, at == row.end() ? Value{} : at->value);
+      comma();
+    }
+    append_key(out_, "_authorid_value");
+    if (v.author.is_nil()) {
+      out_ += "null";
+    } else {
+      append_json_string(out_, to_string(v.author));
+    }
+    comma();
+    append_key(out_, "madeon");
+    append_json_string(out_, format_instant(v.hlc.ms()));
+    std::string office = v.id.origin == read_.self ? read_.server : read_.server_name(v.id.origin);
+    comma();
+    append_key(out_, "office");
+    append_json_string(out_, office);
+    comma();
+    append_key(out_, "mutation");
+    append_json_string(out_, mutation_text(v.id, office));
+    out_.push_back('}');
+  }
 
   Result<void> annotate(const Field& f, const Value& v) {
     auto annotation = [&](const char* name, std::string_view text) {

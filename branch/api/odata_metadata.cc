@@ -63,7 +63,10 @@ void entity_type(std::string& out, const Schema& schema, const Entity& e) {
          e.primary_key + "\"/></Key>\n";
   property(out, e.primary_key, "Edm.Guid", " Nullable=\"false\"");
   for (const auto& f : e.fields) {
-    if (f.policy == Policy::append) continue;
+    if (f.policy == Policy::append) {
+      if (e.id == entity_id::kConflict) property(out, f.name, "Collection(mscrm.contender)");
+      continue;
+    }
     if (f.policy == Policy::set) {
       property(out, f.name, "Collection(Edm.String)");
       continue;
@@ -126,6 +129,13 @@ std::string csdl(const Schema& schema) {
   for (const auto& e : schema.entities()) {
     if (!e->credential) entity_type(out, schema, *e);
   }
+  // The values stand beside these, under the names of their fields.
+  out += "      <ComplexType Name=\"contender\" OpenType=\"true\">\n";
+  property(out, "_authorid_value", "Edm.Guid");
+  property(out, "madeon", "Edm.DateTimeOffset");
+  property(out, "office", "Edm.String");
+  property(out, "mutation", "Edm.String");
+  out += "      </ComplexType>\n";
   out += "      <ComplexType Name=\"WhoAmIResponse\">\n";
   for (const char* name : {"BusinessUnitId", "UserId", "OrganizationId"})
     property(out, name, "Edm.Guid", " Nullable=\"false\"");

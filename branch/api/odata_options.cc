@@ -50,7 +50,7 @@ Result<std::vector<Column>> parse_select(const Entity& entity, std::string_view 
   for (const auto& name : split(text, ',')) {
     if (name == "*") return std::vector<Column>{};
     BL_ASSIGN(Column c, column_named(entity, name));
-    if (c.field && c.field->policy == Policy::append) {
+    if (c.field && c.field->policy == Policy::append && entity.id != entity_id::kConflict) {
       return wrong("$select", name + " is a timeline: expand " + timeline_of(entity) +
                                   ", or read annotations");
     }

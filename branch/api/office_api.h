@@ -133,6 +133,8 @@ class OfficeApi {
   ReadContext reader(const Call& call, bool snapshot) const;
   BodyContext body_context(const Call& call) const;
   Result<void> prepare_command(const Call& call, Command& command) const;
+  // Branchline-Atomic and Branchline-Guard.
+  Result<void> take_conditions(const Call& call, const Entity& entity, SaveCommand& command) const;
   std::string mutation_name(const MutationId& id) const;
   void refresh_directory();
   TerritoryNumber territory_number() const;

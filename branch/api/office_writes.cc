@@ -1,6 +1,7 @@
 // Writes: a request becomes a command; the answer waits until it is durable here.
 #include <algorithm>
 
+#include "branch/api/filter_parser.h"
 #include "branch/api/odata_names.h"
 #include "branch/api/office_call.h"
 #include "branch/crm/etag.h"
@@ -55,6 +56,30 @@ Result<Json> parse_body(const HttpRequest& request) {
   return parse_json(request.body);
 }
 
+// What Branchline-Guard may say: equalities of this entity's own fields, joined by `and`.
+Result<void> check_guard(const Expression& e) {
+  if (e.kind == Expression::Kind::all_of) {
+    for (const auto& o : e.operands) BL_TRY(check_guard(o));
+    return {};
+  }
+  bool plain = e.kind == Expression::Kind::equal && e.values.size() == 1 &&
+               e.column.kind == Column::Kind::field && !e.column.field->is_collection();
+  if (plain) return {};
+  return fail(ErrorKind::invalid, "guard.malformed",
+              "Branchline-Guard: only `field eq value`, joined by `and`");
+}
+
+// Headers that say how a record's change is decided; on what is not one they would be passed over.
+Result<void> no_conditions(const HttpRequest& request) {
+  for (const char* name : {"Branchline-Guard", "Branchline-Atomic"}) {
+    if (request.has_header(name)) {
+      return fail(ErrorKind::invalid, "guard.malformed",
+                  std::string(name) + " is for changes of records, not for notes");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 BodyContext OfficeApi::body_context(const Call& call) const {
@@ -104,7 +129,28 @@ Result<void> OfficeApi::prepare_command(const Call& call, Command& command) cons
   command.operation_key = std::string(key);
   Sha256 sha;
   sha.add(call.request.method).add(" ").add(call.request.target).add("\n").add(call.request.body);
+  for (const char* name : {"Branchline-Atomic", "Branchline-Guard"}) {
+    if (call.request.has_header(name))
+      sha.add("\n").add(name).add(":").add(call.request.header(name));
+  }
   command.request = std::string(sha.finish().view().substr(0, 16));
+  return {};
+}
+
+Result<void> OfficeApi::take_conditions(const Call& call, const Entity& entity,
+                                        SaveCommand& command) const {
+  if (call.request.has_header("Branchline-Atomic")) {
+    std::string value = trimmed(call.request.header("Branchline-Atomic"));
+    if (value != "true" && value != "false") {
+      return fail(ErrorKind::invalid, "atomic.malformed", "Branchline-Atomic is true or false");
+    }
+    command.set_atomic(value == "true");
+  }
+  if (!call.request.has_header("Branchline-Guard")) return {};
+  BL_ASSIGN(Expression guard, parse_filter(call.request.header("Branchline-Guard"), entity,
+                                           territory_number(), {"Branchline-Guard", 0}));
+  BL_TRY(check_guard(guard));
+  command.set_guard(std::move(guard));
   return {};
 }
 
@@ -228,6 +274,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
                                                std::move(input), precondition);
   if (*elsewhere) command->set_upstream(std::move(**elsewhere));
   if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
+  if (auto ok = take_conditions(call, entity, *command); !ok) co_return error_response(ok.error());
   auto accepted = co_await parts_.committer->submit(command);
   if (!accepted) co_return error_response(accepted.error());
   call.accepted = accepted->id;
@@ -269,6 +316,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
 // Notes: POST to annotations appends to the timeline of the record it is bound to.
 boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
                                                            const ResourceSegment& segment) {
+  if (auto ok = no_conditions(call.request); !ok) co_return error_response(ok.error());
   const Entity& notes = *parts_.schema->entity(entity_id::kAnnotation);
   if (call.request.method == "DELETE" && segment.parentheses && call.resource.size() == 1) {
     auto id = parse_record_id(segment.id);

@@ -12,8 +12,8 @@ uint64_t etag_of(const Record& record, const Entity& entity) {
     w.fixed16(cell.field.value);
     put_mutation_id(w, record.version(cell).id);
     const Field* field = entity.field(cell.field);
-    bool computed =
-        field && (field->policy == Policy::sum || field->derived.kind != Derived::Kind::none);
+    bool computed = field && (field->policy == Policy::sum || field->policy == Policy::escrow ||
+                              field->derived.kind != Derived::Kind::none);
     if (computed) w.bytes(record.value(cell).payload);
   }
   return hash64(bytes);

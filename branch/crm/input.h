@@ -19,11 +19,12 @@ struct OwnedValue {
 struct FieldInput {
   const Field* field = nullptr;
   enum class Kind {
-    set,       // the value; for `sum` the difference from the view is shipped
-    add,       // a difference, explicitly (field@Branchline.add)
-    correct,   // max, min: also against their direction (field@Branchline.correct)
-    elements,  // set: what it shall hold; the difference from the view is shipped
-    append,    // one element of a timeline
+    set,        // the value; for `sum` and `escrow` the difference from the view is shipped
+    add,        // a difference, explicitly (field@Branchline.add); under `escrow` below zero: spent
+    give_back,  // escrow: what this office does not need of its share (field@Branchline.giveback)
+    correct,    // max, min: also against their direction (field@Branchline.correct)
+    elements,   // set: what it shall hold; the difference from the view is shipped
+    append,     // one element of a timeline
   } kind = Kind::set;
   OwnedValue value;
   std::vector<OwnedValue> elements;

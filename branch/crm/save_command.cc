@@ -61,6 +61,7 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
     BL_ASSIGN(auto here, view.find({entity.id, upstream_->id}));
     if (!here.record) return prepare_upstream();
   }
+  draft.atomic = atomic_;
   BL_ASSIGN(auto id, resolve(view));
   const Record* record = nullptr;
   if (id) {
@@ -78,6 +79,10 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
       return fail(ErrorKind::conflict, "record.exists",
                   "a " + entity.label + " with this id exists already");
     }
+    if (guard_) {
+      return fail(ErrorKind::conflict, "write.guard",
+                  "there is no such " + entity.label + " yet, so no value to guard");
+    }
     BL_TRY(create(view, ids, now_ms, input_, id, std::nullopt, {}, draft));
     record_ = draft.ops.front().record;
     created_ = true;
@@ -85,6 +90,7 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
   }
   if (!record) return not_found(entity);
   record_ = record->key();
+  if (guard_) BL_TRY(add_guards(*record, *guard_, draft));
   if (mode_ == Mode::remove) {
     BL_TRY(remove(view, *record, draft));
   } else {
@@ -140,6 +146,22 @@ Result<void> SaveCommand::check_precondition(const Record* record) const {
     return fail(ErrorKind::conflict, "precondition.etag",
                 "the record was changed since it was read; read it again, then repeat the change");
   }
+  return {};
+}
+
+Result<void> SaveCommand::add_guards(const Record& record, const Expression& guard,
+                                     Draft& draft) const {
+  if (guard.kind == Expression::Kind::all_of) {
+    for (const auto& o : guard.operands) BL_TRY(add_guards(record, o, draft));
+    return {};
+  }
+  if (!holds(guard, record)) {
+    return fail(ErrorKind::conflict, "write.guard",
+                guard.column.name + " has another value than Branchline-Guard expects");
+  }
+  Value now = record.value(guard.column.id);
+  draft.guards.push_back(
+      {record.key(), guard.column.id, {now.type, draft.arena.copy(now.payload)}});
   return {};
 }
 
@@ -397,9 +419,22 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
   for (const auto& f : fields) {
     const Field& field = *f.field;
     if (field.group != 0) groups.insert(field.group);
+    auto put_difference = [&](const Decimal& d) {
+      if (d.is_zero()) return;
+      bool spent = field.policy == Policy::escrow && d.mantissa() < 0;
+      put(field.id, spent ? CellOpKind::spend : CellOpKind::add, ValueType::decimal,
+          encode_decimal(spent ? d.negated() : d));
+    };
     switch (f.kind) {
       case FieldInput::Kind::add:
-        put(field.id, CellOpKind::add, f.value.type, f.value.payload);
+        if (field.policy == Policy::escrow) {
+          put_difference(decode_decimal(f.value.payload));
+        } else {
+          put(field.id, CellOpKind::add, f.value.type, f.value.payload);
+        }
+        break;
+      case FieldInput::Kind::give_back:
+        put(field.id, CellOpKind::give_back, f.value.type, f.value.payload);
         break;
       case FieldInput::Kind::correct:
         put(field.id, CellOpKind::correct, f.value.type, f.value.payload);
@@ -409,7 +444,7 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
             element_index_++;
         break;
       case FieldInput::Kind::set: {
-        if (field.policy != Policy::sum) {
+        if (field.policy != Policy::sum && field.policy != Policy::escrow) {
           if (!record && f.value.type == ValueType::null) break;  // never written is null already
           put(field.id, CellOpKind::set, f.value.type, f.value.payload);
           break;
@@ -431,8 +466,7 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
               Decimal::subtract(wanted, seen.is_null() ? Decimal() : decode_decimal(seen.payload));
           if (!difference)
             return invalid("value.range", field.name + " would leave the range of decimals");
-          if (!difference->is_zero())
-            put(field.id, CellOpKind::add, ValueType::decimal, encode_decimal(*difference));
+          put_difference(*difference);
         }
         break;
       }

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "branch/crm/expression.h"
 #include "branch/crm/input.h"
 #include "branch/replica/replica.h"
 #include "common/access/access.h"
@@ -44,6 +45,12 @@ class SaveCommand : public Command {
   // The record to update or remove is elsewhere, and the author has seen it. Should it be here by
   // the time of prepare(), then what is here counts.
   void set_upstream(UpstreamRecord record) { upstream_ = std::move(record); }
+  // Rejected whole where any part would be overridden.
+  void set_atomic(bool atomic) { atomic_ = atomic; }
+  // `field eq value`, joined by `and`: checked here, and by the master when it decides: the fields
+  // must then have the values that this office shows now.
+  void set_guard(Expression guard) { guard_ = std::move(guard); }
+
   Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) override;
 
   // After success: the record, and whether it was created. A replayed keyed create has the id it
@@ -55,6 +62,7 @@ class SaveCommand : public Command {
   Result<Draft> prepare_upstream();
   Result<std::optional<RecordId>> resolve(Workspace& view);
   Result<void> check_precondition(const Record* record) const;
+  Result<void> add_guards(const Record& record, const Expression& guard, Draft& draft) const;
   Result<void> create(Workspace& view, RecordIdMaker& ids, int64_t now_ms, const RecordInput& input,
                       std::optional<RecordId> id, std::optional<Lookup> parent,
                       FieldId parent_field, Draft& draft);
@@ -76,6 +84,8 @@ class SaveCommand : public Command {
   Mode mode_;
   RecordInput input_;
   Precondition precondition_;
+  bool atomic_ = false;
+  std::optional<Expression> guard_;
   RecordKey record_;
   bool created_ = false;
   std::optional<UpstreamRecord> upstream_;
