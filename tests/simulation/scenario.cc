@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "master/ingest/audit.h"
 #include "tests/simulation/workload.h"
+#include "tests/simulation/workload_policies.h"
 
 namespace branchline::sim {
 namespace {
@@ -54,6 +55,9 @@ class Scenario {
     for (auto& b : branches_) all.push_back(b.get());
     workload_ = std::make_unique<Workload>(world_, schema_, all);
     workload_->set_up(master_);
+    policies_ = std::make_unique<PolicyWorkload>(world_, schema_);
+    policies_->set_up(master_, all);
+    master_.check_batch = [this] { return policies_->check_bound(master_); };
     for (auto& b : branches_) b->clock.offset_ms = world_.between(-2000, 2000);
     // One office joins late, when there is something to get.
     for (size_t i = 0; i + 1 < branches_.size(); ++i) branches_[i]->start();
@@ -94,7 +98,9 @@ class Scenario {
     for (uint64_t i = 0; i < options_.operations; ++i) {
       at += world_.between(0, 2 * kMeanGap);
       world_.after(at, [this] {
-        if (!broken()) workload_->step();
+        if (broken()) return;
+        workload_->step();
+        if (world_.chance(0.25)) policies_->step(*branches_[world_.random.below(branches_.size())]);
       });
     }
   }
@@ -234,6 +240,7 @@ class Scenario {
     check_notes();
     check_counters();
     check_canaries();
+    check_policies();
   }
 
   void check_audits() {
@@ -315,7 +322,7 @@ class Scenario {
     }
   }
 
-  std::optional<Fate> fate_of(const MutationId& id) {
+  std::optional<FateEntry> entry_of(const MutationId& id) {
     MutationId after = id;
     after.seq = id.seq.next();
     auto c =
@@ -324,7 +331,22 @@ class Scenario {
     auto first = keys::parse_fate(c->key());
     auto row = decode_fate_row(*first, c->value());
     if (!row || id.seq.value >= first->seq.value + row->entry.count) return std::nullopt;
-    return row->entry.fate;
+    return row->entry;
+  }
+  std::optional<Fate> fate_of(const MutationId& id) {
+    auto entry = entry_of(id);
+    return entry ? std::optional(entry->fate) : std::nullopt;
+  }
+
+  void check_policies() {
+    auto decided = [this](const MutationId& id) -> std::optional<PolicyWorkload::Decided> {
+      auto entry = entry_of(id);
+      if (!entry) return std::nullopt;
+      return PolicyWorkload::Decided{entry->fate, entry->outcomes};
+    };
+    auto set_back = [this](const std::string& branch) { return rolled_back_.count(branch) > 0; };
+    std::string what = policies_->check(master_, decided, set_back);
+    if (!what.empty()) wrong(what);
   }
 
   // Accepted at a disk that was later set back to before, and never shipped: physics (SEMANTICS
@@ -443,6 +465,7 @@ class Scenario {
   SimMaster master_;
   std::vector<std::unique_ptr<SimBranch>> branches_;
   std::unique_ptr<Workload> workload_;
+  std::unique_ptr<PolicyWorkload> policies_;
   std::map<SimBranch*, DiskCopy> copies_;
   std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
   std::string failure_;

@@ -147,6 +147,14 @@ void SimMaster::run_ingest() {
     blocks = std::move(result->rest);
     publish(*result);
   }
+  while (ingest->grants_due()) {
+    auto granted = ingest->grant_step();
+    if (!granted) return fail("granting: " + granted.error().message);
+    if (!*granted) continue;
+    ++world_.counts["seen: grants"];
+    BL_CHECK(store_.write((*granted)->result.batch, Sync::yes));
+    publish((*granted)->result);
+  }
   schedule_ingest();
 }
 
@@ -160,6 +168,9 @@ void SimMaster::schedule_ingest() {
 
 void SimMaster::publish(const IngestResult& result) {
   if (result.line) feed->add(result.line);
+  if (result.line && check_batch) {
+    if (std::string wrong = check_batch(); !wrong.empty()) fail(wrong);
+  }
   auto all = connections_;
   for (auto& c : all) {
     const Registration& r = c->session->registration();

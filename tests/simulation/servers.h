@@ -35,7 +35,8 @@ class SimMaster {
   SimClock clock;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<LineFeed> feed;
-  std::string failure;  // an invariant broke inside
+  std::string failure;                       // an invariant broke inside
+  std::function<std::string()> check_batch;  // what must hold after every batch; empty: it does
 
  private:
   struct Connection {
