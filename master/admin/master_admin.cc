@@ -22,7 +22,8 @@ constexpr const char* kPaths =
     "/admin/tokens, "
     "POST /admin/tokens/revoke?id=ID, "
     "POST /admin/release?server=NAME, /admin/feature-level, POST "
-    "/admin/feature-level?level=N";
+    "/admin/feature-level?level=N, POST /admin/escrow/write-off?server=NAME&shares=frozen|all"
+    "&pieces=returned|sold";
 
 std::string parameter(std::string_view target, std::string_view name) {
   size_t mark = target.find('?');
@@ -150,6 +151,8 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
   if (path == "/admin/tokens" && request.method == "POST") co_return co_await create_token(request);
   if (path == "/admin/tokens/revoke" && request.method == "POST")
     co_return co_await revoke_token(parameter(request.target, "id"));
+  if (path == "/admin/escrow/write-off" && request.method == "POST")
+    co_return co_await write_off(request.target);
   if (path == "/admin/release" && request.method == "POST")
     co_return co_await release(parameter(request.target, "server"));
   if (path == "/admin/feature-level" && get) co_return co_await feature_level();
@@ -378,6 +381,37 @@ asio::awaitable<HttpResponse> MasterAdmin::raise_feature_level(const std::string
   spdlog::info("the feature level is {} from csn {} on", level, done->value);
   co_return json_response("{\"committed\":" + std::to_string(level) +
                           ",\"csn\":" + std::to_string(done->value) + "}");
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::write_off(std::string_view target) {
+  std::string server = parameter(target, "server"), shares = parameter(target, "shares"),
+              pieces = parameter(target, "pieces");
+  if ((shares != "frozen" && shares != "all") || (pieces != "returned" && pieces != "sold")) {
+    co_return error_response(
+        {ErrorKind::invalid, "escrow.parameter",
+         "shares is frozen or all, pieces is returned or sold; both must be said"});
+  }
+  uint64_t written_off = 0;
+  for (bool more = true; more;) {
+    auto step = co_await on_ingest<Result<Ingest::WriteOff>>(
+        *parts_.ingest,
+        [server, all = shares == "all", sold = pieces == "sold"](
+            Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Ingest::WriteOff> {
+          const ServerEntry* entry = ingest.directory().server(server);
+          if (!entry || entry->master) {
+            return fail(ErrorKind::not_found, "escrow.unknown",
+                        "there is no branch `" + server + "`");
+          }
+          return ingest.write_off(entry->origin, all, sold, [&](IngestResult&& r) {
+            tools.write(r.batch);
+            tools.publish(std::move(r));
+          });
+        });
+    if (!step) co_return error_response(step.error());
+    written_off += step->shares;
+    more = step->more;
+  }
+  co_return json_response("{\"shares\":" + std::to_string(written_off) + "}");
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {

@@ -36,6 +36,7 @@ class MasterAdmin {
   boost::asio::awaitable<HttpResponse> log(uint64_t after, uint64_t limit);
   boost::asio::awaitable<HttpResponse> feature_level();
   boost::asio::awaitable<HttpResponse> raise_feature_level(const std::string& level);
+  boost::asio::awaitable<HttpResponse> write_off(std::string_view target);
   boost::asio::awaitable<HttpResponse> release(const std::string& server);
 
   MasterParts parts_;

@@ -25,6 +25,7 @@ void add_status_command(CLI::App& app, CommandContext& context);
 void add_audit_command(CLI::App& app, CommandContext& context);
 void add_token_command(CLI::App& app, CommandContext& context);
 void add_log_command(CLI::App& app, CommandContext& context);
+void add_escrow_command(CLI::App& app, CommandContext& context);
 void add_release_command(CLI::App& app, CommandContext& context);
 void add_feature_level_command(CLI::App& app, CommandContext& context);
 void add_import_command(CLI::App& app, CommandContext& context);

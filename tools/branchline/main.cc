@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   branchline::add_log_command(app, context);
   branchline::add_release_command(app, context);
   branchline::add_feature_level_command(app, context);
+  branchline::add_escrow_command(app, context);
   branchline::add_import_command(app, context);
   try {
     app.parse(argc, argv);

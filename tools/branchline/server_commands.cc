@@ -1,4 +1,4 @@
-// Subcommands that ask servers: status, token, log, release.
+// Subcommands that ask servers: status, token, log, release, escrow.
 #include <cstdio>
 #include <limits>
 #include <map>
@@ -303,6 +303,46 @@ void add_log_command(CLI::App& app, CommandContext& context) {
   log->footer("Example:\n  branchline log --topology company.yaml --after 12000 --limit 50");
   log->callback([&context, after, limit] {
     context.run = [&context, after, limit] { return run_log(context, *after, *limit); };
+  });
+}
+
+void add_escrow_command(CLI::App& app, CommandContext& context) {
+  auto* escrow = app.add_subcommand("escrow", "parts of stocks that branches hold");
+  escrow->require_subcommand(1);
+  auto* off = escrow->add_subcommand(
+      "write-off",
+      "take back what a lost data directory of a branch held; only you can know that it is lost");
+  add_server_access(*off, context);
+  auto server = std::make_shared<std::string>();
+  auto sold = std::make_shared<bool>(false), all = std::make_shared<bool>(false);
+  off->add_option("SERVER", *server, "its name")->required();
+  off->add_flag("--sold", *sold,
+                "count the pieces as sold: they leave the stock instead of returning to it");
+  off->add_flag("--all", *all,
+                "also what its present data directory holds: the branch itself is gone for good");
+  off->footer(
+      "Example:\n  branchline escrow write-off --topology company.yaml east --sold\n"
+      "Exit codes: 0 done (also where there was nothing), 1 the master refused, 2 wrong use, 3 the "
+      "master does not answer.");
+  off->callback([&context, server, sold, all] {
+    context.run = [&context, server, sold, all]() -> int {
+      auto topology = load_topology(context.topology);
+      if (!topology) return complain(topology.error());
+      auto done = ask_master(*topology, context.token, "POST",
+                             "/admin/escrow/write-off?server=" + *server +
+                                 "&shares=" + (*all ? "all" : "frozen") +
+                                 "&pieces=" + (*sold ? "sold" : "returned"));
+      if (!done) return complain(done.error());
+      std::string out;
+      put_json(out, *done);
+      if (context.json) {
+        std::printf("%s\n", out.c_str());
+      } else {
+        std::printf("%llu shares of %s written off\n",
+                    static_cast<unsigned long long>(number_of(*done, "shares")), server->c_str());
+      }
+      return 0;
+    };
   });
 }
 
