@@ -213,7 +213,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
   JsonOptions json = json_options(call);
   std::string body;
   Result<void> written;
-  if (options.expand.empty()) {
+  // What waits in a conflict is read beside it, and shown with the names of offices.
+  bool alone = options.expand.empty() && set.entity->id != entity_id::kConflict;
+  if (alone) {
     body.reserve(1024);
     ReadContext read = reader(call, false);
     written = append_record(body, read, *set.entity, **record, options.select, {}, json, context);

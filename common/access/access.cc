@@ -65,7 +65,8 @@ Result<Principal> principal_of(const Schema& schema, const Record& token, const 
 bool may_read(const Principal& p, const Entity& entity, const Record& record) {
   if (entity.credential) return false;
   if (entity.territory == TerritoryRule::reference || p.everywhere) return true;
-  if (p.works_in(record.territory())) return true;
+  // Children of reference data (who holds how much of a product's stock) go to everybody as well.
+  if (record.territory() == kReferenceTerritory || p.works_in(record.territory())) return true;
   return std::any_of(record.also_in().begin(), record.also_in().end(),
                      [&](TerritoryId t) { return p.works_in(t); });
 }

@@ -66,6 +66,7 @@ TEST_CASE("escrow: a spend takes from the share and from the stock, and never be
     CHECK(b.stock("85{5:5,6:70}"));
   }
   SECTION("the master sells what nobody holds") {
+    b.all_see();
     CHECK(b.run(b.master, "update p quantityonhand-=80") == "applied");
     CHECK(b.stock("5{5:5}"));
     CHECK(b.run(b.master, "update p quantityonhand-=1") ==

@@ -122,7 +122,7 @@ TEST_CASE("Branchline-Atomic and Branchline-Guard are decided at the master", "[
     CHECK(patch("{\"description\":\"d\"}", {{"Idempotency-Key", "k"}}).status == 204);
     CHECK(
         patch("{\"description\":\"d\"}", {{"Idempotency-Key", "k"}, {"Branchline-Atomic", "true"}})
-            .status == 400);
+            .status == 422);
   }
   o.west.clock.ms += 60'000;
   REQUIRE(o.west.write("update a creditlimit=150 name=West") == "ok");
