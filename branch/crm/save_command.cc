@@ -6,6 +6,7 @@
 #include "branch/crm/etag.h"
 #include "common/base/limits.h"
 #include "common/schema/index_key.h"
+#include "replication/merge/feature_level.h"
 
 namespace branchline {
 namespace {
@@ -411,6 +412,8 @@ void SaveCommand::add_group(const Entity& entity, const Record* record, uint16_t
 Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const Record* record,
                                     const std::vector<FieldInput>& fields, RecordOp& op,
                                     Draft& draft) {
+  // On a line that has not raised its feature level yet, a stock is a plain value.
+  BL_ASSIGN(uint32_t level, committed_level(view));
   std::set<uint16_t> groups;
   auto put = [&](FieldId field, CellOpKind kind, ValueType type,
                  std::string_view payload) -> CellOp& {
@@ -418,16 +421,17 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
   };
   for (const auto& f : fields) {
     const Field& field = *f.field;
+    Policy policy = active(field.policy, level);
     if (field.group != 0) groups.insert(field.group);
     auto put_difference = [&](const Decimal& d) {
       if (d.is_zero()) return;
-      bool spent = field.policy == Policy::escrow && d.mantissa() < 0;
+      bool spent = policy == Policy::escrow && d.mantissa() < 0;
       put(field.id, spent ? CellOpKind::spend : CellOpKind::add, ValueType::decimal,
           encode_decimal(spent ? d.negated() : d));
     };
     switch (f.kind) {
       case FieldInput::Kind::add:
-        if (field.policy == Policy::escrow) {
+        if (policy == Policy::escrow) {
           put_difference(decode_decimal(f.value.payload));
         } else {
           put(field.id, CellOpKind::add, f.value.type, f.value.payload);
@@ -444,7 +448,7 @@ Result<void> SaveCommand::add_cells(Workspace& view, const Entity& entity, const
             element_index_++;
         break;
       case FieldInput::Kind::set: {
-        if (field.policy != Policy::sum && field.policy != Policy::escrow) {
+        if (policy != Policy::sum && policy != Policy::escrow) {
           if (!record && f.value.type == ValueType::null) break;  // never written is null already
           put(field.id, CellOpKind::set, f.value.type, f.value.payload);
           break;
