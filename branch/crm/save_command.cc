@@ -114,6 +114,8 @@ Result<Draft> SaveCommand::prepare_upstream() {
   BL_TRY(check_precondition(found.record));
   record_ = key;
   Draft draft;
+  draft.atomic = atomic_;
+  if (guard_) BL_TRY(add_guards(*found.record, *guard_, draft));
   if (mode_ == Mode::remove) {
     BL_TRY(remove(elsewhere, *found.record, draft));
   } else {

@@ -60,7 +60,7 @@ Result<void> Merger::ask(Context& c, Record& record, const std::vector<const Cel
   if (conflict) {
     BL_ASSIGN(auto all, ws_.elements(key, contenders));
     for (const auto& [at, element] : all) {
-      if (!was_seen(element.version, c.m, lineage_)) {
+      if (!was_seen(element.version, c.m, c.base, lineage_)) {
         ++left;
         continue;
       }

@@ -67,7 +67,7 @@ Result<void> Merger::spend(Context& c, Record& record, const CellOp& op, const F
   bool concurrent = false;
   MutationId other;
   if (const Cell* cell = record.find(op.field);
-      cell && !was_seen(record.version(*cell), c.m, lineage_)) {
+      cell && !was_seen(record.version(*cell), c.m, c.base, lineage_)) {
     concurrent = true;
     other = record.version(*cell).id;
   }

@@ -348,7 +348,7 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       return {};
     case Rule::ask_people: {
       const Cell* there = record.find(op.field);
-      bool seen = !there || was_seen(record.version(*there), c.m, lineage_);
+      bool seen = !there || was_seen(record.version(*there), c.m, c.base, lineage_);
       return ask(c, record, {&op}, op.field, seen ? nullptr : &record.version(*there));
     }
     case Rule::spend:
@@ -383,7 +383,7 @@ void Merger::latest(Context& c, Record& record, const CellOp& op) {
 
 void Merger::first(Context& c, Record& record, const CellOp& op) {
   const Cell* cell = record.find(op.field);
-  if (!cell || was_seen(record.version(*cell), c.m, lineage_)) {
+  if (!cell || was_seen(record.version(*cell), c.m, c.base, lineage_)) {
     put(c, record, op.field, op.value);
     return;
   }
