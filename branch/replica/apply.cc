@@ -54,8 +54,8 @@ struct Replica::Apply {
     std::vector<PendingRef> refs;
   };
   std::map<PendingLane, Walk> walks;
-  std::set<PendingRef> touched;             // pending mutations that were undone
-  std::set<PendingRef> rewritten;           // blocks whose entries changed
+  std::set<PendingRef> touched;    // pending mutations that were undone
+  std::set<PendingRef> rewritten;  // blocks whose entries changed
   std::vector<FateEntry> single_fates;
   std::vector<PendingRef> finished;  // blocks whose last mutation is decided
   std::set<RecordKey> changed;
@@ -222,8 +222,7 @@ struct Replica::Apply {
         if (!cache.count(place)) keep(std::move(*block));
       }
       for (uint64_t seq = fate.id.seq.value; seq < end; ++seq) {
-        bool there = seq > retired->second.seq.value &&
-                     seq < walk.first.value + walk.refs.size();
+        bool there = seq > retired->second.seq.value && seq < walk.first.value + walk.refs.size();
         if (there) refs.push_back(walk.refs[seq - walk.first.value]);
       }
     }
@@ -427,9 +426,9 @@ struct Replica::Apply {
       const auto& [lane, decided] = *at;
       bool current = lane.generation == r.state_.generation;
       // The start after it wrote down where its lanes ended.
-      bool done = !current && decided.seq == r.incarnations_[lane.generation]
-                                                 .predecessor_ends[size_t(lane.lane)]
-                                                 .seq;
+      bool done =
+          !current &&
+          decided.seq == r.incarnations_[lane.generation].predecessor_ends[size_t(lane.lane)].seq;
       at = done ? r.state_.retired.erase(at) : std::next(at);
     }
     r.workspace_->flush(out.batch);

@@ -33,7 +33,7 @@ struct ReplicaStatus {
   std::vector<TerritoryId> territories;
   bool holds_everything = false;
   Incarnation incarnation;
-  uint64_t seeded = 0, seed_expected = 0;  // records, while a snapshot is taken in
+  uint64_t seeded = 0, seed_expected = 0;      // records, while a snapshot is taken in
   std::array<uint64_t, kLaneCount> pending{};  // by lane
   PendingRef hurried;
 };

@@ -38,8 +38,8 @@ class Command {
   RecordId author;
   RecordId credential;
   Lane lane = Lane::interactive;  // as asked for; an edit of what waits in bulk joins bulk
-  std::string operation_key;  // empty: none
-  std::string request;        // 16 bytes of the request's SHA-256, where there is a key
+  std::string operation_key;      // empty: none
+  std::string request;            // 16 bytes of the request's SHA-256, where there is a key
 };
 
 struct Accepted {

@@ -81,8 +81,7 @@ class BranchServer {
     BL_TRY(store_->write(start, Sync::yes));
     if (opened.lost_accepted) {
       const ReplicaState& s = replica_->state();
-      BL_TRY(write_anchor(anchor_path(config_),
-                          {s.incarnation, s.order.value, chain_of(s.ends)}));
+      BL_TRY(write_anchor(anchor_path(config_), {s.incarnation, s.order.value, chain_of(s.ends)}));
     }
     changes_ = std::make_unique<ChangeHub>(runtime_.io().get_executor(), config_.server);
     changes_->set_incarnation(replica_->state().incarnation);
@@ -93,8 +92,7 @@ class BranchServer {
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
     Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link),
-                        config_.topology.digest(),
-                        line_policy(config_.topology, *spec)};
+                        config_.topology.digest(), line_policy(config_.topology, *spec)};
     uplink_ = std::make_unique<Uplink>(
         runtime_, link, opened.tls, *store_, *committer_, clock_,
         [this](const Changes& c) { on_changes(c); },

@@ -38,7 +38,8 @@ struct TerritorySpec {
   std::string parent;  // empty: a root of the tree
 };
 
-// A line between two sites. Servers run without; what it says of rate, bytes and hours they keep to.
+// A line between two sites. Servers run without; what it says of rate, bytes and hours they keep
+// to.
 struct LinkSpec {
   std::string from, to;  // sites
   int64_t rtt_us = 0;

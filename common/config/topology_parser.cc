@@ -267,7 +267,8 @@ void TopologyParser::check_territory_tree(const std::vector<int>& parent_lines) 
 }
 
 void TopologyParser::read_link(const YamlNode& node, Names& pairs) {
-  Fields fields(node, "a link", {"from", "to", "rtt", "rate", "price", "daily", "bulk_hours"}, mistakes_);
+  Fields fields(node, "a link", {"from", "to", "rtt", "rate", "price", "daily", "bulk_hours"},
+                mistakes_);
   LinkSpec link;
   link.from = read_reference(fields, "from", "site", sites_, "sites");
   link.to = read_reference(fields, "to", "site", sites_, "sites");

@@ -88,7 +88,7 @@ std::string meta_program_prefix();
 std::string meta_shown_prefix();
 std::string meta_shown(OriginId origin, const RecordId& credential);
 std::string meta_lookup_counts();
-std::string meta_seed();  // branch: a side being built
+std::string meta_seed();                           // branch: a side being built
 std::string meta_line_use(std::string_view peer);  // bytes sent to that server today
 // Which collation made the text keys in Table::index of a side.
 std::string meta_collation(Side side);

@@ -110,8 +110,8 @@ class MasterServer {
       if (server.kind == ServerKind::branch)
         lines[server.name] = line_policy(config_.topology, server);
     }
-    links_ = std::make_unique<LinkService>(runtime_, *store_, schema_, *feed_, clock_,
-                                           std::move(lines));
+    links_ =
+        std::make_unique<LinkService>(runtime_, *store_, schema_, *feed_, clock_, std::move(lines));
     incarnation_ = ingest_->origins().at(s.self).latest;
     if (lost_accepted) {
       BL_TRY(write_anchor(anchor_path(config_), {incarnation_, s.head.value, s.chain}));

@@ -137,7 +137,7 @@ Lane peek_lane(std::string_view block) {
   head.fixed16();
   head.fixed64();
   return head.u8() == static_cast<uint8_t>(Lane::bulk) && head.ok() ? Lane::bulk
-                                                                   : Lane::interactive;
+                                                                    : Lane::interactive;
 }
 
 Result<MutationBlock> decode_mutation_block(std::string bytes) {

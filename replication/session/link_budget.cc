@@ -45,7 +45,9 @@ void LinkBudget::turn_day(int64_t wall_ms) {
   if (int64_t number = wall_ms / kDayMs; number > day_.number) day_ = {number, 0};
 }
 
-int64_t LinkBudget::busy_us(int64_t now_us) const { return std::max<int64_t>(free_at_us_ - now_us, 0); }
+int64_t LinkBudget::busy_us(int64_t now_us) const {
+  return std::max<int64_t>(free_at_us_ - now_us, 0);
+}
 
 SendHold LinkBudget::hold(Lane lane, int64_t now_us, int64_t wall_ms, bool hurried) {
   if (policy_.bytes_per_day != 0) {

@@ -283,8 +283,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
     if (scanned_.csn == head_.csn) at_head_us_ = now_us;
     if (scanned_.csn == sent_.csn) return {};
     int64_t wait = !open_.blocks.empty() || open_bytes_ >= target ? 0
-                   : !open_.fates.empty() ? link_timing::kFatesWait
-                                          : link_timing::kQuietWait;
+                   : !open_.fates.empty()                         ? link_timing::kFatesWait
+                                                                  : link_timing::kQuietWait;
     if (now_us - open_since_ < wait) return {};
     send_open_range(out);
   }

@@ -47,11 +47,12 @@ Format keyspace_format() {
     if (!k) return bad("outbox key");
     return keys::outbox(static_cast<uint8_t>(in[0]), *k);
   });
-  add("outbox, bulk", keys::outbox(1, outbox_last()), [](std::string_view in) -> Result<std::string> {
-    auto k = keys::parse_outbox(in);
-    if (!k) return bad("outbox key");
-    return keys::outbox(static_cast<uint8_t>(in[0]), *k);
-  });
+  add("outbox, bulk", keys::outbox(1, outbox_last()),
+      [](std::string_view in) -> Result<std::string> {
+        auto k = keys::parse_outbox(in);
+        if (!k) return bad("outbox key");
+        return keys::outbox(static_cast<uint8_t>(in[0]), *k);
+      });
   add("fates", keys::fate(id), [](std::string_view in) -> Result<std::string> {
     auto k = keys::parse_fate(in);
     if (!k) return bad("fate key");
