@@ -43,7 +43,8 @@ Result<void> Merger::ask(Context& c, Record& record, const std::vector<const Cel
   } else {
     MutationId other = unseen->id;
     for (const CellOp* op : ops) contends = contends || record.value(op->field) != op->value;
-    BL_PROBE(contends ? "merge.asked" : "merge.agreed");
+    if (contends) BL_PROBE("merge.asked");
+    if (!contends) BL_PROBE("merge.agreed");
     c.outcome(ops.front()->field, contends ? Fate::overridden : Fate::merged,
               contends ? Reason::asked : Reason::agreed, other);
   }
