@@ -12,8 +12,10 @@ uint64_t etag_of(const Record& record, const Entity& entity) {
     w.fixed16(cell.field.value);
     put_mutation_id(w, record.version(cell).id);
     const Field* field = entity.field(cell.field);
+    // A lookup that followed the merge of two records has its old version and another value.
     bool computed = field && (field->policy == Policy::sum || field->policy == Policy::escrow ||
-                              field->derived.kind != Derived::Kind::none);
+                              field->derived.kind != Derived::Kind::none ||
+                              field->type == ValueType::lookup);
     if (computed) w.bytes(record.value(cell).payload);
   }
   return hash64(bytes);

@@ -1,5 +1,6 @@
-// ETags (SEMANTICS 34): from the last writers of a record's cells and a digest of its sums and
-// derived values, not from csns, so that a client's own commit does not fail its next save.
+// ETags (SEMANTICS 34): from the last writers of a record's cells and a digest of its sums,
+// derived values and lookups, not from csns, so that a client's own commit does not fail its next
+// save.
 #pragma once
 
 #include <string>

@@ -157,10 +157,29 @@ struct Replica::Apply {
   }
 
   // Children that the deleter had not seen are decided again: they may bring their parent back.
-  Result<void> pending_below(const RecordKey& parent, std::set<PendingRef>& found) {
-    for (const auto& link : r.schema_->entity(parent.entity)->children) {
+  // What refers to a record that was merged follows to the survivor.
+  Result<void> pending_below(const RecordKey& parent, const std::vector<ChildLink>& links,
+                             std::set<PendingRef>& found) {
+    for (const auto& link : links) {
       BL_ASSIGN(auto children, r.workspace_->children(link.child, link.field, parent));
       for (const auto& child : children) BL_TRY(pending_on(child, {}, found));
+    }
+    return {};
+  }
+
+  // What comes to refer to a record that is merged here, pending, follows to the survivor: the
+  // merge is decided again.
+  Result<void> pending_merges(const RecordOp& op, std::set<PendingRef>& found) {
+    if (r.state_.ledger.pending == 0) return {};
+    for (const auto& cell : op.cells) {
+      if (cell.value.type != ValueType::lookup || cell.kind != CellOpKind::put) continue;
+      Lookup l = decode_lookup(cell.value.payload);
+      const Entity* entity = r.schema_->entity(l.entity);
+      if (!entity || !entity->mergeable) continue;
+      RecordKey target{l.entity, l.id};
+      BL_ASSIGN(auto named, r.workspace_->find(target));
+      if (named.record && named.record->state() == RecordState::redirect)
+        BL_TRY(pending_on(target, {}, found));
     }
     return {};
   }
@@ -171,7 +190,12 @@ struct Replica::Apply {
       for (const Commit* c : event.commits) {
         for (const auto& op : c->effects) {
           BL_TRY(pending_on(op.record, {}, open));
-          if (op.kind == RecordOpKind::tombstone) BL_TRY(pending_below(op.record, open));
+          const Entity& entity = *r.schema_->entity(op.record.entity);
+          if (op.kind == RecordOpKind::tombstone)
+            BL_TRY(pending_below(op.record, entity.children, open));
+          if (op.kind == RecordOpKind::redirect && !op.target.is_nil())
+            BL_TRY(pending_below(op.record, entity.referrers, open));
+          BL_TRY(pending_merges(op, open));
         }
       }
       if (!event.fate) continue;
@@ -184,14 +208,24 @@ struct Replica::Apply {
           open.insert(ref);
       }
     }
-    // A mutation that is decided again may decide otherwise, for later ones on all its records too.
+    return spread(open, touched);
+  }
+
+  // A mutation that is decided again may decide otherwise, for later ones on all its records too.
+  // What is in `reached` is known; the others are added to it.
+  Result<void> spread(std::set<PendingRef>& open, std::set<PendingRef>& reached) {
     while (!open.empty()) {
       PendingRef ref = *open.begin();
       open.erase(open.begin());
-      if (!touched.insert(ref).second) continue;
+      if (!reached.insert(ref).second) continue;
       BL_ASSIGN(PendingEntry * entry, entry_of(ref));
       BL_ASSIGN(auto records, undo_records(entry->undo));
       for (const auto& u : records) BL_TRY(pending_on(u.key, ref, open));
+      if (entry->current == entry->forecast) continue;
+      // Its fate may put back what it did at first, which lay elsewhere: a merge finds its ends
+      // where they are.
+      BL_ASSIGN(auto original, decode_effects(entry->original));
+      for (const auto& op : original) BL_TRY(pending_on(op.record, ref, open));
     }
     return {};
   }
@@ -239,8 +273,8 @@ struct Replica::Apply {
 
   // --- Undo, take in, redo ---
 
-  Result<void> undo_touched() {
-    for (auto ref = touched.rbegin(); ref != touched.rend(); ++ref) {
+  Result<void> undo_all(const std::set<PendingRef>& refs) {
+    for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
       BL_ASSIGN(PendingEntry * entry, entry_of(*ref));
       // What was held back of a share is no effect: nothing of it is ever put back.
       if (!only_holds(*entry)) {
@@ -378,11 +412,42 @@ struct Replica::Apply {
     return {};
   }
 
+  // Decided again on another base a mutation may reach records that it did not reach before, on
+  // which later ones wait that nothing has disturbed so far. Those are undone first, since
+  // pre-images are put back newest first.
+  Result<Decision> decide_again(PendingRef ref, const Mutation& m) {
+    for (;;) {
+      BL_ASSIGN(Decision decision, r.merger_->run(m, Csn(0)));
+      walked.clear();
+      std::set<PendingRef> open, later;
+      for (const auto& b : decision.journal.records) {
+        if (b.pending > ref && is_pending(r.state_.retired, b.pending))
+          BL_TRY(pending_on(b.key, ref, open));
+      }
+      for (const auto& op : m.ops) {
+        if (decision.journal.places.count(op.record) == 0) BL_TRY(pending_on(op.record, ref, open));
+      }
+      if (open.empty()) return decision;
+      BL_PROBE("apply.later_undone");
+      std::string undo;
+      Writer w(undo);
+      put_undo(w, *r.workspace_, decision.journal);
+      r.workspace_->begin();
+      BL_TRY(apply_undo(*r.workspace_, undo));
+      r.workspace_->end();
+      walked.clear();
+      BL_TRY(spread(open, later));
+      BL_TRY(undo_all(later));
+      touched.insert(later.begin(), later.end());
+    }
+  }
+
   Result<void> redo_touched() {
     for (PendingRef ref : touched) {
       BL_PROBE("apply.pending_redone");
       BL_ASSIGN(PendingEntry * entry, entry_of(ref));
-      BL_ASSIGN(Decision decision, r.merger_->run(entry->mutation, Csn(0)));
+      BL_ASSIGN(Decision decision, decide_again(ref, entry->mutation));
+      BL_ASSIGN(entry, entry_of(ref));
       std::string bytes;
       put_forecast(bytes, entry->mutation.hlc, decision.effects);
       bool was_original = entry->current == entry->forecast;
@@ -453,7 +518,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
   auto steps = [&]() -> Result<void> {
     BL_TRY(work.decode());
     BL_TRY(work.find_affected());
-    BL_TRY(work.undo_touched());
+    BL_TRY(work.undo_all(work.touched));
     BL_TRY(work.take_events());
     BL_TRY(work.redo_touched());
     return {};

@@ -1,6 +1,7 @@
 #include "branch/replica/replica.h"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
 #include "common/base/check.h"
@@ -162,6 +163,7 @@ struct Replica::Group {
   std::vector<Draft> drafts;  // what the blocks' mutations point into
   std::unordered_map<std::string, KeyRow> keys;
   std::vector<std::string> operation_keys;
+  std::set<RecordKey> changed;  // what cascades and merges reached too
 };
 
 Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
@@ -205,12 +207,8 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     block.chain_after = state_.ends[lane].chain;
     out.batch.put(Table::outbox, keys::outbox(state_.side, block.last()),
                   encode_outbox_block(block, canonical));
-    for (const auto& e : block.entries) {
-      for (const auto& op : e.mutation.ops) {
-        if (op.seen.value == 0) out.changes.records.push_back(op.record);
-      }
-    }
   }
+  out.changes.records.assign(group.changed.begin(), group.changed.end());
   workspace_->flush(out.batch);
   write_state(out.batch);
   workspace_->evict();
@@ -333,7 +331,11 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
   entry.sums.sums = decision.journal.deltas.sums;
   Writer undo(entry.undo);
   put_undo(undo, *workspace_, decision.journal);
+  for (const auto& op : m.ops) {
+    if (op.seen.value == 0) group.changed.insert(op.record);
+  }
   for (const auto& r : decision.journal.records) {
+    group.changed.insert(r.key);
     BL_ASSIGN(auto found, workspace_->find(r.key));
     if (found.record) {
       workspace_->set_pending(*found.record, {state_.generation, m.order, m.id.lane});

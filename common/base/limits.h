@@ -19,6 +19,8 @@ inline constexpr size_t kMaxEffectBytes =
     2560 * 1024;  // what one mutation may change, cascades and revivals included
 inline constexpr size_t kMaxCascade = 10'000;  // records that one delete may take along
 inline constexpr size_t kMaxHierarchyDepth = 32;
+// Merges in a row (a into b, b into c) behind one id; more than that is a damaged store.
+inline constexpr size_t kMaxRedirectHops = 100'000;
 
 // Blocks and frames.
 inline constexpr size_t kMaxBlockMutations = 512;             // per shipped or stored block

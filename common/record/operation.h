@@ -19,13 +19,16 @@ enum class RecordOpKind : uint8_t {
   create = 1,
   update = 2,
   remove = 3,  // delete; a keyword in C++
-  merge = 4,   // `target` survives; reserved until a feature-level commit activates it
+  merge = 4,   // `record` into `target`, which survives; the cells are edits of the survivor
   // Effects.
   put_new = 16,    // the record comes into being with these cells
   put_cells = 17,  // cells and elements of an existing record change
   tombstone = 18,
-  revive = 19,    // a tombstone lives again, with the cells it had
-  redirect = 20,  // reserved, as merge is
+  revive = 19,  // a tombstone lives again, with the cells it had
+  // With a target: the record was merged into it. All its elements, and the cells named here (put,
+  // null), go over with the versions they have. Without one: the record's lookups followed such a
+  // redirect; the cells hold the new values, their versions stay.
+  redirect = 20,
 };
 
 constexpr std::string_view to_string(RecordOpKind kind) {

@@ -39,6 +39,9 @@ inline constexpr FieldId kTerritory{5};
 // Cells that the merge writes on any record.
 inline constexpr FieldId kRevivedOn{6};    // a concurrent edit brought it back from deletion
 inline constexpr FieldId kDuplicateOf{7};  // another record held its unique key first
+// On the survivor of a merge: one element per record that was merged into it, a lookup to that one;
+// the cell marks that there are elements. Tells a delete that it had not seen the merge.
+inline constexpr FieldId kMergedFrom{8};
 inline constexpr uint16_t kFirstOwn = 16;
 }  // namespace system_field
 
@@ -85,7 +88,7 @@ struct Index {
   uint16_t id;                  // unique within the entity, part of the keyspace
   std::vector<FieldId> fields;  // system_field::kCreatedOn may be the last
   bool unique = false;
-  bool parent = false;  // kept by the master too: finds a record's children
+  bool parent = false;  // kept by the master too: finds a record's children, and what refers to it
 };
 
 // An entity set that shows part of an entity's records: tasks are activities of one type.
@@ -117,12 +120,16 @@ struct Entity {
   bool credential = false;       // never served by the API
   bool virtual_set = false;      // no records of its own: see crm.yaml
   uint32_t since = 1;            // feature level from which on a line may hold it
+  bool mergeable = false;        // two of its records may be merged as duplicates
   std::vector<FieldId> parents;  // TerritoryRule::child, in order
   std::vector<Field> fields;     // sorted by id
   std::vector<std::string> groups;
   std::vector<Index> indexes;
   std::vector<SubType> subtypes;
   std::vector<ChildLink> children;  // computed from the children's `parents`
+  // Every lookup that may name a record of this entity: what a merge leads to the survivor.
+  // Computed, for entities that can be merged.
+  std::vector<ChildLink> referrers;
   // Collections of records that look up to this one, by name: computed from their `inverse`.
   struct Collection {
     std::string name;

@@ -98,7 +98,7 @@ void SchemaParser::read_names(const YAML::Node& entities) {
   for (const auto& node : entities) {
     allow_keys(node,
                {"id", "name", "set", "primary_key", "primary_name", "label", "territory", "parents",
-                "delete", "master_only", "admin_only", "credential", "virtual", "fields", "indexes",
+                "delete", "master_only", "admin_only", "credential", "virtual", "merge", "fields", "indexes",
                 "subtypes", "retired", "since"},
                "an entity");
     auto entity = std::make_unique<Entity>();
@@ -154,6 +154,10 @@ void SchemaParser::read_entity(const YAML::Node& node, Entity& entity) {
   if (node["virtual"]) entity.virtual_set = get<bool>(node, "virtual", what);
   if (node["since"]) entity.since = read_since(node["since"], what);
   if (node["credential"]) entity.credential = get<bool>(node, "credential", what);
+  if (node["merge"]) entity.mergeable = get<bool>(node, "merge", what);
+  if (entity.mergeable && (entity.master_only || entity.virtual_set || entity.credential)) {
+    mistake(node["merge"], what + ": only records that offices write can be merged");
+  }
   if (!node["fields"] || !node["fields"].IsSequence())
     mistake(node, what + " lacks a list of `fields`");
   for (const auto& field : node["fields"]) read_field(field, entity);
@@ -420,6 +424,25 @@ void SchemaParser::link() {
       for (EntityId target : field->targets) {
         for (auto& e : schema_->entities_) {
           if (e->id == target) e->children.push_back({child->id, parent});
+        }
+      }
+    }
+  }
+  for (auto& entity : schema_->entities_) {
+    if (entity->virtual_set) continue;
+    for (const auto& f : entity->fields) {
+      for (EntityId target : f.targets) {
+        for (auto& e : schema_->entities_) {
+          if (e->id != target || !e->mergeable) continue;
+          bool indexed =
+              std::any_of(entity->indexes.begin(), entity->indexes.end(),
+                          [&](const Index& i) { return i.parent && i.fields[0] == f.id; });
+          if (!indexed) {
+            mistake(entities_.at(entity->id)["fields"],
+                    entity->name + "." + f.name + ": a lookup to " + e->name +
+                        ", whose records can be merged, needs an index marked `parent: true`");
+          }
+          e->referrers.push_back({entity->id, f.id});
         }
       }
     }

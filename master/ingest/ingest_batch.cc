@@ -270,17 +270,21 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
     work.any_rejected = true;
   } else {
     for (const auto& o : d.fate.outcomes) {
-      if (o.reason != Reason::older && o.reason != Reason::first_stands) continue;
+      bool lost = o.reason == Reason::older || o.reason == Reason::first_stands ||
+                  o.reason == Reason::survivor_stays;
+      if (!lost) continue;
       const RecordOp& op = m.ops[o.op];
       const Entity& entity = *schema->entity(op.record.entity);
-      auto found = workspace->find(op.record);
+      bool merges = op.kind == RecordOpKind::merge;
+      auto found = workspace->resolve({op.record.entity, merges ? op.target : op.record.id});
       if (!found || !found->record) continue;
       uint16_t group = entity.field(o.field)->group;
       for (const auto& cell : op.cells) {
         bool same_group = group != 0 && entity.field(cell.field)->group == group;
         if (cell.field != o.field && !same_group) continue;
-        c.lost.push_back(
-            {op.record, cell.field, {cell.value.type, keep_bytes(work.arena, cell.value.payload)}});
+        c.lost.push_back({found->record->key(),
+                          cell.field,
+                          {cell.value.type, keep_bytes(work.arena, cell.value.payload)}});
         d.lost_where.push_back(found->record->territory());
       }
     }

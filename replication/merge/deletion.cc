@@ -55,6 +55,12 @@ Result<void> Merger::remove(Context& c, const RecordOp& op) {
     return {};
   }
   if (!c.permitted(*ws_.schema().entity(op.record.entity), *found.record)) return {};
+  if (found.record->state() == RecordState::redirect) {
+    // Its author meant this record, not the one it became part of (SEMANTICS 16).
+    BL_PROBE("merge.delete_of_redirect");
+    c.outcome(FieldId(0), Fate::overridden, Reason::redirected, found.record->state_version().id);
+    return {};
+  }
   if (found.record->state() != RecordState::live) {
     c.outcome(FieldId(0), Fate::merged, Reason::already_deleted, found.record->state_version().id);
     return {};
@@ -67,6 +73,13 @@ Result<void> Merger::remove(Context& c, const RecordOp& op) {
   }
   for (const auto& key : group) {
     BL_ASSIGN(auto member, ws_.find(key));
+    MutationId merge;
+    BL_ASSIGN(bool all, merges_seen(c, *member.record, merge));
+    if (!all) {
+      BL_PROBE("merge.delete_unseen_merge");
+      c.outcome(FieldId(0), Fate::overridden, Reason::unseen_merge, merge);
+      return {};
+    }
     if (ws_.schema().entity(key.entity)->on_delete == DeletePolicy::delete_wins) continue;
     MutationId unseen;
     BL_ASSIGN(bool seen, all_seen(c, *member.record, unseen));
@@ -87,13 +100,13 @@ Result<void> Merger::remove(Context& c, const RecordOp& op) {
   return {};
 }
 
-Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted,
+Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted, bool always,
                                       std::set<MutationId>& known,
                                       std::vector<MutationId>& groups) {
   const Version& deletion = deleted.state_version();
   if (known.count(deletion.id) > 0) return true;
   bool wins = ws_.schema().entity(deleted.key().entity)->on_delete == DeletePolicy::delete_wins;
-  if (wins || was_seen(deletion, c.m, c.base, lineage_)) return false;
+  if (!always && (wins || was_seen(deletion, c.m, c.base, lineage_))) return false;
   known.insert(deletion.id);
   BL_ASSIGN(auto members,
             ws_.with_index_prefix(EntityId(0), keys::group_prefix(ws_.config().side, deletion.id)));
@@ -104,9 +117,9 @@ Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted,
       Value lookup = member.record->value(field);
       if (lookup.is_null()) continue;
       Lookup l = decode_lookup(lookup.payload);
-      BL_ASSIGN(auto parent, ws_.find({l.entity, l.id}));
+      BL_ASSIGN(auto parent, ws_.resolve({l.entity, l.id}));
       if (!parent.record || parent.record->state() != RecordState::tombstone) continue;
-      BL_ASSIGN(bool fits, groups_to_revive(c, *parent.record, known, groups));
+      BL_ASSIGN(bool fits, groups_to_revive(c, *parent.record, always, known, groups));
       if (!fits) return false;
     }
   }
@@ -114,12 +127,12 @@ Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted,
   return true;
 }
 
-Result<bool> Merger::bring_back(Context& c, const Record& deleted) {
+Result<bool> Merger::bring_back(Context& c, const Record& deleted, bool always) {
   // A line deleted on its own, then its order deleted: the line alone would be an orphan outside of
   // every sum.
   std::set<MutationId> known;
   std::vector<MutationId> groups;  // parents first: a child adds itself to their sums
-  BL_ASSIGN(bool fits, groups_to_revive(c, deleted, known, groups));
+  BL_ASSIGN(bool fits, groups_to_revive(c, deleted, always, known, groups));
   if (!fits) return false;
   if (groups.size() > 1) BL_PROBE("merge.revived_with_parent");
   for (const auto& group : groups) BL_TRY(revive(c, group));
@@ -137,6 +150,7 @@ Result<void> Merger::revive(Context& c, const MutationId& deletion) {
     BL_TRY(ws_.set_state(*found.record, RecordState::live, c.version));
     c.effects.set_state(key, RecordOpKind::revive);
     put(c, *found.record, system_field::kRevivedOn, {ValueType::instant, now});
+    BL_TRY(lead_to_survivors(c, *found.record));
   }
   for (const auto& key : group) {
     BL_ASSIGN(auto found, ws_.find(key));

@@ -28,6 +28,24 @@ Result<void> put_cells(Workspace& ws, Record& record, const RecordOp& op, const 
   return {};
 }
 
+Result<void> redirect(Workspace& ws, Record& record, const RecordOp& op, const Version& version) {
+  if (op.target.is_nil()) {
+    for (const auto& cell : op.cells) {
+      if (cell.kind != CellOpKind::put || !record.find(cell.field))
+        return std::unexpected(diverged(op.record, "lacks the lookup that follows a merge"));
+      ws.follow(record, cell.field, cell.value);
+    }
+    return {};
+  }
+  RecordKey target{op.record.entity, op.target};
+  BL_ASSIGN(auto survivor, ws.find(target));
+  if (!survivor.record || survivor.record == &record)
+    return std::unexpected(diverged(target, "survives a merge but is not here"));
+  std::vector<FieldId> taken;
+  for (const auto& cell : op.cells) taken.push_back(cell.field);
+  return ws.redirect(record, *survivor.record, taken, version);
+}
+
 }  // namespace
 
 Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects,
@@ -50,6 +68,9 @@ Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects,
         break;
       case RecordOpKind::revive:
         BL_TRY(ws.set_state(*found.record, RecordState::live, version));
+        break;
+      case RecordOpKind::redirect:
+        BL_TRY(redirect(ws, *found.record, op, version));
         break;
       default:
         return std::unexpected(diverged(op.record, "has an effect of an unknown kind"));

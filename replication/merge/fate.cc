@@ -53,8 +53,23 @@ constexpr Words kReasons[] = {
      "It was more than the office's share; what no office holds covered the difference."},
 };
 
+// From Reason::redirected on.
+constexpr Words kMergeReasons[] = {
+    {"redirected",
+     "The record had been merged into another one; what could be done was done to that one."},
+    {"survivor_stays",
+     "The record had been merged into another one, whose value was chosen and stands instead."},
+    {"unseen_merge",
+     "Another record was merged into this one elsewhere at the same time, so it was not deleted."},
+    {"merge_apart",
+     "The records belong to different territories, which cannot be merged yet: bring them into the "
+     "same territories first."},
+};
+
 const Words& words(Reason reason) {
   auto at = static_cast<size_t>(reason);
+  constexpr auto kFirst = static_cast<size_t>(Reason::redirected);
+  if (at >= kFirst && at < kFirst + std::size(kMergeReasons)) return kMergeReasons[at - kFirst];
   return kReasons[at < std::size(kReasons) ? at : 0];
 }
 

@@ -55,6 +55,10 @@ enum class Reason : uint8_t {
   share_exceeded = 30,  // escrow: more than the server's share, or than what is left
   not_holder = 31,      // escrow: only the holder gives a share back, only the master grants
   from_reserve = 32,    // escrow: more than the share was spent; nobody's part covered it
+  redirected = 34,      // the record had been merged into another, and this went to that one
+  survivor_stays = 35,  // redirected, and the survivor's value was never that of the merged record
+  unseen_merge = 36,    // a delete that had not seen a merge into its target
+  merge_apart = 37,     // a merge of records that are not in the same territories
 };
 std::string_view to_string(Reason reason);
 // A sentence for people.

@@ -48,6 +48,24 @@ void EffectList::set_state(const RecordKey& key, RecordOpKind kind) {
   ops_[at->second].kind = kind;
 }
 
+void EffectList::redirect(const RecordKey& merged, const RecordId& target,
+                          const std::vector<FieldId>& taken) {
+  set_state(merged, RecordOpKind::redirect);
+  RecordOp& op = ops_[states_.at(merged)];
+  op.target = target;
+  for (FieldId f : taken) op.cells.push_back({f, CellOpKind::put, {}, {}});
+}
+
+void EffectList::follow(const RecordKey& key, FieldId field) {
+  auto [at, fresh] = follows_.try_emplace(key, ops_.size());
+  if (fresh) {
+    auto& op = ops_.emplace_back();
+    op.kind = RecordOpKind::redirect;
+    op.record = key;
+  }
+  ops_[at->second].cells.push_back({field, CellOpKind::put, {}, {}});
+}
+
 void EffectList::note(const RecordKey& key, FieldId field) {
   RecordOp& op = cells_of(key, RecordOpKind::put_cells);
   for (const auto& c : op.cells) {
@@ -89,10 +107,12 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
   if (!hold) return reject(Reason::guard);
 
   Context c{m, version_of(m, csn), {}, {}, permit};
+  std::optional<RecordOp> led;
   ws_.begin();
   for (size_t i = 0; i < m.ops.size() && !c.rejected; ++i) {
     c.op = static_cast<uint16_t>(i);
-    const RecordOp& op = m.ops[i];
+    BL_ASSIGN(led, led_to_survivors(c, m.ops[i]));
+    const RecordOp& op = led ? *led : m.ops[i];
     c.base = seen_through(m, op, csn);
     switch (op.kind) {
       case RecordOpKind::create:
@@ -103,6 +123,9 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
         break;
       case RecordOpKind::remove:
         BL_TRY(remove(c, op));
+        break;
+      case RecordOpKind::merge:
+        BL_TRY(merge(c, op));
         break;
       default:
         c.reject(FieldId(0), Reason::not_activated);
@@ -117,6 +140,8 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
     return std::move(c.decision);
   }
   for (RecordOp& op : c.effects.list()) {
+    // What a survivor takes over is not told by value.
+    if (op.kind == RecordOpKind::redirect && !op.target.is_nil()) continue;
     BL_ASSIGN(auto found, ws_.find(op.record));
     for (CellOp& cell : op.cells) {
       if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
@@ -153,6 +178,12 @@ Reason Merger::check_shape(const Mutation& m) const {
     // One operation per record: the order of two would be a second thing to get wrong.
     if (m.ops.size() > 1 && !records.insert(op.record).second) return Reason::malformed;
     if (op.kind == RecordOpKind::remove && !op.cells.empty()) return Reason::malformed;
+    if (op.kind == RecordOpKind::merge) {
+      // Of its own: what else a mutation did to either record, or beneath, would be a second thing
+      // to tell apart.
+      bool alone = m.ops.size() == 1 && entity->mergeable;
+      if (!alone || op.target.is_nil() || op.target == op.record.id) return Reason::malformed;
+    }
     std::set<std::pair<FieldId, ElementKey>> plain;
     for (const auto& cell : op.cells) {
       const Field* field = entity->field(cell.field);
@@ -173,7 +204,7 @@ Reason Merger::check_shape(const Mutation& m) const {
 
 Result<bool> Merger::guards_hold(const Mutation& m) {
   for (const auto& g : m.guards) {
-    BL_ASSIGN(auto found, ws_.find(g.record));
+    BL_ASSIGN(auto found, ws_.resolve(g.record));
     if (found.held == Held::not_held) continue;
     if (!found.record || !found.record->live()) return false;
     if (found.record->value(g.field) != g.expected) return false;
@@ -245,7 +276,8 @@ Result<void> Merger::create(Context& c, const RecordOp& op) {
 
 Result<void> Merger::update(Context& c, const RecordOp& op) {
   const Entity& entity = *ws_.schema().entity(op.record.entity);
-  BL_ASSIGN(auto found, ws_.find(op.record));
+  std::vector<RecordKey> through;
+  BL_ASSIGN(auto found, ws_.resolve(op.record, &through));
   if (found.held == Held::not_held) return {};  // no forecast (SEMANTICS 12)
   if (!found.record) {
     c.reject(FieldId(0), Reason::unknown_record);
@@ -253,10 +285,6 @@ Result<void> Merger::update(Context& c, const RecordOp& op) {
   }
   Record& record = *found.record;
   if (!c.permitted(entity, record)) return {};
-  if (record.state() == RecordState::redirect) {
-    c.reject(FieldId(0), Reason::not_activated);
-    return {};
-  }
   if (record.state() == RecordState::tombstone) {
     MutationId deletion = record.state_version().id;
     BL_ASSIGN(bool back, bring_back(c, record));
@@ -267,6 +295,7 @@ Result<void> Merger::update(Context& c, const RecordOp& op) {
     BL_PROBE("merge.revived_by_edit");
     c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
   }
+  if (!through.empty()) return redirected(c, record, through, op, entity);
   return cells(c, record, op, entity, false);
 }
 
@@ -500,8 +529,9 @@ Result<bool> Merger::closes_cycle(const Record& record, const CellOp& op) {
   Lookup next = decode_lookup(op.value.payload);
   for (size_t depth = 0; depth < limits::kMaxHierarchyDepth; ++depth) {
     if (next.id == at.id) return true;
-    BL_ASSIGN(auto found, ws_.find({next.entity, next.id}));
+    BL_ASSIGN(auto found, ws_.resolve({next.entity, next.id}));
     if (!found.record) return false;
+    if (found.record->key().id == at.id) return true;
     Value up = found.record->value(op.field);
     if (up.is_null()) return false;
     next = decode_lookup(up.payload);

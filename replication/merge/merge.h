@@ -33,6 +33,10 @@ class EffectList {
  public:
   RecordOp& cells_of(const RecordKey& key, RecordOpKind kind_if_new);
   void set_state(const RecordKey& key, RecordOpKind kind);
+  // `merged` becomes a redirect to `target`, which takes over the cells of `taken`.
+  void redirect(const RecordKey& merged, const RecordId& target, const std::vector<FieldId>& taken);
+  // A lookup followed a redirect: its value is read when the list is complete.
+  void follow(const RecordKey& key, FieldId field);
   // Values are read from the records when the list is complete.
   void note(const RecordKey& key, FieldId field);
   void note_element(const RecordKey& key, FieldId field, CellOpKind kind, const ElementKey& element,
@@ -43,6 +47,7 @@ class EffectList {
   std::vector<RecordOp> ops_;
   std::unordered_map<RecordKey, size_t> cells_;
   std::unordered_map<RecordKey, size_t> states_;
+  std::unordered_map<RecordKey, size_t> follows_;
 };
 
 // Whether the author may touch this record (as it is, or as just created); asked for every
@@ -75,6 +80,25 @@ class Merger {
   Result<void> create(Context& c, const RecordOp& op);
   Result<void> update(Context& c, const RecordOp& op);
   Result<void> remove(Context& c, const RecordOp& op);
+
+  // Redirects (redirect.cc).
+  Result<void> merge(Context& c, const RecordOp& op);
+  // The operation with every lookup to a merged record led to the survivor; nothing if there is
+  // none. Payloads of such lookups live in the decision.
+  Result<std::optional<RecordOp>> led_to_survivors(Context& c, const RecordOp& op);
+  // The same for the lookups of a record that comes back.
+  Result<void> lead_to_survivors(Context& c, Record& record);
+  // An update of what was merged into `survivor` by way of `through`.
+  Result<void> redirected(Context& c, Record& survivor, const std::vector<RecordKey>& through,
+                          const RecordOp& op, const Entity& entity);
+  Result<void> outlive_in_hierarchy(Context& c, Record& merged, Record& survivor,
+                                    const RecordOp& op, const Entity& entity);
+  Result<void> take_over(Context& c, Record& merged, Record& survivor, const RecordOp& op,
+                         const Entity& entity);
+  Result<void> reparent(Context& c, const Record& merged, Record& survivor, const Entity& entity);
+  Result<bool> leads_to(const Value& lookup, FieldId field, const RecordKey& wanted);
+  // Whether every merge into the record was seen; else one that was not.
+  Result<bool> merges_seen(Context& c, const Record& record, MutationId& unseen);
 
   Result<void> cells(Context& c, Record& record, const RecordOp& op, const Entity& entity,
                      bool created);
@@ -112,9 +136,10 @@ class Merger {
   Result<void> mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field);
   // Revives what was deleted with `deleted`, and deleted parents of any of it; false, and nothing
   // is changed, where the author had seen one of these deletions or it wins by the schema.
-  Result<bool> bring_back(Context& c, const Record& deleted);
-  Result<bool> groups_to_revive(Context& c, const Record& deleted, std::set<MutationId>& known,
-                                std::vector<MutationId>& groups);
+  // `always`: regardless of both, for a merge.
+  Result<bool> bring_back(Context& c, const Record& deleted, bool always = false);
+  Result<bool> groups_to_revive(Context& c, const Record& deleted, bool always,
+                                std::set<MutationId>& known, std::vector<MutationId>& groups);
   Result<void> revive(Context& c, const MutationId& deletion);
   Result<bool> all_seen(Context& c, const Record& record, MutationId& unseen);
   Result<bool> collect_cascade(const RecordKey& root, std::vector<RecordKey>& out);

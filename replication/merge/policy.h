@@ -22,6 +22,13 @@ enum class Rule : uint8_t {
   refuse,          // does not fit: the mutation is rejected as malformed
 };
 
+// Whether an operation replaces a value, rather than adding to what is there. Aimed at a record
+// that was merged into another, what adds always reaches the survivor; what replaces does so only
+// where the survivor's value is the merged record's (SEMANTICS 16).
+constexpr bool replaces(Rule rule) {
+  return rule == Rule::latest_wins || rule == Rule::first_stands || rule == Rule::ask_people;
+}
+
 constexpr Rule rule_of(CellOpKind kind, Policy policy) {
   switch (policy) {
     case Policy::latest:

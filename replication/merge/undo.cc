@@ -1,10 +1,15 @@
 #include "replication/merge/undo.h"
 
+#include <algorithm>
+#include <map>
+
 namespace branchline {
 namespace {
 
 constexpr uint8_t kCreated = 1;
 constexpr uint8_t kStateChanged = 2;
+constexpr uint8_t kRedirected = 4;
+constexpr uint8_t kFollowed = 8;
 
 Error corrupt() {
   return {ErrorKind::corrupt, "undo.corrupt", "a pending mutation's pre-image is damaged"};
@@ -25,9 +30,27 @@ struct RecordBefore {
   RecordState state = RecordState::live;
   Version state_version;
   RecordId target;
+  std::vector<FieldId> taken;
+  std::vector<std::pair<FieldId, ElementKey>> moved;
+  std::vector<FieldId> followed;
   std::vector<CellBefore> cells;
   std::vector<ElementBefore> elements;
 };
+
+void put_fields(Writer& w, const std::vector<FieldId>& fields) {
+  w.varint(fields.size());
+  for (FieldId f : fields) w.varint(f.value);
+}
+
+std::vector<FieldId> get_fields(Reader& r) {
+  std::vector<FieldId> fields(r.varint_max(r.remaining()));
+  for (auto& f : fields) f = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
+  return fields;
+}
+
+bool names(const std::vector<FieldId>& fields, FieldId field) {
+  return std::find(fields.begin(), fields.end(), field) != fields.end();
+}
 
 RecordBefore get_record(Reader& r) {
   RecordBefore b;
@@ -36,7 +59,8 @@ RecordBefore get_record(Reader& r) {
   auto packed = static_cast<uint32_t>(r.varint_max(0xffffffff));
   b.record.previous = PendingRef::unpack(packed, Order(r.varint()));
   b.flags = r.u8();
-  if (b.flags & ~(kCreated | kStateChanged)) r.fail();
+  if (b.flags & ~(kCreated | kStateChanged | kRedirected | kFollowed)) r.fail();
+  if ((b.flags & kRedirected) && !(b.flags & kStateChanged)) r.fail();
   if (b.flags & kStateChanged) {
     uint8_t state = r.u8();
     if (state > 2) r.fail();
@@ -44,6 +68,17 @@ RecordBefore get_record(Reader& r) {
     b.state_version = get_version(r);
     b.target = r.id();
   }
+  if (b.flags & kRedirected) {
+    b.taken = get_fields(r);
+    b.moved.resize(r.varint_max(r.remaining()));
+    for (auto& [field, key] : b.moved) {
+      field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
+      key.mutation = get_mutation_id(r);
+      key.index = static_cast<uint32_t>(r.varint_max(0xffffffff));
+      if (!r.ok()) return b;
+    }
+  }
+  if (b.flags & kFollowed) b.followed = get_fields(r);
   b.cells.resize(r.varint_max(r.remaining()));
   for (auto& c : b.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
@@ -99,12 +134,24 @@ void put_undo(Writer& w, Workspace& ws, const Journal& journal) {
     uint8_t flags = 0;
     if (b.created) flags |= kCreated;
     if (b.state_changed) flags |= kStateChanged;
+    if (b.redirected) flags |= kRedirected;
+    if (!b.followed.empty()) flags |= kFollowed;
     w.u8(flags);
     if (b.state_changed) {
       w.u8(static_cast<uint8_t>(b.state));
       put_version(w, b.state_version);
       w.id(b.target);
     }
+    if (b.redirected) {
+      put_fields(w, b.taken);
+      w.varint(b.moved.size());
+      for (const auto& [field, key] : b.moved) {
+        w.varint(field.value);
+        put_mutation_id(w, key.mutation);
+        w.varint(key.index);
+      }
+    }
+    if (!b.followed.empty()) put_fields(w, b.followed);
     w.varint(b.cells.size());
     for (const auto& c : b.cells) {
       w.varint(c.field.value);
@@ -137,6 +184,14 @@ Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, A
   BL_ASSIGN(auto all, get_undo(undo));
   std::vector<RecordOp> out;
   auto keep = [&](const Value& v) { return Value{v.type, arena.copy(v.payload)}; };
+  // What a survivor took over is the redirect's to tell, not its own.
+  std::map<RecordKey, const std::vector<FieldId>*> taken_by;
+  for (const auto& b : all) {
+    if (!(b.flags & kRedirected)) continue;
+    BL_ASSIGN(auto found, ws.find(b.record.key));
+    if (!found.record) return std::unexpected(corrupt());
+    taken_by[{b.record.key.entity, found.record->target()}] = &b.taken;
+  }
   for (const auto& b : all) {
     BL_ASSIGN(auto found, ws.find(b.record.key));
     if (!found.record) return std::unexpected(corrupt());
@@ -151,8 +206,16 @@ Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, A
       for (const auto& c : record.cells())
         op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c)), {}});
     } else {
-      for (const auto& c : b.cells)
-        op.cells.push_back({c.field, CellOpKind::put, keep(record.value(c.field)), {}});
+      auto taken = taken_by.find(b.record.key);
+      RecordOp follow;
+      follow.kind = RecordOpKind::redirect;
+      follow.record = b.record.key;
+      for (const auto& c : b.cells) {
+        if (taken != taken_by.end() && names(*taken->second, c.field)) continue;
+        auto& cells = names(b.followed, c.field) ? follow.cells : op.cells;
+        cells.push_back({c.field, CellOpKind::put, keep(record.value(c.field)), {}});
+      }
+      if (!follow.cells.empty()) out.push_back(std::move(follow));
     }
     for (const auto& e : b.elements) {
       BL_ASSIGN(auto element, ws.element(b.record.key, e.field, e.key));
@@ -167,6 +230,11 @@ Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, A
       RecordOp state;
       state.kind = record.live() ? RecordOpKind::revive : RecordOpKind::tombstone;
       state.record = b.record.key;
+      if (b.flags & kRedirected) {
+        state.kind = RecordOpKind::redirect;
+        state.target = record.target();
+        for (FieldId f : b.taken) state.cells.push_back({f, CellOpKind::put, {}, {}});
+      }
       out.push_back(std::move(state));
     }
   }
@@ -179,6 +247,10 @@ Result<void> apply_undo(Workspace& ws, std::string_view undo) {
     BL_ASSIGN(auto found, ws.find(b->record.key));
     if (!found.record) return std::unexpected(corrupt());
     Record& record = *found.record;
+    if (b->flags & kRedirected) {
+      RecordKey survivor{b->record.key.entity, record.target()};
+      BL_TRY(ws.return_elements(b->record.key, survivor, b->moved));
+    }
     for (auto e = b->elements.rbegin(); e != b->elements.rend(); ++e) {
       if (e->element) {
         BL_TRY(ws.put_element(record, e->field, e->key, *e->element));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/schema/index_key.h"
 
 namespace branchline {
@@ -123,6 +124,21 @@ Result<Workspace::Found> Workspace::find(const RecordKey& key) {
   }
   if (!at->second.record) return Found{Held::absent, nullptr};
   return Found{Held::value, at->second.record.get()};
+}
+
+Result<Workspace::Found> Workspace::resolve(const RecordKey& key, std::vector<RecordKey>* through) {
+  BL_ASSIGN(auto found, find(key));
+  for (size_t hops = 0; found.record && found.record->state() == RecordState::redirect; ++hops) {
+    if (hops == limits::kMaxRedirectHops) {
+      return fail(ErrorKind::corrupt, "record.redirects",
+                  "record " + to_string(key.id) +
+                      " is merged into another without end: the store "
+                      "is damaged; `audit` tells more");
+    }
+    if (through) through->push_back(found.record->key());
+    BL_ASSIGN(found, find({key.entity, found.record->target()}));
+  }
+  return found;
 }
 
 Result<std::vector<RecordKey>> Workspace::with_index_prefix(EntityId entity,
@@ -273,6 +289,13 @@ void Workspace::rollback() {
       // The store's row may be older than what an earlier mutation of this batch wrote: write it
       // back.
       element_writes_[key] = std::move(e->element);
+    }
+    for (const auto& [field, key] : at->moved) {
+      RecordKey survivor{at->key.entity, entry.record->target()};
+      std::string to = keys::element(config_.side, survivor, field, key);
+      element_writes_[keys::element(config_.side, at->key, field, key)] =
+          std::move(element_writes_.at(to));
+      element_writes_[to] = std::nullopt;
     }
     if (at->created) {
       entry.record.reset();
@@ -431,6 +454,78 @@ Result<void> Workspace::remove_element(Record& record, FieldId field, const Elem
   before(record).elements.push_back({field, key, std::move(old)});
   element_writes_[keys::element(config_.side, record.key(), field, key)] = std::nullopt;
   return {};
+}
+
+// --- Redirects ---
+
+// Not journalled: the caller notes what it moved. The element is among the writes afterwards.
+void Workspace::move_element(const RecordKey& from, const RecordKey& to, FieldId field,
+                             const ElementKey& key) {
+  std::string old_key = keys::element(config_.side, from, field, key);
+  auto& there = element_writes_[keys::element(config_.side, to, field, key)];
+  there = std::move(element_writes_.at(old_key));
+  element_writes_[old_key] = std::nullopt;
+  for (const auto& [at, subtract] : {std::pair(from, true), std::pair(to, false)}) {
+    const Record& record = *entries_.at(at).record;
+    if (record.state() == RecordState::tombstone) continue;
+    add_term(record, element_term(at, field, key, there->value()), subtract);
+  }
+}
+
+Result<void> Workspace::redirect(Record& merged, Record& survivor,
+                                 const std::vector<FieldId>& taken, const Version& version) {
+  for (FieldId field : taken) {
+    const Cell* cell = merged.find(field);
+    if (!cell) {
+      return fail(ErrorKind::corrupt, "effects.diverged",
+                  "record " + to_string(merged.key().id) + " lacks field " +
+                      std::to_string(field.value) + ", which goes to the one it is merged into");
+    }
+    set_cell(survivor, field, merged.version(*cell), merged.value(*cell));
+  }
+  BL_ASSIGN(auto all, elements(merged.key(), FieldId(0)));
+  std::vector<std::pair<FieldId, ElementKey>> moved;
+  for (auto& [parsed, e] : all) {
+    // One key, one element: what the survivor has under it already stays, and this stays here.
+    BL_ASSIGN(auto there, element(survivor.key(), parsed.field, parsed.key));
+    if (there) continue;
+    element_writes_[keys::element(config_.side, merged.key(), parsed.field, parsed.key)] =
+        std::move(e);
+    move_element(merged.key(), survivor.key(), parsed.field, parsed.key);
+    moved.emplace_back(parsed.field, parsed.key);
+  }
+  BL_TRY(restore_state(merged, RecordState::redirect, version, survivor.key().id));
+  auto& b = before(merged);
+  b.redirected = true;
+  b.taken = taken;
+  b.moved = std::move(moved);
+  return {};
+}
+
+Result<void> Workspace::return_elements(const RecordKey& merged, const RecordKey& survivor,
+                                        const std::vector<std::pair<FieldId, ElementKey>>& moved) {
+  for (const auto& [field, key] : moved) {
+    BL_ASSIGN(auto there, element(survivor, field, key));
+    if (!there) {
+      return fail(ErrorKind::corrupt, "undo.corrupt",
+                  "an element that went to the survivor of a merge is not there any more");
+    }
+    BL_ASSIGN(auto to, find(merged));
+    BL_ASSIGN(auto from, find(survivor));
+    if (!to.record || !from.record)
+      return fail(ErrorKind::corrupt, "undo.corrupt", "a record of a merge is not here any more");
+    BL_TRY(put_element(*to.record, field, key, *there));
+    BL_TRY(remove_element(*from.record, field, key));
+  }
+  return {};
+}
+
+void Workspace::follow(Record& record, FieldId field, const Value& value) {
+  const Cell* cell = record.find(field);
+  BL_CHECK(cell);
+  Version kept = record.version(*cell);
+  set_cell(record, field, kept, value);
+  before(record).followed.push_back(field);
 }
 
 void Workspace::set_pending(Record& record, PendingRef ref) {

@@ -71,6 +71,12 @@ struct Journal {
     RecordId target;
     std::vector<CellBefore> cells;
     std::vector<ElementBefore> elements;
+    // Merged into another: the cells and elements that went over. Both keep their versions, so that
+    // neither stands here by value.
+    bool redirected = false;
+    std::vector<FieldId> taken;
+    std::vector<std::pair<FieldId, ElementKey>> moved;
+    std::vector<FieldId> followed;  // lookups that followed a redirect
   };
   std::vector<RecordBefore> records;
   std::unordered_map<RecordKey, size_t> places;  // in `records`
@@ -93,6 +99,9 @@ class Workspace {
     Record* record = nullptr;  // valid until evict(); do not change it but through this class
   };
   Result<Found> find(const RecordKey& key);
+  // The record that stands for `key`: itself, or the survivor where it was merged into another.
+  // `through` collects the redirects on the way, the first asked for first.
+  Result<Found> resolve(const RecordKey& key, std::vector<RecordKey>* through = nullptr);
   // Records that have an index key with this prefix, uncommitted changes included.
   Result<std::vector<RecordKey>> with_index_prefix(EntityId entity, const std::string& prefix);
   // Live records of `child` whose lookup `field` is `parent`.
@@ -120,6 +129,15 @@ class Workspace {
   Result<void> put_element(Record& record, FieldId field, const ElementKey& key,
                            const Element& element);
   Result<void> remove_element(Record& record, FieldId field, const ElementKey& key);
+  // `merged` becomes a redirect to `survivor`, which takes over its elements and the cells of
+  // `taken`, versions and all. `corrupt` where the merged record lacks such a cell.
+  Result<void> redirect(Record& merged, Record& survivor, const std::vector<FieldId>& taken,
+                        const Version& version);
+  // Takes back which elements went over; for undo.
+  Result<void> return_elements(const RecordKey& merged, const RecordKey& survivor,
+                               const std::vector<std::pair<FieldId, ElementKey>>& moved);
+  // A lookup gets the value to which its record was merged; its version stays.
+  void follow(Record& record, FieldId field, const Value& value);
   // Allowed outside of begin() and end() too: no pre-image of its own.
   void set_pending(Record& record, PendingRef ref);
 
@@ -160,6 +178,8 @@ class Workspace {
   void add_term(const Record& record, const Sum128& term, bool subtract);
   Result<void> add_whole(const Record& record, bool subtract);
   void note_claims(const Record& record, FieldId field, const Value& value);
+  void move_element(const RecordKey& from, const RecordKey& to, FieldId field,
+                    const ElementKey& key);
   bool indexed(EntityId entity, FieldId field) const;
   void unlist(Entry& entry, const RecordKey& key);
   void list_touched();

@@ -15,6 +15,7 @@ std::string field_name(const Entity& entity, FieldId id) {
   if (const Field* f = entity.field(id)) return f->name;
   if (id == system_field::kRevivedOn) return "revivedon";
   if (id == system_field::kDuplicateOf) return "duplicateof";
+  if (id == system_field::kMergedFrom) return "mergedfrom";
   return std::to_string(id.value);
 }
 
@@ -172,6 +173,11 @@ RecordOp Names::parse(const std::string& line, Workspace& view, Arena& arena,
   } else if (w[0] == "delete") {
     op.kind = RecordOpKind::remove;
     op.record = key(w[1]);
+  } else if (w[0] == "merge") {
+    op.kind = RecordOpKind::merge;
+    op.record = key(w[1]);
+    op.target = key(w.at(2)).id;
+    next = 3;
   } else {
     wrong("`" + w[0] + "` is no operation");
   }
@@ -224,8 +230,11 @@ std::string Names::show(Workspace& view, const std::string& name) {
   std::string out = record.live()                              ? "live:"
                     : record.state() == RecordState::tombstone ? "deleted:"
                                                                : "redirect:";
+  if (record.state() == RecordState::redirect)
+    return out + " " + name_of({k.entity, record.target()});
   for (const Cell& c : record.cells()) {
     const Field* field = entity.field(c.field);
+    if (c.field == system_field::kMergedFrom) continue;
     if (field && field->is_collection()) continue;
     out += " " + field_name(entity, c.field) + "=" + text(record.value(c));
     if (field && field->policy == Policy::ask) out += contenders(view, k, *field);

@@ -3,6 +3,7 @@
 //   create account a @common name=Acme tags+=gold
 //   update a name=Acme_Ltd loyaltypoints+=5 lastcontacted=2026-11-22
 //   delete a
+//   merge b a name=Acme      (b into a, which survives)
 //
 // `field=value` sets (`field=` clears), `+=` adds, inserts or appends as the field's policy says,
 // `-=` subtracts, spends, or removes the elements with that value that the view shows, `!=`

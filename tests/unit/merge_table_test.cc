@@ -279,6 +279,7 @@ TEST_CASE("SEMANTICS 13: each kind of record operation is decided, or refused by
     MergeBench bench;
     auto a = bench.author(5);
     REQUIRE(bench.run(a, "create account a @common name=A") == "applied");
+    REQUIRE(bench.run(a, "create account b @common name=B") == "applied");
     auto cell = table.find({name(kind), "record"});
     REQUIRE(cell != table.end());
     Mutation m = mutation_by(a);
@@ -286,6 +287,7 @@ TEST_CASE("SEMANTICS 13: each kind of record operation is decided, or refused by
     op.kind = kind;
     op.record = bench.names.key("a");
     op.territory = TerritoryId(2);
+    if (kind == RecordOpKind::merge) op.target = bench.names.key("b").id;
     auto decided = bench.merger.run(m, bench.head.next());
     REQUIRE(decided);
     if (cell->second == "decided") {
@@ -305,6 +307,11 @@ TEST_CASE("Every reason has a name and a sentence of its own, and an unknown one
   for (int r = 0; r <= static_cast<int>(Reason::from_reserve); ++r) {
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     if (r > 0) CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
+  }
+  for (int r = static_cast<int>(Reason::redirected); r <= static_cast<int>(Reason::merge_apart);
+       ++r) {
+    CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
+    CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
   }
   CHECK(explain(static_cast<Reason>(200)).empty());
   for (int f = 1; f <= 4; ++f) CHECK(to_string(static_cast<Fate>(f)) != "unknown");
