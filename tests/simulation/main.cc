@@ -25,6 +25,7 @@ constexpr const char* kExpected[] = {"fault: branch crash",
                                      "seen: snapshot",
                                      "replayed at the same office",
                                      "retried under the same key",
+                                     "merges: redirects",
                                      "fates: merged",
                                      "fates: overridden",
                                      "fates: rejected",
@@ -55,7 +56,16 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.asked",
                                    "merge.agreed",
                                    "merge.conflict_resolved",
-                                   "merge.first_stood"};
+                                   "merge.first_stood",
+                                   "merge.ends_are_one",
+                                   "merge.ends_resolved",
+                                   "merge.redirected_edit",
+                                   "merge.survivor_stays",
+                                   "merge.delete_of_redirect",
+                                   "merge.delete_unseen_merge",
+                                   "merge.revived_by_merge",
+                                   "merge.lookup_led_to_survivor",
+                                   "apply.later_undone"};
 
 }  // namespace
 

@@ -241,6 +241,14 @@ class Scenario {
     check_counters();
     check_canaries();
     check_policies();
+    std::string merges = check_merges(
+        master_.disk, schema_, *workload_,
+        [this](const MutationId& id) {
+          auto fate = fate_of(id);
+          return fate && *fate != Fate::rejected;
+        },
+        world_.counts);
+    if (!merges.empty()) wrong(merges);
   }
 
   void check_audits() {

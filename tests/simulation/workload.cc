@@ -147,6 +147,7 @@ void Workload::step() {
   ++world_.counts["operations"];
   uint64_t dice = world_.random.below(100);
   if (accounts_.size() < 6 || dice < 8) return create_account(b);
+  if (world_.chance(0.12)) return merge_step(b);
   if (dice < 16) return create_contact(b);
   if (dice < 22) return create_order(b);
   if (dice < 30) return change_line(b);

@@ -11,8 +11,9 @@ namespace branchline::sim {
 // A client's intention; it may be tried several times, at several offices, under one operation key.
 struct Intention {
   std::string key;  // operation key; empty: tried once
-  enum class Kind { note, add, other } kind = Kind::other;
+  enum class Kind { note, add, merge, other } kind = Kind::other;
   RecordKey record;
+  RecordKey target;  // merge: the one that is to stay
   std::string note;  // a text that occurs nowhere else
   int64_t amount = 0;
   RecordId author;
@@ -37,6 +38,8 @@ class Workload {
   const std::vector<Intention>& intentions() const { return intentions_; }
   const std::vector<RecordKey>& counters() const { return counters_; }
   const RecordId& user() const { return user_; }
+  // Accounts that are merged, annotated and counted, and never deleted.
+  const std::vector<std::pair<RecordKey, TerritoryId>>& doubles() const { return doubles_; }
 
  private:
   struct Account {
@@ -59,6 +62,13 @@ class Workload {
   void touch_extremes(SimBranch& b);
   void remove_record(SimBranch& b);
   void set_parent(SimBranch& b);
+  // workload_merges.cc
+  void merge_step(SimBranch& b);
+  void create_double(SimBranch& b);
+  void merge_two(SimBranch& b, const RecordKey& merged, const RecordKey& target);
+  void note_double(SimBranch& b);
+  void count_double(SimBranch& b);
+  void child_of_double(SimBranch& b);
   const Account* account_at(SimBranch& b, bool counter);
   std::optional<RecordKey> known(std::vector<std::pair<RecordKey, TerritoryId>>& list,
                                  SimBranch& b);
@@ -71,10 +81,18 @@ class Workload {
   RecordId user_;
   std::map<std::string, RecordId> tokens_;  // by branch
   std::vector<Account> accounts_;
-  std::vector<std::pair<RecordKey, TerritoryId>> contacts_, orders_, lines_;
+  std::vector<std::pair<RecordKey, TerritoryId>> contacts_, orders_, lines_, doubles_;
   std::vector<RecordKey> counters_;
   std::vector<Intention> intentions_;
   uint64_t next_ = 0;
 };
+
+// What merges must leave at the master: every id leads to one record, nothing belongs to a redirect
+// or waits there, sums are those of all that became one. `decided`: whether an attempt was, and
+// not rejected. The first breach; empty: none.
+std::string check_merges(const MemStore& master, std::shared_ptr<const Schema> schema,
+                         const Workload& workload,
+                         const std::function<bool(const MutationId&)>& decided,
+                         std::map<std::string, uint64_t>& counts);
 
 }  // namespace branchline::sim
