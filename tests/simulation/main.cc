@@ -62,10 +62,8 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.redirected_edit",
                                    "merge.survivor_stays",
                                    "merge.delete_of_redirect",
-                                   "merge.delete_unseen_merge",
                                    "merge.revived_by_merge",
-                                   "merge.lookup_led_to_survivor",
-                                   "apply.later_undone"};
+                                   "merge.lookup_led_to_survivor"};
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 
+#include "common/base/probe.h"
 #include "tests/support/small_world.h"
 
 namespace branchline {
@@ -314,6 +315,11 @@ TEST_CASE("Random merges, edits, deletes and child moves from three offices end 
     for (int i = 0; i < 60; ++i) w.step();
     w.decide();
     w.check();
+  }
+  for (const char* rare : {"apply.later_undone", "merge.ends_are_one", "merge.survivor_stays",
+                           "merge.delete_unseen_merge", "merge.revived_by_merge"}) {
+    INFO(rare);
+    CHECK(Probe::counts()[rare] > 0);
   }
 }
 

@@ -383,6 +383,12 @@ TEST_CASE("Merging does not close a ring in a hierarchy", "[merge]") {
     CHECK_FALSE(s.has("a", "parentaccountid=d"));
     CHECK(s.has("d", "parentaccountid=a"));
   }
+  SECTION("a deleted one in between still looks up to the merged record") {
+    REQUIRE(s.run(s.east, "update d parentaccountid=b") == "applied");
+    REQUIRE(s.run(s.east, "delete d") == "applied");
+    REQUIRE(s.run(s.east, "merge b a") == "applied");
+    CHECK(s.run(s.east, "update a parentaccountid=d") == "overridden: parentaccountid cycle");
+  }
   SECTION("a late link that would close one over the redirect") {
     REQUIRE(s.run(s.east, "update d parentaccountid=a") == "applied");
     REQUIRE(s.run(s.east, "merge b a") == "applied");
