@@ -136,12 +136,18 @@ std::string csdl(const Schema& schema) {
   property(out, "office", "Edm.String");
   property(out, "mutation", "Edm.String");
   out += "      </ComplexType>\n";
+  out += "      <EntityType Name=\"crmbaseentity\" Abstract=\"true\"/>\n";
   out += "      <ComplexType Name=\"WhoAmIResponse\">\n";
   for (const char* name : {"BusinessUnitId", "UserId", "OrganizationId"})
     property(out, name, "Edm.Guid", " Nullable=\"false\"");
   out +=
       "      </ComplexType>\n      <Function Name=\"WhoAmI\"><ReturnType "
       "Type=\"mscrm.WhoAmIResponse\" Nullable=\"false\"/></Function>\n"
+      "      <Action Name=\"Merge\"><Parameter Name=\"Target\" Type=\"mscrm.crmbaseentity\" "
+      "Nullable=\"false\"/><Parameter Name=\"Subordinate\" Type=\"mscrm.crmbaseentity\" "
+      "Nullable=\"false\"/><Parameter Name=\"UpdateContent\" Type=\"mscrm.crmbaseentity\"/>"
+      "<Parameter Name=\"PerformParentingChecks\" Type=\"Edm.Boolean\" Nullable=\"false\"/>"
+      "</Action>\n"
       "      <EntityContainer Name=\"System\">\n";
   for (const auto& e : schema.entities()) {
     if (e->credential) continue;
@@ -154,6 +160,7 @@ std::string csdl(const Schema& schema) {
   }
   out +=
       "        <FunctionImport Name=\"WhoAmI\" Function=\"Microsoft.Dynamics.CRM.WhoAmI\"/>\n"
+      "        <ActionImport Name=\"Merge\" Action=\"Microsoft.Dynamics.CRM.Merge\"/>\n"
       "      </EntityContainer>\n    </Schema>\n  </edmx:DataServices>\n</edmx:Edmx>\n";
   return out;
 }

@@ -298,6 +298,10 @@ boost::asio::awaitable<HttpResponse> OfficeApi::odata(Call& call) {
     if (!call.is("GET")) co_return method_not_allowed("GET, HEAD");
     co_return who_am_i(call);
   }
+  if (segment->name == "Merge" && path.size() == 1) {
+    if (call.request.method != "POST") co_return method_not_allowed("POST");
+    co_return co_await merge(call);
+  }
   auto set = parts_.schema->set(segment->name);
   if (!set || set->entity->credential)
     co_return error_response(unknown_set(*parts_.schema, segment->name));

@@ -83,6 +83,8 @@ class OfficeApi {
                                              const ResourceSegment& segment);
   boost::asio::awaitable<HttpResponse> save(Call& call, SaveCommand::Mode mode, RecordInput input,
                                             Precondition precondition);
+  // POST Merge, the action of the Dataverse.
+  boost::asio::awaitable<HttpResponse> merge(Call& call);
   boost::asio::awaitable<HttpResponse> write_note(Call& call, const ResourceSegment& segment);
   boost::asio::awaitable<HttpResponse> sync_status(Call& call);
   boost::asio::awaitable<HttpResponse> mutation_status(Call& call, const std::string& text);

@@ -237,6 +237,12 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_one(Call& call, Schema::Set
   if (!written) co_return error_response(written.error());
   HttpResponse r = odata_json(std::move(body));
   r.headers.emplace_back("ETag", etag);
+  // Merged into another since its id was noted: what came is the survivor, under its own id.
+  auto asked = parse_address(*set.entity, segment);
+  if (asked && asked->id && *asked->id != (*record)->key().id) {
+    r.headers.emplace_back("Content-Location",
+                           call.root() + set_name + "(" + to_string((*record)->key().id) + ")");
+  }
   co_return r;
 }
 

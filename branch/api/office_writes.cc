@@ -313,6 +313,99 @@ boost::asio::awaitable<HttpResponse> OfficeApi::save(Call& call, SaveCommand::Mo
   co_return r;
 }
 
+// {"Target": {"accountid": .., "@odata.type": "Microsoft.Dynamics.CRM.account"}, "Subordinate": ..,
+// "UpdateContent": {..}, "PerformParentingChecks": false}: Target survives.
+boost::asio::awaitable<HttpResponse> OfficeApi::merge(Call& call) {
+  auto refuse = [](std::string code, std::string message) {
+    return error_response({ErrorKind::invalid, std::move(code), std::move(message)});
+  };
+  auto precondition = parse_precondition(call.request);
+  if (!precondition) co_return error_response(precondition.error());
+  auto body = parse_body(call.request);
+  if (!body) co_return error_response(body.error());
+  if (body->kind != Json::Kind::object)
+    co_return refuse("body.object", "the body must be a JSON object");
+  const Json *target = nullptr, *subordinate = nullptr, *content = nullptr;
+  bool same_parents = false;
+  for (const auto& [name, value] : body->members) {
+    if (name == "PerformParentingChecks") {
+      if (value.kind != Json::Kind::boolean)
+        co_return refuse("value.type", name + ": expected true or false");
+      same_parents = value.boolean;
+      continue;
+    }
+    const Json** place = name == "Target"          ? &target
+                         : name == "Subordinate"   ? &subordinate
+                         : name == "UpdateContent" ? &content
+                                                   : nullptr;
+    if (!place) {
+      co_return refuse("property.unknown", "`" + shortened(name) +
+                                               "`: Merge takes Target, Subordinate, UpdateContent "
+                                               "and PerformParentingChecks");
+    }
+    bool empty = value.kind == Json::Kind::null && name == "UpdateContent";
+    if (value.kind != Json::Kind::object && !empty)
+      co_return refuse("value.type", name + ": expected an object");
+    *place = empty ? nullptr : &value;
+  }
+  // Which records: "@odata.type" says the entity, or the name of the key does.
+  auto entity_of = [&](const Json& reference) -> const Entity* {
+    for (const auto& e : parts_.schema->entities()) {
+      const Json* type = reference.member("@odata.type");
+      bool named = type && type->kind == Json::Kind::string;
+      std::string_view text = named ? std::string_view(type->text) : std::string_view();
+      if (text.starts_with('#')) text.remove_prefix(1);
+      if (named ? text == "Microsoft.Dynamics.CRM." + e->name
+                : reference.member(e->primary_key) != nullptr)
+        return e.get();
+    }
+    return nullptr;
+  };
+  auto id_of = [&](const Json& reference, const Entity& entity) {
+    const Json* id = reference.member(entity.primary_key);
+    return id && id->kind == Json::Kind::string ? parse_record_id(id->text) : std::nullopt;
+  };
+  if (!target || !subordinate) {
+    co_return refuse("merge.ends",
+                     "Merge needs Target, the record that stays, and Subordinate, "
+                     "the one that becomes part of it");
+  }
+  const Entity* entity = entity_of(*target);
+  if (!entity || entity->credential || entity_of(*subordinate) != entity) {
+    co_return refuse("merge.entity",
+                     "Target and Subordinate must be of one entity: {\"accountid\": \"..\", "
+                     "\"@odata.type\": \"Microsoft.Dynamics.CRM.account\"}");
+  }
+  auto survivor = id_of(*target, *entity), merged = id_of(*subordinate, *entity);
+  if (!survivor || !merged) {
+    co_return refuse("value.id",
+                     "Target and Subordinate: expected " + entity->primary_key + ", a record id");
+  }
+  RecordInput input;
+  input.entity = entity;
+  if (content) {
+    auto parsed = parse_record_body(body_context(call), {entity, nullptr}, *content, false);
+    if (!parsed) co_return error_response(parsed.error());
+    input = std::move(*parsed);
+  }
+  input.address.id = *survivor;
+  auto command =
+      std::make_shared<SaveCommand>(parts_.schema, call.principal, facts_, SaveCommand::Mode::merge,
+                                    std::move(input), *precondition);
+  command->subordinate = *merged;
+  command->same_parents = same_parents;
+  if (auto ok = prepare_command(call, *command); !ok) co_return error_response(ok.error());
+  auto accepted = co_await parts_.committer->submit(command);
+  if (!accepted) co_return error_response(accepted.error());
+  HttpResponse r;
+  r.status = 204;
+  r.headers.emplace_back("OData-Version", "4.0");
+  if (!accepted->id.is_none())
+    r.headers.emplace_back("Branchline-Mutation", mutation_name(accepted->id));
+  if (accepted->replayed) r.headers.emplace_back("Branchline-Replayed", "true");
+  co_return r;
+}
+
 // Notes: POST to annotations appends to the timeline of the record it is bound to.
 boost::asio::awaitable<HttpResponse> OfficeApi::write_note(Call& call,
                                                            const ResourceSegment& segment) {

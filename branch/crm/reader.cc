@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/limits.h"
 #include "common/schema/index_key.h"
 
 namespace branchline {
@@ -10,6 +11,12 @@ Result<std::optional<Record>> read_record(const ReadContext& c, const RecordKey&
   BL_ASSIGN(auto flat, c.view->get(Table::records, keys::record(c.side, key)));
   if (!flat) return std::optional<Record>();
   BL_ASSIGN(auto record, Record::decode(key, std::move(*flat)));
+  for (size_t hops = 0; record.state() == RecordState::redirect; ++hops) {
+    RecordKey survivor{key.entity, record.target()};
+    BL_ASSIGN(auto next, c.view->get(Table::records, keys::record(c.side, survivor)));
+    if (!next || hops == limits::kMaxRedirectHops) return std::optional<Record>();
+    BL_ASSIGN(record, Record::decode(survivor, std::move(*next)));
+  }
   if (!record.live() || !may_read(c.principal, *c.schema->entity(key.entity), record))
     return std::optional<Record>();
   return std::optional<Record>(std::move(record));

@@ -23,7 +23,8 @@ struct ReadContext {
   std::function<std::string(OriginId)> server_name;
 };
 
-// A live record that the principal may read; nothing otherwise, as if it did not exist.
+// A live record that the principal may read; nothing otherwise, as if it did not exist. Of a record
+// that was merged into another: that one, whose key tells.
 Result<std::optional<Record>> read_record(const ReadContext& c, const RecordKey& key);
 // The record with this value in a unique index.
 Result<std::optional<Record>> read_by_key(const ReadContext& c, const Entity& entity,

@@ -20,6 +20,13 @@ std::unexpected<Error> not_found(const Entity& entity) {
               "there is no " + entity.label + " with this id here");
 }
 
+// Whoever names it learns where it went; an edit of one record is never done to another unasked.
+std::unexpected<Error> merged_away(const Entity& entity, const RecordKey& survivor) {
+  return fail(ErrorKind::conflict, "record.merged",
+              "this " + entity.label + " was merged into " + to_string(survivor.id) +
+                  ": read that one, and repeat the change there");
+}
+
 std::unexpected<Error> denied(const Entity& entity) {
   return fail(ErrorKind::denied, "access.write",
               "this token may not write " + entity.label_plural +
@@ -69,6 +76,13 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
     BL_ASSIGN(auto found, view.find({entity.id, *id}));
     if (found.record && !may_read(principal_, entity, *found.record)) return not_found(entity);
     if (found.record && found.record->live()) record = found.record;
+    if (found.record && found.record->state() == RecordState::redirect) {
+      BL_ASSIGN(auto survivor, view.resolve({entity.id, *id}));
+      bool there = survivor.record && survivor.record->live() &&
+                   may_read(principal_, entity, *survivor.record);
+      if (!there) return not_found(entity);
+      return merged_away(entity, survivor.record->key());
+    }
   }
   if (record && input_.subtype) {
     Value type = record->value(input_.subtype->field);
@@ -94,6 +108,8 @@ Result<Draft> SaveCommand::prepare(Workspace& view, RecordIdMaker& ids, int64_t 
   if (guard_) BL_TRY(add_guards(*record, *guard_, draft));
   if (mode_ == Mode::remove) {
     BL_TRY(remove(view, *record, draft));
+  } else if (mode_ == Mode::merge) {
+    BL_TRY(merge(view, *record, draft));
   } else {
     BL_TRY(update(view, *record, draft));
   }
@@ -227,6 +243,10 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
     return fail(ErrorKind::conflict, "record.exists",
                 "a " + entity.label + " with this id exists already");
   }
+  if (existing.record && existing.record->state() == RecordState::redirect) {
+    BL_ASSIGN(auto survivor, view.resolve(key));
+    return merged_away(entity, survivor.record ? survivor.record->key() : key);
+  }
   if (existing.record) {  // the master would decide for the deletion: say so while someone listens
     return fail(ErrorKind::conflict, "record.deleted",
                 "the " + entity.label + " " + to_string(key.id) +
@@ -322,7 +342,7 @@ Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& d
                   entity.parents.end();
     if (!parent || f.value.type == ValueType::null) continue;
     Lookup l = decode_lookup(f.value.payload);
-    BL_ASSIGN(auto found, view.find({l.entity, l.id}));
+    BL_ASSIGN(auto found, view.resolve({l.entity, l.id}));
     if (found.record && (found.record->territory() != record.territory() ||
                          found.record->also_in() != record.also_in())) {
       return invalid(
@@ -345,6 +365,46 @@ Result<void> SaveCommand::remove(Workspace&, const Record& record, Draft& draft)
   return {};
 }
 
+Result<void> SaveCommand::merge(Workspace& view, const Record& survivor, Draft& draft) {
+  const Entity& entity = *input_.entity;
+  if (!entity.mergeable) return invalid("merge.entity", entity.label_plural + " cannot be merged");
+  RecordKey key{entity.id, subordinate};
+  if (subordinate == survivor.key().id)
+    return invalid("merge.itself", "Target and Subordinate are the same " + entity.label);
+  BL_ASSIGN(auto found, view.resolve(key));
+  if (!found.record || !found.record->live() || !may_read(principal_, entity, *found.record))
+    return not_found(entity);
+  const Record& merged = *found.record;
+  if (merged.key() != key) return merged_away(entity, merged.key());
+  if (!may_write(principal_, entity, merged)) return denied(entity);
+  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
+    return fail(ErrorKind::conflict, "write.merge_apart",
+                std::string(explain(Reason::merge_apart)));
+  }
+  for (const auto& field : entity.fields) {
+    bool above = field.hierarchy || std::find(entity.parents.begin(), entity.parents.end(),
+                                              field.id) != entity.parents.end();
+    if (same_parents && above && merged.value(field.id) != survivor.value(field.id)) {
+      return fail(ErrorKind::conflict, "merge.parents",
+                  "the two have another " + field.name +
+                      ", and PerformParentingChecks asks that it be the same");
+    }
+  }
+  for (const auto& f : input_.fields) {
+    if (f.field->policy != Policy::sum && !f.field->is_collection()) continue;
+    return invalid("merge.combined", f.field->name +
+                                         ": sums are added and lists united by a merge; leave it "
+                                         "out of UpdateContent");
+  }
+  BL_TRY(update(view, survivor, draft));
+  if (draft.ops.empty()) draft.ops.emplace_back();
+  RecordOp& op = draft.ops.back();
+  op.kind = RecordOpKind::merge;
+  op.record = key;
+  op.target = survivor.key().id;
+  return {};
+}
+
 // Lookups must be here and visible; unique keys must be free here.
 Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity,
                                        const std::vector<FieldInput>& fields, const RecordId& self,
@@ -356,7 +416,7 @@ Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity,
         return op.record == RecordKey{l.entity, l.id};
       });
       if (in_draft) continue;
-      BL_ASSIGN(auto found, view.find({l.entity, l.id}));
+      BL_ASSIGN(auto found, view.resolve({l.entity, l.id}));
       const Entity& target = *schema_->entity(l.entity);
       if (!found.record || !found.record->live() || !may_read(principal_, target, *found.record)) {
         return invalid("lookup.unknown", f.field->name + ": there is no " + target.label + " " +
@@ -367,7 +427,7 @@ Result<void> SaveCommand::check_values(Workspace& view, const Entity& entity,
     for (const auto& index : entity.indexes) {
       if (!index.unique || index.fields[0] != f.field->id) continue;
       BL_ASSIGN(auto holder, view.holder_of(entity, index, f.value.view(), self));
-      if (!holder) continue;
+      if (!holder || (mode_ == Mode::merge && holder->id == subordinate)) continue;
       BL_ASSIGN(auto taken, view.find({entity.id, holder->id}));
       // A record that the caller may not see is not there for him: the master marks the second
       // claim.

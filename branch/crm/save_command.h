@@ -37,6 +37,7 @@ class SaveCommand : public Command {
     update,  // 404 where there is none
     upsert,  // update, or create under the address given
     remove,
+    merge,  // `subordinate` into the record addressed, whose fields may be set with it
   };
   SaveCommand(std::shared_ptr<const Schema> schema, const Principal& principal,
               std::shared_ptr<const OfficeFacts> office, Mode mode, RecordInput input,
@@ -53,6 +54,10 @@ class SaveCommand : public Command {
 
   Result<Draft> prepare(Workspace& view, RecordIdMaker& ids, int64_t now_ms) override;
 
+  // Mode::merge: the record that goes, and whether both must be under the same parents.
+  RecordId subordinate;
+  bool same_parents = false;
+
   // After success: the record, and whether it was created. A replayed keyed create has the id it
   // had.
   RecordKey record() const;
@@ -68,6 +73,7 @@ class SaveCommand : public Command {
                       FieldId parent_field, Draft& draft);
   Result<void> update(Workspace& view, const Record& record, Draft& draft);
   Result<void> remove(Workspace& view, const Record& record, Draft& draft);
+  Result<void> merge(Workspace& view, const Record& survivor, Draft& draft);
   Result<TerritoryId> choose_territory(const Entity& entity, const std::string& name) const;
   Result<void> check_values(Workspace& view, const Entity& entity,
                             const std::vector<FieldInput>& fields, const RecordId& self,
