@@ -119,7 +119,7 @@ Result<void> Merger::redirected(Context& c, Record& survivor, const std::vector<
   std::vector<std::pair<Record*, FieldId>> along;
   for (const CellOp& cell : op.cells) {
     const Field& field = *entity.field(cell.field);
-    if (!replaces(rule_of(cell.kind, field.policy))) {
+    if (!replaces(rule_of(cell.kind, active(field.policy, level_)))) {
       led.cells.push_back(cell);
       continue;
     }
@@ -274,7 +274,8 @@ Result<void> Merger::take_over(Context& c, Record& merged, Record& survivor, con
     Value theirs = merged.value(cell);
     if (theirs.is_null()) continue;
     Value mine = survivor.value(cell.field);
-    if (field->policy == Policy::sum && !mine.is_null()) {
+    Policy policy = active(field->policy, level_);
+    if (policy == Policy::sum && !mine.is_null()) {
       auto total = sum_of(mine, theirs);
       if (total) {
         totals.push_back({cell.field, mine.type, std::move(*total)});
@@ -285,9 +286,9 @@ Result<void> Merger::take_over(Context& c, Record& merged, Record& survivor, con
     }
     if (is_chosen(op, cell.field)) continue;
     bool further = false;
-    if (!mine.is_null() && (field->policy == Policy::max || field->policy == Policy::min)) {
+    if (!mine.is_null() && (policy == Policy::max || policy == Policy::min)) {
       int order = compare_ordered(theirs, mine);
-      further = field->policy == Policy::max ? order > 0 : order < 0;
+      further = policy == Policy::max ? order > 0 : order < 0;
     }
     if (shows_value(survivor, *field) && !further) continue;
     if (field->type == ValueType::lookup) {
