@@ -6,9 +6,11 @@
 
 namespace branchline {
 
-void ChangeHub::add(const std::vector<RecordKey>& records) {
-  for (const auto& r : records) {
-    ring_.push_back({next_++, r});
+void ChangeHub::add(const Changes& changes) {
+  for (const auto& r : changes.records) {
+    auto was = changes.were_in.find(r);
+    ring_.push_back(
+        {next_++, r, was == changes.were_in.end() ? std::vector<TerritoryId>() : was->second});
     if (ring_.size() > kKept) ring_.pop_front();
   }
   more_.notify();

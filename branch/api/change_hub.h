@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "branch/replica/replica.h"
 #include "common/access/access.h"
 #include "common/base/ids.h"
 #include "common/runtime/event.h"
@@ -18,6 +19,8 @@ namespace branchline {
 struct ChangeEvent {
   uint64_t number = 0;
   RecordKey record;
+  // Where it was, if it changed territories or left this office.
+  std::vector<TerritoryId> was_in;
 };
 
 class ChangeHub {
@@ -28,7 +31,7 @@ class ChangeHub {
       : server_(std::move(server)), more_(executor) {}
 
   void set_incarnation(Incarnation incarnation) { incarnation_ = incarnation; }
-  void add(const std::vector<RecordKey>& records);
+  void add(const Changes& changes);
   // Everything may be another (a snapshot was installed): open streams end, their positions get
   // 410.
   void start_anew();

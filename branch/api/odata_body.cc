@@ -49,13 +49,16 @@ class BodyReader {
     if (name == entity_.primary_key) return primary_key(value);
     if (name == "Branchline.territory" || name == "territoryid@odata.bind")
       return territory(name, value);
+    if (name == "Branchline.also_in" || name == "alsointerritories@odata.bind")
+      return also_in(name, value);
     size_t at = name.find('@');
     if (at == 0) return {};  // @odata.type and the like
     std::string_view bare = std::string_view(name).substr(0, at);
-    if (bare == "also_in" || bare == "Branchline.also_in") {
-      return invalid(
-          "feature.not_built",
-          "`" + name + "`: showing a record in further territories (also_in) is not built yet");
+    if (bare == "alsointerritories" || bare == "also_in") {
+      return invalid("property.unknown",
+                     "`" + name +
+                         "`: say \"alsointerritories@odata.bind\": [\"/territories(id)\", ...] or "
+                         "\"Branchline.also_in\": [\"name\", ...]");
     }
     if (at != std::string::npos) {
       std::string base = name.substr(0, at), annotation = name.substr(at + 1);
@@ -261,6 +264,23 @@ class BodyReader {
     return {};
   }
 
+  Result<void> also_in(const std::string& name, const Json& value) {
+    if (value.kind != Json::Kind::array)
+      return invalid("value.type", name + ": expected an array of texts");
+    auto& names = input_.also_in.emplace();
+    for (const auto& item : value.items) {
+      if (item.kind != Json::Kind::string)
+        return invalid("value.type", name + ": expected an array of texts");
+      if (name == "Branchline.also_in") {
+        names.push_back(item.text);
+      } else {
+        BL_ASSIGN(std::string found, territory_at(context_, name, item.text));
+        names.push_back(std::move(found));
+      }
+    }
+    return {};
+  }
+
   Result<void> children(const Entity::Collection& collection, const Json& value) {
     if (!create_)
       return invalid("write.deep_update",
@@ -332,6 +352,10 @@ Result<void> parse_territory_reference(const BodyContext& context, const Json& t
   }
   BL_ASSIGN(input.territory, territory_at(context, "@odata.id", target.text));
   return {};
+}
+
+Result<std::string> parse_territory(const BodyContext& context, const std::string& url) {
+  return territory_at(context, "@odata.id", url);
 }
 
 Result<RecordAddress> parse_address(const Entity& entity, const ResourceSegment& segment) {

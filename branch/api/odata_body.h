@@ -19,7 +19,8 @@ struct BodyContext {
 };
 
 // Fields, `lookup@odata.bind`, `field@Branchline.add`, `field@Branchline.correct`,
-// `Branchline.territory`, `territoryid@odata.bind`, collections of new records, the primary key of
+// `Branchline.territory`, `territoryid@odata.bind`, `Branchline.also_in`,
+// `alsointerritories@odata.bind`, collections of new records, the primary key of
 // a new record. Annotations are ignored; anything else is refused by name.
 Result<RecordInput> parse_record_body(const BodyContext& context, const Schema::Set& set,
                                       const Json& body, bool create);
@@ -35,6 +36,9 @@ Result<FieldInput> parse_reference(const BodyContext& context, const Entity& ent
 // The same for PUT accounts(id)/territoryid/$ref, where every record has one that is no field.
 Result<void> parse_territory_reference(const BodyContext& context, const Json& target,
                                        RecordInput& input);
+
+// The name of the territory that a URL means.
+Result<std::string> parse_territory(const BodyContext& context, const std::string& url);
 
 // The address in `accounts(..)`: an id, or a unique key by name.
 struct ResourceSegment;

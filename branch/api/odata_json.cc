@@ -35,6 +35,17 @@ class RecordWriter {
       auto c = column_named(entity_, name);
       BL_TRY(column(*c));
     }
+    if (!record_.also_in().empty()) {
+      comma();
+      append_key(out_, "_alsointerritories_value");
+      out_.push_back('[');
+      for (size_t i = 0; i < record_.also_in().size(); ++i) {
+        out_ += i == 0 ? "\"" : ",\"";
+        append_uuid(options_.territory_id(record_.also_in()[i]), out_);
+        out_.push_back('"');
+      }
+      out_.push_back(']');
+    }
     for (const char* name : {"branchline_revivedon", "_branchline_duplicateof_value"}) {
       auto c = column_named(entity_, name);
       if (record_.find(c->id)) BL_TRY(column(*c));

@@ -97,6 +97,9 @@ class OfficeApi {
                                               Principal principal);
   Result<bool> append_change(std::string& out, const ReadContext& read,
                              const ChangeEvent& event) const;
+  boost::asio::awaitable<HttpResponse> write_also_in(Call& call, Schema::Set set,
+                                                     const ResourceSegment& segment,
+                                                     const ResourceSegment& territory);
   boost::asio::awaitable<HttpResponse> write_reference(Call& call, Schema::Set set,
                                                        const ResourceSegment& segment);
   // As find_record, off the I/O thread where it takes a walk.

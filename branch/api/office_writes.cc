@@ -219,6 +219,10 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write(Call& call, Schema::Set se
 // Likewise accounts(id)/territoryid/$ref, as a body's territoryid@odata.bind.
 boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Schema::Set set,
                                                                 const ResourceSegment& segment) {
+  ResourceSegment property_segment;
+  if (auto parsed = parse_resource(call.resource[1]); parsed) property_segment = *parsed;
+  if (property_segment.name == "alsointerritories")
+    co_return co_await write_also_in(call, set, segment, property_segment);
   bool put = call.request.method == "PUT";
   if (!put && call.request.method != "DELETE") co_return method_not_allowed("PUT, DELETE");
   auto precondition = parse_precondition(call.request);
@@ -249,6 +253,39 @@ boost::asio::awaitable<HttpResponse> OfficeApi::write_reference(Call& call, Sche
     if (!field) co_return path_error(field.error());
     input.fields.push_back(std::move(*field));
   }
+  co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
+}
+
+// accounts(id)/alsointerritories/$ref: POST adds {"@odata.id": "territories(id)"};
+// accounts(id)/alsointerritories(id)/$ref: DELETE takes one away.
+boost::asio::awaitable<HttpResponse> OfficeApi::write_also_in(Call& call, Schema::Set set,
+                                                              const ResourceSegment& segment,
+                                                              const ResourceSegment& territory) {
+  bool post = call.request.method == "POST" && !territory.parentheses;
+  bool remove = call.request.method == "DELETE" && territory.parentheses;
+  if (!post && !remove) co_return method_not_allowed(territory.parentheses ? "DELETE" : "POST");
+  auto precondition = parse_precondition(call.request);
+  if (!precondition) co_return error_response(precondition.error());
+  auto address = parse_address(*set.entity, segment);
+  if (!address) co_return error_response(address.error());
+  std::string url = "territories(" + territory.id + ")";
+  if (post) {
+    auto body = parse_body(call.request);
+    if (!body) co_return error_response(body.error());
+    const Json* member = body->member("@odata.id");
+    if (!member || member->kind != Json::Kind::string) {
+      co_return error_response({ErrorKind::invalid, "body.value",
+                                "the body must be {\"@odata.id\": \"territories(id)\"}"});
+    }
+    url = member->text;
+  }
+  auto name = parse_territory(body_context(call), url);
+  if (!name) co_return error_response(name.error());
+  RecordInput input;
+  input.entity = set.entity;
+  input.subtype = set.subtype;
+  input.address = *address;
+  (post ? input.also_in_add : input.also_in_remove).push_back(std::move(*name));
   co_return co_await save(call, SaveCommand::Mode::update, std::move(input), *precondition);
 }
 

@@ -297,9 +297,13 @@ Result<bool> OfficeApi::append_change(std::string& out, const ReadContext& read,
   bool live = false;
   if (flat) {
     BL_ASSIGN(auto record, Record::decode(event.record, std::move(*flat)));
-    // A tombstone still says where its record was.
-    if (!may_read(read.principal, *entity, record)) return false;
-    live = record.live();
+    // A tombstone still says where its record was; one that moved away is gone for those who saw it
+    // there.
+    bool seen = may_read(read.principal, *entity, record);
+    if (!seen && !read.principal.works_in_any(event.was_in)) return false;
+    live = seen && record.live();
+  } else if (!event.was_in.empty() && !read.principal.works_in_any(event.was_in)) {
+    return false;
   }
   out += "id: " + parts_.changes->event_id(event.number) + "\nevent: change\ndata: {\"entity\":\"" +
          entity->name + "\",\"set\":\"" + entity->set_name + "\",\"id\":\"" +

@@ -44,6 +44,9 @@ struct RecordInput {
   std::vector<FieldInput> fields;
   std::string territory;      // by name; empty: the office's, or the parent's
   bool no_territory = false;  // it shall have none: refused by name
+  // The further territories that work with it, by name: all of them, or what to add and take away.
+  std::optional<std::vector<std::string>> also_in;
+  std::vector<std::string> also_in_add, also_in_remove;
   // Records to be created with it, each looking up to it by `lookup`.
   struct Child {
     FieldId lookup;

@@ -1,3 +1,7 @@
+  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
+    return fail(ErrorKind::conflict, "write.merge_apart",
+                std::string(explain(Reason::merge_apart)));
+  }
 #include "branch/crm/save_command.h"
 
 #include <algorithm>
@@ -191,18 +195,15 @@ Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity,
     return kReferenceTerritory;
   }
   if (!name.empty()) {
-    auto at = office_->territories.find(name);
-    if (at == office_->territories.end())
-      return invalid("territory.unknown", "there is no territory `" + name + "`");
-    bool here =
-        std::find(office_->held.begin(), office_->held.end(), at->second) != office_->held.end();
+    BL_ASSIGN(TerritoryId t, territory_named(name));
+    bool here = std::find(office_->held.begin(), office_->held.end(), t) != office_->held.end();
     if (!here)
       return invalid("territory.elsewhere", "this office does not hold territory `" + name + "`");
-    if (!principal_.works_in(at->second)) {
+    if (!principal_.works_in(t)) {
       return fail(ErrorKind::denied, "access.territory",
                   "this token may not work in territory `" + name + "`");
     }
-    return at->second;
+    return t;
   }
   std::vector<TerritoryId> possible;
   for (TerritoryId t : office_->held) {
@@ -221,6 +222,81 @@ Result<TerritoryId> SaveCommand::choose_territory(const Entity& entity,
                  "this office has several territories; name one by \"territoryid@odata.bind\" or "
                  "\"Branchline.territory\": " +
                      names);
+}
+
+Result<TerritoryId> SaveCommand::territory_named(const std::string& name) const {
+  auto at = office_->territories.find(name);
+  if (at == office_->territories.end())
+    return invalid("territory.unknown", "there is no territory `" + name + "`");
+  return at->second;
+}
+
+bool SaveCommand::names_territories() const {
+  return !input_.territory.empty() || input_.also_in || !input_.also_in_add.empty() ||
+         !input_.also_in_remove.empty();
+}
+
+Result<void> SaveCommand::check_move(const Record& record, TerritoryId home,
+                                     const std::vector<TerritoryId>& also_in) const {
+  auto name_of = [&](TerritoryId t) {
+    for (const auto& [name, number] : office_->territories) {
+      if (number == t) return "`" + name + "`";
+    }
+    return std::to_string(t.value);
+  };
+  if (may_move(principal_, {record.territory()}, record, home, also_in)) return {};
+  std::string names;
+  std::vector<TerritoryId> needed{record.territory(), home};
+  needed.insert(needed.end(), also_in.begin(), also_in.end());
+  for (TerritoryId t : needed) {
+    if (principal_.works_in(t) || names.find(name_of(t)) != std::string::npos) continue;
+    names += (names.empty() ? "" : ", ") + name_of(t);
+  }
+  return fail(
+      ErrorKind::denied, "access.territory",
+      "who moves a record must work in its home territory and in each that it newly enters; "
+      "this token may not work in " +
+          names);
+}
+
+Result<void> SaveCommand::add_move(const Record& record, RecordOp& op) const {
+  if (!names_territories()) return {};
+  TerritoryId home = record.territory();
+  if (!input_.territory.empty()) {
+    BL_ASSIGN(home, territory_named(input_.territory));
+  }
+  std::set<TerritoryId> also_in(record.also_in().begin(), record.also_in().end());
+  if (input_.also_in) {
+    also_in.clear();
+    for (const auto& name : *input_.also_in) {
+      BL_ASSIGN(TerritoryId t, territory_named(name));
+      also_in.insert(t);
+    }
+  }
+  for (const auto& name : input_.also_in_add) {
+    BL_ASSIGN(TerritoryId t, territory_named(name));
+    also_in.insert(t);
+  }
+  for (const auto& name : input_.also_in_remove) {
+    BL_ASSIGN(TerritoryId t, territory_named(name));
+    if (t == home)
+      return invalid("territory.home", "`" + name +
+                                           "` is the record's home territory: give it another home "
+                                           "by territoryid, then take this one away");
+    also_in.erase(t);
+  }
+  also_in.erase(home);
+  std::vector<TerritoryId> wanted(also_in.begin(), also_in.end());
+  if (home == record.territory() && wanted == record.also_in()) return {};
+  if (parent_of(record, *input_.entity)) {
+    return invalid("territory.child",
+                   "a record that belongs to another has that one's territories; move that one");
+  }
+  BL_TRY(check_move(record, home, wanted));
+  op.kind = RecordOpKind::move;
+  op.territory = home;
+  op.also_in = std::move(wanted);
+  return {};
 }
 
 Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t now_ms,
@@ -296,7 +372,19 @@ Result<void> SaveCommand::create(Workspace& view, RecordIdMaker& ids, int64_t no
   });
   if (!has_parent) {
     BL_ASSIGN(op.territory, choose_territory(entity, input.territory));
-  } else if (!input.territory.empty()) {
+    std::set<TerritoryId> also_in;
+    if (input.also_in && entity.territory == TerritoryRule::reference)
+      return of_all_territories(entity);
+    for (const auto& name : input.also_in.value_or(std::vector<std::string>())) {
+      BL_ASSIGN(TerritoryId t, territory_named(name));
+      if (!principal_.works_in(t)) {
+        return fail(ErrorKind::denied, "access.territory",
+                    "this token may not work in territory `" + name + "`");
+      }
+      if (t != op.territory) also_in.insert(t);
+    }
+    op.also_in.assign(also_in.begin(), also_in.end());
+  } else if (!input.territory.empty() || input.also_in) {
     return invalid("territory.child",
                    "a record that belongs to another has that one's territory; leave it out");
   }
@@ -314,20 +402,12 @@ Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& d
   const Entity& entity = *input_.entity;
   if (!may_write(principal_, entity, record)) return denied(entity);
   if (entity.territory == TerritoryRule::reference &&
-      (input_.no_territory || !input_.territory.empty())) {
+      (input_.no_territory || names_territories())) {
     return of_all_territories(entity);
   }
   if (input_.no_territory) {
-    return invalid("territory.move",
-                   "every record has a territory; moving it to another is not possible yet");
-  }
-  if (!input_.territory.empty()) {
-    auto at = office_->territories.find(input_.territory);
-    if (at == office_->territories.end())
-      return invalid("territory.unknown", "there is no territory `" + input_.territory + "`");
-    if (at->second != record.territory()) {
-      return invalid("territory.move", "moving a record to another territory is not possible yet");
-    }
+    return invalid("territory.required",
+                   "every record has a territory; name the one that it shall move to");
   }
   if (!input_.children.empty()) {
     return invalid("write.deep_update",
@@ -337,23 +417,10 @@ Result<void> SaveCommand::update(Workspace& view, const Record& record, Draft& d
   RecordOp op;
   op.kind = RecordOpKind::update;
   op.record = record.key();
-  for (const auto& f : input_.fields) {
-    bool parent = std::find(entity.parents.begin(), entity.parents.end(), f.field->id) !=
-                  entity.parents.end();
-    if (!parent || f.value.type == ValueType::null) continue;
-    Lookup l = decode_lookup(f.value.payload);
-    BL_ASSIGN(auto found, view.resolve({l.entity, l.id}));
-    if (found.record && (found.record->territory() != record.territory() ||
-                         found.record->also_in() != record.also_in())) {
-      return invalid(
-          "territory.move",
-          f.field->name +
-              ": this would move the record to another territory, which is not possible yet");
-    }
-  }
+  BL_TRY(add_move(record, op));
   BL_TRY(add_cells(view, entity, &record, input_.fields, op, draft));
   BL_TRY(check_required(entity, op, &record));
-  if (!op.cells.empty()) draft.ops.push_back(std::move(op));
+  if (op.kind == RecordOpKind::move || !op.cells.empty()) draft.ops.push_back(std::move(op));
   return {};
 }
 
@@ -377,10 +444,6 @@ Result<void> SaveCommand::merge(Workspace& view, const Record& survivor, Draft& 
   const Record& merged = *found.record;
   if (merged.key() != key) return merged_away(entity, merged.key());
   if (!may_write(principal_, entity, merged)) return denied(entity);
-  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
-    return fail(ErrorKind::conflict, "write.merge_apart",
-                std::string(explain(Reason::merge_apart)));
-  }
   for (const auto& field : entity.fields) {
     bool above = field.hierarchy || std::find(entity.parents.begin(), entity.parents.end(),
                                               field.id) != entity.parents.end();

@@ -75,6 +75,12 @@ class SaveCommand : public Command {
   Result<void> remove(Workspace& view, const Record& record, Draft& draft);
   Result<void> merge(Workspace& view, const Record& survivor, Draft& draft);
   Result<TerritoryId> choose_territory(const Entity& entity, const std::string& name) const;
+  Result<TerritoryId> territory_named(const std::string& name) const;
+  bool names_territories() const;
+  // Turns `op` into a move where the record shall have other territories.
+  Result<void> add_move(const Record& record, RecordOp& op) const;
+  Result<void> check_move(const Record& record, TerritoryId home,
+                          const std::vector<TerritoryId>& also_in) const;
   Result<void> check_values(Workspace& view, const Entity& entity,
                             const std::vector<FieldInput>& fields, const RecordId& self,
                             const Draft& draft) const;

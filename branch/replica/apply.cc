@@ -14,6 +14,7 @@
 #include "common/base/probe.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
+#include "replication/merge/arrival.h"
 #include "replication/merge/companions.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/undo.h"
@@ -59,6 +60,10 @@ struct Replica::Apply {
   std::vector<FateEntry> single_fates;
   std::vector<PendingRef> finished;  // blocks whose last mutation is decided
   std::set<RecordKey> changed;
+  // Records that changed territories or are not held here any more: where they were.
+  std::map<RecordKey, std::vector<TerritoryId>> were_in;
+  // Records whose territories the commit under way set: those that it took from here are dropped.
+  std::set<RecordKey> placed;
   // What undone mutations did. A fate "as forecast" puts it back as it was: deciding again at its
   // place would see what was written here after it.
   std::map<PendingRef, std::vector<RecordOp>> undone;
@@ -172,16 +177,42 @@ struct Replica::Apply {
   Result<void> pending_merges(const RecordOp& op, std::set<PendingRef>& found) {
     if (r.state_.ledger.pending == 0) return {};
     for (const auto& cell : op.cells) {
-      if (cell.value.type != ValueType::lookup || cell.kind != CellOpKind::put) continue;
-      Lookup l = decode_lookup(cell.value.payload);
-      const Entity* entity = r.schema_->entity(l.entity);
-      if (!entity || !entity->mergeable) continue;
-      RecordKey target{l.entity, l.id};
-      BL_ASSIGN(auto named, r.workspace_->find(target));
-      if (named.record && named.record->state() == RecordState::redirect)
-        BL_TRY(pending_on(target, {}, found));
+      if (cell.kind == CellOpKind::put) BL_TRY(pending_merge_of(cell.value, found));
     }
+    if (op.kind != RecordOpKind::arrive) return {};
+    BL_ASSIGN(auto arrived, arrived_record(op));
+    if (!arrived) return {};
+    for (const auto& cell : arrived->cells())
+      BL_TRY(pending_merge_of(arrived->value(cell), found));
     return {};
+  }
+
+  Result<void> pending_merge_of(const Value& lookup, std::set<PendingRef>& found) {
+    if (lookup.type != ValueType::lookup) return {};
+    Lookup l = decode_lookup(lookup.payload);
+    const Entity* entity = r.schema_->entity(l.entity);
+    if (!entity || !entity->mergeable) return {};
+    RecordKey target{l.entity, l.id};
+    BL_ASSIGN(auto named, r.workspace_->find(target));
+    bool merged = named.record && named.record->state() == RecordState::redirect;
+    return merged ? pending_on(target, {}, found) : Result<void>();
+  }
+
+  void take_unplaced(const RecordKey& key, std::set<PendingRef>& found) {
+    auto at = r.unplaced_.find(key);
+    if (at == r.unplaced_.end()) return;
+    for (PendingRef ref : at->second) {
+      if (is_pending(r.state_.retired, ref)) found.insert(ref);
+    }
+    BL_PROBE("apply.unplaced_found_its_record");
+    r.unplaced_.erase(at);
+  }
+
+  // Whether all that it changed is in territories that are held here: else its view is not base
+  // once it is decided, for its records leave.
+  bool stays(const PendingEntry& entry) const {
+    return std::all_of(entry.sums.sums.begin(), entry.sums.sums.end(),
+                       [&](const auto& sum) { return r.holds(sum.first); });
   }
 
   Result<void> find_affected() {
@@ -191,11 +222,12 @@ struct Replica::Apply {
         for (const auto& op : c->effects) {
           BL_TRY(pending_on(op.record, {}, open));
           const Entity& entity = *r.schema_->entity(op.record.entity);
-          if (op.kind == RecordOpKind::tombstone)
+          if (op.kind == RecordOpKind::tombstone || op.kind == RecordOpKind::relocate)
             BL_TRY(pending_below(op.record, entity.children, open));
           if (op.kind == RecordOpKind::redirect && !op.target.is_nil())
             BL_TRY(pending_below(op.record, entity.referrers, open));
           BL_TRY(pending_merges(op, open));
+          if (op.kind == RecordOpKind::arrive) take_unplaced(op.record, open);
         }
       }
       if (!event.fate) continue;
@@ -204,8 +236,13 @@ struct Replica::Apply {
         BL_ASSIGN(PendingEntry * entry, entry_of(ref));
         // Where its forecast has changed since it was shipped, the master's decision is not what is
         // shown.
-        if (!event.fate->as_forecast || entry->current != entry->forecast || only_holds(*entry))
-          open.insert(ref);
+        bool differs = !event.fate->as_forecast || entry->current != entry->forecast;
+        if (differs || only_holds(*entry) || !stays(*entry)) open.insert(ref);
+        if (!stays(*entry)) {
+          BL_ASSIGN(auto records, undo_records(entry->undo));
+          for (const auto& u : records)
+            BL_TRY(pending_below(u.key, r.schema_->entity(u.key.entity)->children, open));
+        }
       }
     }
     return spread(open, touched);
@@ -223,7 +260,7 @@ struct Replica::Apply {
       for (const auto& u : records) BL_TRY(pending_on(u.key, ref, open));
       if (entry->current == entry->forecast) continue;
       // Its fate may put back what it did at first, which lay elsewhere: a merge finds its ends
-      // where they are.
+      // where they are, and a record may have left and come again.
       BL_ASSIGN(auto original, decode_effects(entry->original));
       for (const auto& op : original) BL_TRY(pending_on(op.record, ref, open));
     }
@@ -290,7 +327,11 @@ struct Replica::Apply {
   // Counts are of the view, so every change counts; returns the sums for whom they concern.
   Deltas note(Journal&& journal) {
     r.add_counts(journal.deltas);
-    for (const auto& b : journal.records) changed.insert(b.key);
+    for (const auto& b : journal.records) {
+      changed.insert(b.key);
+      if (!b.relocated || b.created) continue;
+      were_in.emplace(b.key, territories_of(b.territory, b.also_in));
+    }
     return std::move(journal.deltas);
   }
 
@@ -301,6 +342,7 @@ struct Replica::Apply {
   Result<void> take_events() {
     for (const auto& [csn, event] : events) {
       for (const Commit* c : event.commits) BL_TRY(take_effects(*c));
+      BL_TRY(drop_what_left());
       if (event.fate) BL_TRY(take_fate(*event.fate, !event.commits.empty()));
     }
     return {};
@@ -318,6 +360,9 @@ struct Replica::Apply {
       bool again = found.record && op.kind == RecordOpKind::put_new &&
                    found.record->created_version().id == c.id;
       if (!again) fresh.push_back(op);
+      if (op.kind == RecordOpKind::arrive) changed.insert(op.record);
+      if (op.kind == RecordOpKind::arrive || op.kind == RecordOpKind::relocate)
+        placed.insert(op.record);
     }
     auto ok = apply_effects(*r.workspace_, fresh, version_of(c));
     add_to_base(note(r.workspace_->end()));
@@ -326,6 +371,23 @@ struct Replica::Apply {
     bool topology = std::any_of(c.effects.begin(), c.effects.end(),
                                 [](const RecordOp& op) { return op.record == topology_key(); });
     return topology ? r.take_level() : Result<void>();
+  }
+
+  // A record that moved out of all territories held here is held no longer.
+  Result<void> drop_what_left() {
+    for (const auto& key : placed) {
+      BL_ASSIGN(auto found, r.workspace_->find(key));
+      if (!found.record || r.holds_any(territories_of(*found.record))) continue;
+      BL_PROBE("apply.record_left");
+      were_in.emplace(key, territories_of(*found.record));
+      r.workspace_->begin();
+      auto ok = r.workspace_->drop(*found.record);
+      add_to_base(note(r.workspace_->end()));
+      BL_TRY(std::move(ok));
+      changed.insert(key);
+    }
+    placed.clear();
+    return {};
   }
 
   Result<void> take_fate(const FateEntry& fate, bool with_effects) {
@@ -393,10 +455,23 @@ struct Replica::Apply {
       BL_PROBE("apply.original_forecast_put_back");
       BL_ASSIGN(effects, decode_effects(entry.original));
     }
+    // What left here meanwhile has its new place to be changed at.
+    std::vector<RecordOp> here;
+    for (auto& op : effects) {
+      BL_ASSIGN(auto found, r.workspace_->find(op.record));
+      bool left = found.held == Held::not_held && op.kind != RecordOpKind::put_new;
+      if (left) {
+        BL_PROBE("apply.forecast_of_record_that_left");
+        continue;
+      }
+      placed.insert(op.record);
+      here.push_back(std::move(op));
+    }
     r.workspace_->begin();
-    auto ok = apply_effects(*r.workspace_, effects, version_of(entry.mutation, csn));
+    auto ok = apply_effects(*r.workspace_, here, version_of(entry.mutation, csn));
     add_to_base(note(r.workspace_->end()));
-    return ok;
+    BL_TRY(std::move(ok));
+    return drop_what_left();
   }
 
   // Also a mutation without effects hangs on its records: when they change, it is decided again.
@@ -462,6 +537,7 @@ struct Replica::Apply {
         BL_ASSIGN(decision.journal, r.merger_->hold(entry->mutation));
       }
       BL_TRY(link_operations(entry->mutation, decision.journal));
+      BL_TRY(r.note_unplaced(entry->mutation, ref));
       entry->undo.clear();
       Writer undo(entry->undo);
       put_undo(undo, *r.workspace_, decision.journal);
@@ -496,11 +572,18 @@ struct Replica::Apply {
           decided.seq == r.incarnations_[lane.generation].predecessor_ends[size_t(lane.lane)].seq;
       at = done ? r.state_.retired.erase(at) : std::next(at);
     }
+    if (!finished.empty()) {
+      std::erase_if(r.unplaced_, [&](const auto& entry) {
+        return std::none_of(entry.second.begin(), entry.second.end(),
+                            [&](PendingRef ref) { return is_pending(r.state_.retired, ref); });
+      });
+    }
     r.workspace_->flush(out.batch);
     r.state_.cursor = range.to;
     r.write_state(out.batch);
     r.workspace_->evict();
     out.changes.records.assign(changed.begin(), changed.end());
+    out.changes.were_in = std::move(were_in);
   }
 };
 

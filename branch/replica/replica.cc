@@ -87,6 +87,7 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   workspace_ = std::make_unique<Workspace>(store_, schema_, config);
   merger_ = std::make_unique<Merger>(*workspace_, lineage_);
   BL_TRY(take_level());
+  BL_TRY(find_unplaced());
   write_state(start);
   return {};
 }
@@ -151,6 +152,54 @@ void Replica::add_counts(const Deltas& deltas) {
   }
 }
 
+bool Replica::holds(TerritoryId t) const {
+  return state_.holds_everything || t == kReferenceTerritory ||
+         std::find(state_.territories.begin(), state_.territories.end(), t) !=
+             state_.territories.end();
+}
+
+bool Replica::holds_any(const std::vector<TerritoryId>& of) const {
+  return std::any_of(of.begin(), of.end(), [&](TerritoryId t) { return holds(t); });
+}
+
+Result<void> Replica::note_unplaced(const Mutation& m, PendingRef ref) {
+  if (state_.holds_everything) return {};
+  auto note = [&](const RecordKey& key) -> Result<void> {
+    BL_ASSIGN(auto found, workspace_->find(key));
+    if (!found.record) unplaced_[key].insert(ref);
+    return {};
+  };
+  for (const auto& op : m.ops) {
+    if (op.kind != RecordOpKind::create) BL_TRY(note(op.record));
+    const Entity* entity = schema_->entity(op.record.entity);
+    if (!entity) continue;
+    for (const auto& cell : op.cells) {
+      bool parent = std::find(entity->parents.begin(), entity->parents.end(), cell.field) !=
+                    entity->parents.end();
+      if (!parent || cell.value.type != ValueType::lookup) continue;
+      Lookup l = decode_lookup(cell.value.payload);
+      BL_TRY(note({l.entity, l.id}));
+    }
+  }
+  return {};
+}
+
+Result<void> Replica::find_unplaced() {
+  unplaced_.clear();
+  if (state_.holds_everything) return {};
+  OutboxReader reader(store_, state_.side);
+  for (PendingRef at;;) {
+    BL_ASSIGN(auto block, reader.next(at, false));
+    if (!block) return {};
+    at = block->last();
+    for (const auto& e : block->entries) {
+      PendingRef ref = block->ref(e);
+      if (is_pending(state_.retired, ref)) BL_TRY(note_unplaced(e.mutation, ref));
+    }
+    workspace_->evict();
+  }
+}
+
 // --- Local writes ---
 
 struct Replica::Group {
@@ -164,6 +213,7 @@ struct Replica::Group {
   std::unordered_map<std::string, KeyRow> keys;
   std::vector<std::string> operation_keys;
   std::set<RecordKey> changed;  // what cascades and merges reached too
+  std::map<RecordKey, std::vector<TerritoryId>> were_in;  // what moved
 };
 
 Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
@@ -209,6 +259,7 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
                   encode_outbox_block(block, canonical));
   }
   out.changes.records.assign(group.changed.begin(), group.changed.end());
+  out.changes.were_in = std::move(group.were_in);
   workspace_->flush(out.batch);
   write_state(out.batch);
   workspace_->evict();
@@ -340,8 +391,11 @@ Result<Accepted> Replica::accept_one(Command& command, Group& group) {
     if (found.record) {
       workspace_->set_pending(*found.record, {state_.generation, m.order, m.id.lane});
     }
+    if (r.relocated && !r.created)
+      group.were_in.emplace(r.key, territories_before(decision.journal, *found.record));
   }
   add_counts(decision.journal.deltas);
+  BL_TRY(note_unplaced(m, {state_.generation, m.order, m.id.lane}));
   state_.order = m.order;
   ReplicaState::LaneEnd& end = state_.ends[lane];
   end.seq = m.id.seq;
@@ -382,9 +436,13 @@ Result<bool> Replica::touches_bulk(const Mutation& m, const Journal& journal) {
     }
   }
   for (const auto& g : m.guards) named.push_back(g.record);
-  for (const auto& key : named) {
-    BL_ASSIGN(auto found, workspace_->find(key));
-    if (found.record && bulk(found.record->pending())) return true;
+  for (size_t i = 0; i < named.size(); ++i) {
+    BL_ASSIGN(auto found, workspace_->find(named[i]));
+    if (!found.record) continue;
+    if (bulk(found.record->pending())) return true;
+    // What is aimed at a merged record finds the survivor.
+    if (found.record->state() == RecordState::redirect)
+      named.push_back({named[i].entity, found.record->target()});
   }
   return false;
 }

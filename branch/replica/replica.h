@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,9 @@ struct Accepted {
 // For caches and the change stream.
 struct Changes {
   std::vector<RecordKey> records;
+  // Of records that changed territories or are held here no longer: where they were, so that those
+  // who lost sight of them are told.
+  std::map<RecordKey, std::vector<TerritoryId>> were_in;
 };
 
 struct GroupResult {
@@ -134,6 +139,11 @@ class Replica {
   // The last seq that this server has given in a lane of one of its starts.
   Seq last_of(const PendingLane& lane) const;
   void add_counts(const Deltas& deltas);
+  bool holds(TerritoryId t) const;
+  bool holds_any(const std::vector<TerritoryId>& of) const;
+  // A pending mutation on what is not held here is decided again when that arrives.
+  Result<void> note_unplaced(const Mutation& m, PendingRef ref);
+  Result<void> find_unplaced();
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);
   void write_fate(Batch& batch, FateEntry entry, std::string_view content);
@@ -156,6 +166,8 @@ class Replica {
   std::array<std::unique_ptr<MutationHasher>, kLaneCount> hashers_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Merger> merger_;
+  // Pending mutations by records that they concern and that are not held here; may name more.
+  std::map<RecordKey, std::set<PendingRef>> unplaced_;
   std::map<Stream, FateEntry> open_fates_;  // the row that the next plain run may extend
   std::unique_ptr<Seed> seed_;
 };

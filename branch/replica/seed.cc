@@ -1,6 +1,7 @@
 // Snapshots: the other side of the keyspace is filled beside the live one, pending work is replayed
 // on it, and one batch switches (SEMANTICS 24, 25).
 #include <algorithm>
+#include <utility>
 
 #include "branch/replica/replica.h"
 #include "common/base/check.h"
@@ -107,6 +108,7 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
   state_ = next;
   auto old_workspace = std::move(workspace_);
   auto old_merger = std::move(merger_);
+  auto old_unplaced = std::exchange(unplaced_, {});
   Workspace::Config config;
   config.side = s.side;
   config.holds_everything = state_.holds_everything;
@@ -118,6 +120,7 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
     state_ = std::move(old);
     workspace_ = std::move(old_workspace);
     merger_ = std::move(old_merger);
+    unplaced_ = std::move(old_unplaced);
     seed_.reset();
     return std::unexpected(ok.error());
   }
@@ -179,6 +182,7 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
       any_left = true;
       BL_PROBE("seed.pending_replayed");
       BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
+      BL_TRY(note_unplaced(e.mutation, ref));
       std::string bytes;
       put_forecast(bytes, e.mutation.hlc, decision.effects);
       // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts

@@ -176,7 +176,7 @@ class BranchServer {
  private:
   void on_changes(const Changes& c) {
     api_->on_changes(c);
-    changes_->add(c.records);
+    changes_->add(c);
   }
 
   // Every second: the anchor, and whether the disk has room.

@@ -34,6 +34,11 @@ bool Principal::works_in(TerritoryId t) const {
   return everywhere || std::find(territories.begin(), territories.end(), t) != territories.end();
 }
 
+bool Principal::works_in_any(const std::vector<TerritoryId>& of) const {
+  return everywhere ||
+         std::any_of(of.begin(), of.end(), [&](TerritoryId t) { return works_in(t); });
+}
+
 Result<Principal> principal_of(const Schema& schema, const Record& token, const Record& user,
                                int64_t now_ms, std::optional<Csn> at) {
   const Entity& entity = *schema.entity(entity_id::kApiToken);
@@ -79,6 +84,14 @@ bool may_write_entity(const Principal& p, const Entity& entity) {
 
 bool may_write(const Principal& p, const Entity& entity, const Record& record) {
   return may_write_entity(p, entity) && may_read(p, entity, record);
+}
+
+bool may_move(const Principal& p, const std::vector<TerritoryId>& homes, const Record& record,
+              TerritoryId home, const std::vector<TerritoryId>& also_in) {
+  if (!p.works_in_any(homes)) return false;
+  if (home != record.territory() && !p.works_in(home)) return false;
+  return std::all_of(also_in.begin(), also_in.end(),
+                     [&](TerritoryId t) { return record.in_territory(t) || p.works_in(t); });
 }
 
 std::string token_hash(std::string_view token) { return hex(sha256(token).view()); }

@@ -21,6 +21,7 @@ struct Principal {
   std::vector<TerritoryId> territories;  // where !everywhere
 
   bool works_in(TerritoryId t) const;
+  bool works_in_any(const std::vector<TerritoryId>& of) const;
 };
 
 // What a token allows; `denied` with the reason (revoked, expired, user disabled). With `at`, an
@@ -32,6 +33,10 @@ Result<Principal> principal_of(const Schema& schema, const Record& token, const 
 bool may_read(const Principal& p, const Entity& entity, const Record& record);
 // `record` as it is, or as it would be created.
 bool may_write(const Principal& p, const Entity& entity, const Record& record);
+// Whether he may give a record, which he may write, these territories: he works in its home (in one
+// of `homes`) and in each territory that it newly enters. From where it is he may take it away.
+bool may_move(const Principal& p, const std::vector<TerritoryId>& homes, const Record& record,
+              TerritoryId home, const std::vector<TerritoryId>& also_in);
 // Whether any record of this entity could be written: the early answer, before a record is known.
 bool may_write_entity(const Principal& p, const Entity& entity);
 

@@ -21,6 +21,13 @@ inline constexpr size_t kMaxCascade = 10'000;  // records that one delete may ta
 inline constexpr size_t kMaxHierarchyDepth = 32;
 // Merges in a row (a into b, b into c) behind one id; more than that is a damaged store.
 inline constexpr size_t kMaxRedirectHops = 100'000;
+// What one move may take along: records, and the bytes of their images in all territories that they
+// newly enter. A record's row goes in one piece.
+inline constexpr size_t kMaxMovedRecords = 40'000;
+inline constexpr size_t kMaxMoveBytes = 24 * 1024 * 1024;
+inline constexpr size_t kArrivalPartBytes = 512 * 1024;  // images per stored block, about
+inline constexpr size_t kMaxArrivalRowBytes = 4 * 1024 * 1024;
+inline constexpr size_t kMaxMoveHistory = 16;  // territories that a record remembers to have left
 
 // Blocks and frames.
 inline constexpr size_t kMaxBlockMutations = 512;             // per shipped or stored block
@@ -41,8 +48,8 @@ inline constexpr size_t kFeedWindowBytes = 512 * 1024;
 inline constexpr size_t kSnapshotWindowBytes = 1024 * 1024;
 
 // Connections of the link.
-inline constexpr size_t kMaxLinkQueueBytes = 8 * 1024 * 1024;  // frames that wait to be sent
-inline constexpr size_t kLinkWriteBytes = 64 * 1024;           // gathered into one write
+inline constexpr size_t kMaxLinkQueueBytes = 36 * 1024 * 1024;  // frames that wait to be sent
+inline constexpr size_t kLinkWriteBytes = 64 * 1024;            // gathered into one write
 inline constexpr int kLinkSendBufferBytes =
     256 * 1024;                               // the kernel's: what cannot be counted or dropped
 inline constexpr size_t kMaxHandshakes = 64;  // at a time
@@ -101,7 +108,11 @@ static_assert(kMaxExpandedRows <= kMaxLookupRecords);
 static_assert(kMaxFrameBytes >= kMaxBatchEffectBytes + kMaxEffectBytes + kMaxMutationBytes);
 static_assert(kMaxEffectBytes > kMaxMutationBytes);
 static_assert(kUplinkWindowBytes >= 2 * kTargetBlockBytes);
-static_assert(kMaxLinkQueueBytes >= kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
+static_assert(kMaxLinkQueueBytes >=
+              kMaxMoveBytes + kMaxFrameBytes + kFeedWindowBytes + kSnapshotWindowBytes);
+// The images of one move come in one range, however badly they compress.
+static_assert(kMaxFeedRangeBytes >= kMaxMoveBytes + kMaxFrameBytes);
+static_assert(kArrivalPartBytes + kMaxValueBytes + kMaxArrivalRowBytes <= kMaxFrameBytes);
 // A block is shipped of whole groups: the last one may be as large as a group with one more
 // mutation. An eighth of the room is for what columns cost beside the canonical bytes.
 static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <=

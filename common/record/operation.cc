@@ -9,16 +9,17 @@ constexpr uint8_t kHasTerritory = 1;
 constexpr uint8_t kHasAlsoIn = 2;
 constexpr uint8_t kHasTarget = 4;
 constexpr uint8_t kHasSeen = 8;
-constexpr uint8_t kKnownFlags = 15;
+constexpr uint8_t kHasImage = 16;
+constexpr uint8_t kKnownFlags = 31;
 constexpr size_t kMinCellBytes = 4;  // field, kind, type, length
 
 }  // namespace
 
 bool is_operation(RecordOpKind kind) {
-  return kind >= RecordOpKind::create && kind <= RecordOpKind::merge;
+  return kind >= RecordOpKind::create && kind <= RecordOpKind::move;
 }
 bool is_effect(RecordOpKind kind) {
-  return kind >= RecordOpKind::put_new && kind <= RecordOpKind::redirect;
+  return kind >= RecordOpKind::put_new && kind <= RecordOpKind::arrive;
 }
 bool is_cell_op(uint8_t kind) {
   return (kind >= static_cast<uint8_t>(CellOpKind::set) &&
@@ -43,6 +44,7 @@ void put_record_op(Writer& w, const RecordOp& op) {
   if (!op.also_in.empty()) flags |= kHasAlsoIn;
   if (!op.target.is_nil()) flags |= kHasTarget;
   if (op.seen.value != 0) flags |= kHasSeen;
+  if (op.kind == RecordOpKind::arrive) flags |= kHasImage;
   w.u8(flags);
   if (flags & kHasTerritory) w.varint(op.territory.value);
   if (flags & kHasAlsoIn) {
@@ -51,6 +53,7 @@ void put_record_op(Writer& w, const RecordOp& op) {
   }
   if (flags & kHasTarget) w.id(op.target);
   if (flags & kHasSeen) w.varint(op.seen.value);
+  if (flags & kHasImage) w.blob(op.image);
   w.varint(op.cells.size());
   for (const auto& c : op.cells) {
     w.varint(c.field.value);
@@ -69,7 +72,8 @@ RecordOp get_record_op(Reader& r) {
   op.record.entity = EntityId(static_cast<uint16_t>(r.varint_max(0xffff)));
   op.record.id = r.id();
   uint8_t flags = r.u8();
-  if (flags & ~kKnownFlags) r.fail();
+  bool image = op.kind == RecordOpKind::arrive;
+  if (flags & ~kKnownFlags || image != bool(flags & kHasImage)) r.fail();
   if (flags & kHasTerritory) op.territory = TerritoryId(uint32_t(r.varint_max(0xffffffff)));
   if (flags & kHasAlsoIn) {
     op.also_in.resize(r.varint_max(r.remaining()));
@@ -77,6 +81,7 @@ RecordOp get_record_op(Reader& r) {
   }
   if (flags & kHasTarget) op.target = r.id();
   if (flags & kHasSeen) op.seen = Csn(r.varint());
+  if (flags & kHasImage) op.image = r.blob();
   op.cells.resize(r.varint_max(r.remaining() / kMinCellBytes));
   for (auto& c : op.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));

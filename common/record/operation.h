@@ -20,6 +20,7 @@ enum class RecordOpKind : uint8_t {
   update = 2,
   remove = 3,  // delete; a keyword in C++
   merge = 4,   // `record` into `target`, which survives; the cells are edits of the survivor
+  move = 5,    // new territories, and cells as in an update
   // Effects.
   put_new = 16,    // the record comes into being with these cells
   put_cells = 17,  // cells and elements of an existing record change
@@ -29,6 +30,8 @@ enum class RecordOpKind : uint8_t {
   // null), go over with the versions they have. Without one: the record's lookups followed such a
   // redirect; the cells hold the new values, their versions stay.
   redirect = 20,
+  relocate = 21,  // the record has other territories now
+  arrive = 22,    // to a territory that it newly enters: the record as it is now, in `image`
 };
 
 constexpr std::string_view to_string(RecordOpKind kind) {
@@ -41,6 +44,8 @@ constexpr std::string_view to_string(RecordOpKind kind) {
       return "delete";
     case RecordOpKind::merge:
       return "merge";
+    case RecordOpKind::move:
+      return "move";
     case RecordOpKind::put_new:
       return "put_new";
     case RecordOpKind::put_cells:
@@ -51,6 +56,10 @@ constexpr std::string_view to_string(RecordOpKind kind) {
       return "revive";
     case RecordOpKind::redirect:
       return "redirect";
+    case RecordOpKind::relocate:
+      return "relocate";
+    case RecordOpKind::arrive:
+      return "arrive";
   }
   return "unknown";
 }
@@ -117,11 +126,12 @@ struct CellOp {
 struct RecordOp {
   RecordOpKind kind = RecordOpKind::update;
   RecordKey record;
-  TerritoryId territory;             // create, put_new: the home; 0 where it follows a parent
-  std::vector<TerritoryId> also_in;  // create, put_new
+  TerritoryId territory;  // create, move, put_new, relocate: the home; 0 where it follows a parent
+  std::vector<TerritoryId> also_in;  // likewise
   RecordId target;                   // merge, redirect
   Csn seen;  // of the upstream read it was based on; 0: the record was held here
   std::vector<CellOp> cells;
+  std::string_view image;  // arrive: replication/merge/arrival.h
 };
 
 bool is_operation(RecordOpKind kind);

@@ -104,13 +104,15 @@ std::string comparison_key(const Value& value) {
 
 // What Table::index holds of a record beside its texts' order; raised where crm.yaml's indexes
 // change what the rows of a record are, so that a store that has the old ones is rebuilt.
-// 2: lookups to records that can be merged are found at the master too.
+// 2: lookups to records that can be merged are found at the master too; deleted children have a row
+// beneath the record that they belong to.
 constexpr int kIndexRows = 2;
 
 std::string collation_version() {
   // The collator's own version covers code and data of collation, UCA's included, by ICU's word;
   // the library's stands beside it because normalization and the order of new letters come with it
-  // too. A rebuild too many is cheap, a row that is not found is not.
+  // too. A rebuild too many is cheap, a row that is not found is not. "rows": which rows
+  // there are.
   UVersionInfo library, keys;
   u_getVersion(library);
   collator().getVersion(keys);

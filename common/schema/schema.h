@@ -42,6 +42,8 @@ inline constexpr FieldId kDuplicateOf{7};  // another record held its unique key
 // On the survivor of a merge: one element per record that was merged into it, a lookup to that one;
 // the cell marks that there are elements. Tells a delete that it had not seen the merge.
 inline constexpr FieldId kMergedFrom{8};
+// On a record that was moved: where it was before, and with its version when it moved last.
+inline constexpr FieldId kMovedFrom{9};
 inline constexpr uint16_t kFirstOwn = 16;
 }  // namespace system_field
 

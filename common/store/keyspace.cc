@@ -100,6 +100,22 @@ std::string group_member(Side side, const MutationId& deletion, const RecordKey&
   return key;
 }
 
+std::string deleted_child_prefix(Side side, const RecordKey& parent) {
+  std::string key = index_prefix(side, EntityId(0), 0xfffe);
+  Writer w(key);
+  w.fixed16(parent.entity.value);
+  w.id(parent.id);
+  return key;
+}
+
+std::string deleted_child(Side side, const RecordKey& parent, const RecordKey& record) {
+  std::string key = deleted_child_prefix(side, parent);
+  Writer w(key);
+  w.fixed16(record.entity.value);
+  w.id(record.id);
+  return key;
+}
+
 std::string outbox(Side side, PendingRef last) {
   std::string key;
   Writer w(key);
@@ -174,6 +190,18 @@ std::string line_fates(Csn last, OriginId origin) {
   Writer w(key);
   w.u8(static_cast<uint8_t>(LineRow::fates));
   w.fixed16(origin.value);
+  return key;
+}
+
+std::string line_arrivals(Csn last, TerritoryId territory, OriginId origin, bool echo,
+                          uint32_t part) {
+  std::string key = line_prefix(last);
+  Writer w(key);
+  w.u8(static_cast<uint8_t>(LineRow::arrivals));
+  w.fixed32(territory.value);
+  w.fixed16(origin.value);
+  w.u8(echo ? 1 : 0);
+  w.fixed32(part);
   return key;
 }
 

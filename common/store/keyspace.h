@@ -42,6 +42,11 @@ RecordId index_record(std::string_view key);
 std::string group_prefix(Side side, const MutationId& deletion);
 std::string group_member(Side side, const MutationId& deletion, const RecordKey& record);
 
+// Table::index, entity 0, index 0xfffe: deleted children, which travel with their parent:
+// side, 0 (2), 0xfffe (2), parent's entity (2) and id (16), entity (2), id (16) -> nothing.
+std::string deleted_child_prefix(Side side, const RecordKey& parent);
+std::string deleted_child(Side side, const RecordKey& parent, const RecordKey& record);
+
 // Table::outbox: side, lane (1 bit) and generation (31), last order in the block (8) -> outbox
 // block.
 std::string outbox(Side side, PendingRef last);
@@ -59,10 +64,13 @@ enum class LineRow : uint8_t {
   effects = 1,   // territory (4), origin (2), echo -> commit block
   fates = 2,     // origin (2) -> fate block
   rejected = 3,  // -> canonical bytes of rejected mutations, kept and never fed
+  arrivals = 4,  // territory (4), origin (2), echo, part (4) -> commit block of images
 };
 std::string line_batch(Csn last);
 std::string line_effects(Csn last, TerritoryId territory, OriginId origin, bool echo);
 std::string line_fates(Csn last, OriginId origin);
+std::string line_arrivals(Csn last, TerritoryId territory, OriginId origin, bool echo,
+                          uint32_t part);
 std::string line_rejected(Csn last);
 std::string line_prefix(Csn last);
 

@@ -91,6 +91,22 @@ Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& r
       bytes += block.size();
       range.blocks.push_back(std::move(block));
     }
+    if (r.kind == static_cast<uint8_t>(keys::LineRow::arrivals) && wanted(header, r.tag, scope)) {
+      std::string block;
+      if (row.in_memory) {
+        for (const auto& a : row.in_memory->arrivals) {
+          if (a.tag == r.tag && a.part == r.part) block = a.block;
+        }
+      } else {
+        BL_ASSIGN(auto stored,
+                  store_.get(Table::line, keys::line_arrivals(header.to, r.tag.territory,
+                                                              r.tag.origin, r.tag.echo, r.part)));
+        if (!stored) return row_missing();
+        block = std::move(*stored);
+      }
+      bytes += block.size();
+      range.blocks.push_back(std::move(block));
+    }
     if (r.kind == static_cast<uint8_t>(keys::LineRow::fates) && r.tag.origin == scope.origin) {
       std::string stored;
       if (row.in_memory) {

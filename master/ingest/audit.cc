@@ -82,11 +82,13 @@ struct Auditor {
 
   Result<Digest> digest_of(const BatchHeader& header, const BatchHeader::Row& row) {
     Sha256 sha, total;
-    if (row.kind == uint8_t(keys::LineRow::effects)) {
+    bool arrivals = row.kind == uint8_t(keys::LineRow::arrivals);
+    if (arrivals || row.kind == uint8_t(keys::LineRow::effects)) {
       const BlockTag& tag = row.tag;
-      BL_ASSIGN(
-          auto raw,
-          row_bytes(keys::line_effects(header.to, tag.territory, tag.origin, tag.echo), header.to));
+      std::string at =
+          arrivals ? keys::line_arrivals(header.to, tag.territory, tag.origin, tag.echo, row.part)
+                   : keys::line_effects(header.to, tag.territory, tag.origin, tag.echo);
+      BL_ASSIGN(auto raw, row_bytes(at, header.to));
       SaltKey key = salt_epoch_key(state.salt_key, Lane::interactive, header.to.value);
       if (raw.empty()) return Digest{};
       auto block = decode_commit_block(std::move(raw));
@@ -96,7 +98,7 @@ struct Auditor {
       }
       for (const auto& c : block->commits) {
         total.add(commit_digest(sha, key, c).view());
-        count_elements(c);
+        if (!arrivals) count_elements(c);  // images put nothing that is new
       }
       return total.finish();
     }

@@ -64,6 +64,14 @@ std::optional<TerritoryId> Directory::territory(std::string_view name) const {
   return at->second;
 }
 
+bool Directory::knows(const std::vector<TerritoryId>& territories) const {
+  return std::all_of(territories.begin(), territories.end(), [&](TerritoryId t) {
+    return t == kReferenceTerritory ||
+           std::any_of(territories_.begin(), territories_.end(),
+                       [&](const auto& known) { return known.second == t; });
+  });
+}
+
 OriginId Directory::next_origin() const {
   return servers_.empty() ? OriginId(1) : servers_.rbegin()->first.next();
 }

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "common/record/record.h"
 #include "common/schema/schema.h"
@@ -32,6 +33,8 @@ class Directory {
   const ServerEntry* server(std::string_view name) const;
   const ServerEntry* server(OriginId origin) const;
   std::optional<TerritoryId> territory(std::string_view name) const;
+  // Whether each of these is a territory, or the reference territory.
+  bool knows(const std::vector<TerritoryId>& territories) const;
   const std::map<OriginId, ServerEntry>& servers() const { return servers_; }
   const std::map<std::string, TerritoryId, std::less<>>& territories() const {
     return territories_;

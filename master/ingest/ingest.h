@@ -43,6 +43,12 @@ struct LineBatch {
   BatchHeader header;
   std::vector<std::pair<BlockTag, std::string>> effects;  // compressed
   std::vector<std::pair<OriginId, std::string>> fates;
+  struct Arrivals {
+    BlockTag tag;
+    uint32_t part;
+    std::string block;  // compressed
+  };
+  std::vector<Arrivals> arrivals;
   size_t bytes = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include "common/base/probe.h"
 #include "master/ingest/ingest_impl.h"
+#include "replication/merge/arrival.h"
 
 namespace branchline {
 namespace {
@@ -134,6 +135,7 @@ Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block,
   size_t first = work.decided.size();
   int64_t now = clock.wall_ms();
   size_t at = std::max(begin, fresh_from);
+  bool back = false;
   for (; at < end && !work.full(); ++at) {
     Mutation& m = block.mutations[at];
     Csn csn = state.head.next();
@@ -149,12 +151,15 @@ Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block,
     put_forecast(bytes, m.hlc, decision.effects);
     forecasts.push_back(forecast_digest(bytes));
     state.head = csn;
-    keep(work, std::move(decision), m, csn, clamped);
+    BL_TRY(keep(work, std::move(decision), m, csn, clamped));
+    back = back || work.decided.back().needs_echo;
   }
   // A run of which only a part is decided here cannot be compared: its effects go back.
   bool whole = fresh_from <= begin && at == end;
   if (!whole) BL_PROBE("ingest.run_cut");
-  bool as_forecast = whole && run_digest(forecasts.data(), forecasts.size()) == expected_forecast;
+  if (back) BL_PROBE("ingest.arrival_echoed");
+  bool as_forecast =
+      whole && !back && run_digest(forecasts.data(), forecasts.size()) == expected_forecast;
   for (size_t i = first; i < work.decided.size(); ++i) {
     work.decided[i].echo = !as_forecast;
     work.decided[i].fate.as_forecast = as_forecast;
@@ -188,6 +193,7 @@ Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
   auto decision = merger->run(m, csn, permit);
   if (attempts) attempts->done();
   m.base = base;
+  if (fault) return std::unexpected(*fault);
   if (decision && decision->fate != Fate::rejected && !m.operation_key.empty()) {
     std::string key = keys::operation_key(m.author, m.operation_key);
     work.keys_used.emplace(key, m.id);
@@ -226,20 +232,53 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   std::set<RecordKey> read_here;
   if (shown.count({m.id.origin, m.credential}) > 0) {
     for (const auto& op : m.ops) {
-      if (op.seen.value != 0) read_here.insert(op.record);
+      if (op.seen.value == 0) continue;
+      read_here.insert(op.record);
+      // It may have been merged into another since.
+      BL_ASSIGN(auto found, workspace->resolve(op.record));
+      if (found.record) read_here.insert(found.record->key());
     }
   }
-  return Permit([server, p = std::move(*principal), read_here = std::move(read_here)](
-                    const Entity& entity, const Record& record) {
-    if (!may_write(p, entity, record)) return false;
-    if (server->holds(record.territory()) || read_here.count(record.key()) > 0) return true;
-    return std::any_of(record.also_in().begin(), record.also_in().end(),
-                       [&](TerritoryId t) { return server->holds(t); });
+  // An office that could not know yet that a record had left works on it as before (SEMANTICS 28).
+  Csn base = m.base;
+  Permit permit([this, server, p = *principal, base, read_here = std::move(read_here)](
+                    const Entity& entity, const Record& place) {
+    if (!may_write_entity(p, entity)) return false;
+    auto where = territories_at(place, base);
+    if (entity.territory != TerritoryRule::reference && !p.works_in_any(where)) return false;
+    if (read_here.count(place.key()) > 0) return true;
+    return std::any_of(where.begin(), where.end(), [&](TerritoryId t) { return server->holds(t); });
   });
+  permit.move = [this, p = std::move(*principal), base](const Record& record, TerritoryId home,
+                                                        const std::vector<TerritoryId>& also_in) {
+    auto homes = without(territories_at(record, base), record.also_in());
+    return directory.knows(territories_of(home, also_in)) &&
+           may_move(p, homes, record, home, also_in);
+  };
+  return permit;
 }
 
-void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
-                        Hlc clamped) {
+std::vector<TerritoryId> Ingest::Impl::territories_at(const Record& record, Csn base) {
+  std::vector<TerritoryId> out = territories_of(record);
+  const Record* at = &record;
+  for (size_t depth = 0; depth < limits::kMaxHierarchyDepth; ++depth) {
+    const Cell* moved = at->find(system_field::kMovedFrom);
+    if (moved && at->version(*moved).csn > base) {
+      auto before = decode_move_history(at->value(*moved).payload);
+      out.insert(out.end(), before.begin(), before.end());
+    }
+    auto parent = parent_of(*at, *schema->entity(at->key().entity));
+    if (!parent) break;
+    auto found = workspace->find(*parent);
+    if (!found) fault = found.error();
+    if (!found || !found->record) break;
+    at = found->record;
+  }
+  return out;
+}
+
+Result<void> Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
+                                Hlc clamped) {
   auto& d = work.decided.emplace_back();
   d.fate.id = m.id;
   d.fate.csn = csn;
@@ -255,12 +294,18 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
   for (auto& op : decision.effects) {
     auto found = workspace->find(op.record);
     BL_CHECK(found && found->record);
-    auto& where = d.where.emplace_back();
-    where.push_back(found->record->territory());
-    where.insert(where.end(), found->record->also_in().begin(), found->record->also_in().end());
+    // What a record leaves hears that it left, and of its values none that is written then or
+    // later; what it enters gets it whole.
+    auto now = territories_of(*found->record);
+    auto before = territories_before(decision.journal, *found->record);
+    if (before.empty()) before = now;  // it came into being
+    auto& where = d.where.emplace_back(
+        op.kind == RecordOpKind::relocate ? before : without(now, without(now, before)));
+    if (where.empty()) where.push_back(kNoTerritory);  // part of the line, fed to nobody
     for (auto& cell : op.cells) cell.value.payload = keep_bytes(work.arena, cell.value.payload);
   }
   c.effects = std::move(decision.effects);
+  BL_TRY(find_arrivals(work, d, decision.journal));
   if (d.fate.fate == Fate::rejected) {
     std::string bytes;
     Writer w(bytes);
@@ -278,7 +323,9 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
       bool merges = op.kind == RecordOpKind::merge;
       auto found = workspace->resolve({op.record.entity, merges ? op.target : op.record.id});
       if (!found || !found->record) continue;
-      uint16_t group = entity.field(o.field)->group;
+      const Field* field = entity.field(o.field);
+      if (!field) continue;  // territories: what they would have been is no value
+      uint16_t group = field->group;
       for (const auto& cell : op.cells) {
         bool same_group = group != 0 && entity.field(cell.field)->group == group;
         if (cell.field != o.field && !same_group) continue;
@@ -295,6 +342,29 @@ void Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& 
   origins[m.id.origin].ledger.count(d.fate.fate, 1);
   apply_totals(decision.journal.deltas);
   note_escrow(c.effects);
+  return {};
+}
+
+Result<void> Ingest::Impl::find_arrivals(IngestBatch& work, IngestBatch::Decided& d,
+                                         const Journal& journal) {
+  const ServerEntry* author = directory.server(d.commit.id.origin);
+  auto held = [&](const std::vector<TerritoryId>& where) {
+    return author &&
+           std::any_of(where.begin(), where.end(), [&](TerritoryId t) { return author->holds(t); });
+  };
+  for (const auto& op : d.commit.effects) {
+    if (op.kind != RecordOpKind::relocate) continue;
+    BL_ASSIGN(auto found, workspace->find(op.record));
+    auto now = territories_of(*found.record);
+    auto before = territories_before(journal, *found.record);
+    auto entered = without(now, before);
+    if (entered.empty()) continue;
+    BL_ASSIGN(auto images, images_of(*workspace, op.record, limits::kArrivalPartBytes, work.arena));
+    for (const auto& image : images) work.effect_bytes += image.image.size();
+    d.arrivals.push_back({std::move(images), std::move(entered)});
+    d.needs_echo = d.needs_echo || (!held(before) && held(now));
+  }
+  return {};
 }
 
 void Ingest::Impl::apply_totals(const Deltas& deltas) {
@@ -318,10 +388,11 @@ Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
   header.term = state.term;
   header.wall_ms = clock.wall_ms();
   write_effects(work, result.batch, *line, header);
+  write_arrivals(work, result.batch, *line, header);
   write_fates(work, result.batch, *line, header);
   if (work.any_rejected) {
     result.batch.put(Table::line, keys::line_rejected(header.to), compress(work.rejected));
-    header.rows.push_back({uint8_t(keys::LineRow::rejected), {}, work.rejected_digest.finish()});
+    header.rows.push_back({uint8_t(keys::LineRow::rejected), {}, work.rejected_digest.finish(), 0});
   }
   header.chain = batch_chain(state.chain, header);
   state.chain = header.chain;
@@ -370,9 +441,48 @@ void Ingest::Impl::write_effects(IngestBatch& work, Batch& batch, LineBatch& lin
     std::string block = compress(writer.finish());
     batch.put(Table::line, keys::line_effects(header.to, tag.territory, tag.origin, tag.echo),
               block);
-    header.rows.push_back({uint8_t(keys::LineRow::effects), tag, total.finish()});
+    header.rows.push_back({uint8_t(keys::LineRow::effects), tag, total.finish(), 0});
     line.bytes += block.size();
     line.effects.emplace_back(tag, std::move(block));
+  }
+}
+
+// Large moves take several blocks: none may be larger than a frame.
+void Ingest::Impl::write_arrivals(IngestBatch& work, Batch& batch, LineBatch& line,
+                                  BatchHeader& header) {
+  SaltKey key = salt_epoch_key(state.salt_key, Lane::interactive, header.to.value);
+  Sha256 sha, total;
+  std::map<BlockTag, uint32_t> parts;
+  for (const auto& d : work.decided) {
+    std::map<TerritoryId, std::vector<const RecordOp*>> by_territory;
+    for (const auto& arrival : d.arrivals) {
+      for (TerritoryId t : arrival.where) {
+        for (const auto& image : arrival.images) by_territory[t].push_back(&image);
+      }
+    }
+    for (const auto& [territory, images] : by_territory) {
+      BlockTag tag{territory, d.commit.id.origin, d.echo};
+      for (size_t next = 0; next < images.size();) {
+        const Commit& whole = d.commit;
+        Commit c{whole.csn, whole.id, whole.order, whole.hlc, whole.author, {}, {}};
+        for (size_t bytes = 0;
+             next < images.size() &&
+             (bytes == 0 || bytes + images[next]->image.size() <= limits::kArrivalPartBytes);) {
+          bytes += images[next]->image.size();
+          c.effects.push_back(*images[next++]);
+        }
+        CommitBlockWriter writer;
+        writer.add(c);
+        total.add(commit_digest(sha, key, c).view());
+        std::string block = compress(writer.finish());
+        uint32_t part = parts[tag]++;
+        batch.put(Table::line,
+                  keys::line_arrivals(header.to, tag.territory, tag.origin, tag.echo, part), block);
+        header.rows.push_back({uint8_t(keys::LineRow::arrivals), tag, total.finish(), part});
+        line.bytes += block.size();
+        line.arrivals.push_back({tag, part, std::move(block)});
+      }
+    }
   }
 }
 
@@ -399,7 +509,7 @@ void Ingest::Impl::write_fates(IngestBatch& work, Batch& batch, LineBatch& line,
     std::string raw = encode_fate_block(entries);
     std::string block = compress(raw);
     batch.put(Table::line, keys::line_fates(header.to, origin), block);
-    header.rows.push_back({uint8_t(keys::LineRow::fates), {{}, origin, false}, sha256(raw)});
+    header.rows.push_back({uint8_t(keys::LineRow::fates), {{}, origin, false}, sha256(raw), 0});
     line.bytes += block.size();
     line.fates.emplace_back(origin, std::move(block));
     for (const auto& e : entries) {

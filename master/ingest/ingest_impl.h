@@ -20,7 +20,15 @@ struct IngestBatch {
     Commit commit;                                // effects of all territories
     std::vector<std::vector<TerritoryId>> where;  // per effect
     std::vector<TerritoryId> lost_where;
+    // Images of records for the territories that they newly enter.
+    struct Arrival {
+      std::vector<RecordOp> images;
+      std::vector<TerritoryId> where;
+    };
+    std::vector<Arrival> arrivals;
     bool echo = false;
+    // A record came (back) into the author's territories: what it holds now it did not forecast.
+    bool needs_echo = false;
     FateEntry fate;
   };
   std::vector<IncomingBlock> blocks;  // what commits point into
@@ -61,6 +69,7 @@ struct Ingest::Impl {
   std::unique_ptr<Workspace> workspace;
   std::unique_ptr<Merger> merger;
   uint64_t last_session = 0;
+  std::optional<Error> fault;  // of the store, while a permit was asked
 
   // This process start of the master itself.
   IncarnationInfo own;
@@ -94,9 +103,16 @@ struct Ingest::Impl {
   Result<Decision> decide(IngestBatch& work, Mutation& m, Csn csn);
   Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);
   Result<Permit> permit_of(const Mutation& m);
-  void keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn, Hlc clamped);
+  // Where a record is, the home first, and where it was for those whose base is `base`: it, or what
+  // it belongs to, was moved later.
+  std::vector<TerritoryId> territories_at(const Record& record, Csn base);
+  Result<void> keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
+                    Hlc clamped);
   Result<void> finish(IngestBatch& work, IngestResult& result);
   void write_fates(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
+  Result<void> find_arrivals(IngestBatch& work, IngestBatch::Decided& decided,
+                             const Journal& journal);
+  void write_arrivals(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
   void write_effects(IngestBatch& work, Batch& batch, LineBatch& line, BatchHeader& header);
   void write_state(Batch& batch, const std::set<Stream>& streams,
                    const std::set<OriginId>& origins);

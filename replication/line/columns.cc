@@ -16,6 +16,8 @@ constexpr uint8_t kHasTerritory = 1;
 constexpr uint8_t kHasAlsoIn = 2;
 constexpr uint8_t kHasTarget = 4;
 constexpr uint8_t kHasSeen = 8;
+constexpr uint8_t kHasImage = 16;
+constexpr uint8_t kKnownFlags = 31;
 
 struct StructuredId {
   uint64_t ms;
@@ -168,6 +170,7 @@ void OpColumnWriter::put(const RecordOp& op, const MutationId& mutation, const R
   if (!op.also_in.empty()) flags |= kHasAlsoIn;
   if (!op.target.is_nil()) flags |= kHasTarget;
   if (op.seen.value != 0) flags |= kHasSeen;
+  if (op.kind == RecordOpKind::arrive) flags |= kHasImage;
   shape.u8(flags);
   shape.varint(op.cells.size());
   for (const auto& c : op.cells) {
@@ -197,6 +200,7 @@ void OpColumnWriter::put(const RecordOp& op, const MutationId& mutation, const R
   }
   if (flags & kHasTarget) ids_.put(op.target, {});
   if (flags & kHasSeen) extras.varint(op.seen.value);
+  if (flags & kHasImage) extras.blob(op.image);
   for (size_t i = 0; i < op.cells.size(); ++i) {
     const CellOp& c = op.cells[i];
     if (names_element(c.kind)) {
@@ -256,7 +260,8 @@ OpColumnReader::OpColumnReader(ColumnSplitter& split, Arena& arena)
     if (!is_operation(s.kind) && !is_effect(s.kind)) shapes_.fail();
     s.entity = EntityId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
     s.flags = shapes_.u8();
-    if (s.flags > 15) shapes_.fail();
+    bool image = s.kind == RecordOpKind::arrive;
+    if (s.flags & ~kKnownFlags || image != bool(s.flags & kHasImage)) shapes_.fail();
     s.cells.resize(shapes_.varint_max(shapes_.remaining() / kMinShapeCell));
     for (auto& c : s.cells) {
       c.field = FieldId(static_cast<uint16_t>(shapes_.varint_max(0xffff)));
@@ -348,6 +353,7 @@ RecordOp OpColumnReader::get(const MutationId& mutation, const KeyedId& keyed) {
   }
   if (s.flags & kHasTarget) op.target = ids_.get({});
   if (s.flags & kHasSeen) op.seen = Csn(extras_.varint());
+  if (s.flags & kHasImage) op.image = extras_.blob();
   op.cells = s.cells;
   for (size_t i = 0; i < op.cells.size() && ok_; ++i) {
     CellOp& c = op.cells[i];

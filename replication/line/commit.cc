@@ -8,8 +8,9 @@ namespace branchline {
 namespace {
 
 constexpr uint8_t kFormat = 1;
-constexpr uint8_t kFirstRowKind = 1;      // keys::LineRow: effects
-constexpr uint8_t kLastRowKind = 3;       //                 rejected
+constexpr uint8_t kFirstRowKind = 1;  // keys::LineRow: effects
+constexpr uint8_t kArrivals = 4;      //                 arrivals
+constexpr uint8_t kLastRowKind = kArrivals;
 constexpr size_t kMinHeaderRow = 4 + 32;  // bytes of a row in a batch header
 
 Error corrupt(const char* what) {
@@ -326,6 +327,7 @@ void put_header_body(Writer& w, const BatchHeader& h) {
     w.varint(row.tag.territory.value);
     w.varint(row.tag.origin.value);
     w.u8(row.tag.echo ? 1 : 0);
+    if (row.kind == kArrivals) w.varint(row.part);
     w.bytes(row.digest.view());
   }
 }
@@ -355,6 +357,7 @@ Result<BatchHeader> decode_batch_header(std::string_view bytes) {
     row.tag.territory = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
     row.tag.origin = OriginId(static_cast<uint16_t>(r.varint_max(0xffff)));
     row.tag.echo = r.flag();
+    if (row.kind == kArrivals) row.part = static_cast<uint32_t>(r.varint_max(0xffffffff));
     auto d = Digest::from(r.bytes(32));
     if (!d) return std::unexpected(corrupt("truncated batch header"));
     row.digest = *d;

@@ -111,8 +111,9 @@ struct BatchHeader {
   Digest chain;  // of the line after this batch
   struct Row {
     uint8_t kind;  // keys::LineRow
-    BlockTag tag;  // effects: whole; fates: origin
+    BlockTag tag;  // effects, arrivals: whole; fates: origin
     Digest digest;
+    uint32_t part = 0;  // arrivals: which of the tag's blocks, from 0
   };
   std::vector<Row> rows;
 };

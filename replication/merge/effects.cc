@@ -1,5 +1,7 @@
 #include "replication/merge/effects.h"
 
+#include "replication/merge/arrival.h"
+
 namespace branchline {
 namespace {
 
@@ -52,6 +54,10 @@ Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects,
                            const Version& version) {
   for (const auto& op : effects) {
     BL_ASSIGN(auto found, ws.find(op.record));
+    if (op.kind == RecordOpKind::arrive) {
+      BL_TRY(apply_arrival(ws, op));
+      continue;
+    }
     if (op.kind == RecordOpKind::put_new) {
       if (found.record) return std::unexpected(diverged(op.record, "is created but exists here"));
       Record& record = ws.create(op.record, op.territory, op.also_in, version);
@@ -72,6 +78,9 @@ Result<void> apply_effects(Workspace& ws, const std::vector<RecordOp>& effects,
       case RecordOpKind::redirect:
         BL_TRY(redirect(ws, *found.record, op, version));
         break;
+      case RecordOpKind::relocate:
+        BL_TRY(ws.set_territories(*found.record, op.territory, op.also_in));
+        break;
       default:
         return std::unexpected(diverged(op.record, "has an effect of an unknown kind"));
     }
@@ -90,7 +99,7 @@ size_t effect_bytes(const std::vector<RecordOp>& effects) {
   constexpr size_t kPerRecord = 48, kPerCell = 24;  // ids, versions, lengths
   size_t bytes = 0;
   for (const auto& op : effects) {
-    bytes += kPerRecord;
+    bytes += kPerRecord + op.image.size() + 4 * op.also_in.size();
     for (const auto& cell : op.cells) bytes += kPerCell + cell.value.payload.size();
   }
   return bytes;

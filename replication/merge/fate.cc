@@ -1,3 +1,6 @@
+    {"merge_apart",
+     "The records belong to different territories, which cannot be merged yet: bring them into the "
+     "same territories first."},
 #include "replication/merge/fate.h"
 
 namespace branchline {
@@ -61,12 +64,19 @@ constexpr Words kMergeReasons[] = {
      "The record had been merged into another one, whose value was chosen and stands instead."},
     {"unseen_merge",
      "Another record was merged into this one elsewhere at the same time, so it was not deleted."},
-    {"merge_apart",
-     "The records belong to different territories, which cannot be merged yet: bring them into the "
-     "same territories first."},
 };
+constexpr Words kMoveTooLarge{"move_too_large",
+                              "It would move more than 40,000 records or 24 MiB at once, with all "
+                              "that belongs to the record. "
+                              "Move parts of it first: give them to a new record in the other "
+                              "territory, then move the rest."};
+constexpr Words kHasParent{
+    "has_parent",
+    "The record is in the territories of the record that it belongs to; move that one."};
 
 const Words& words(Reason reason) {
+  if (reason == Reason::move_too_large) return kMoveTooLarge;
+  if (reason == Reason::has_parent) return kHasParent;
   auto at = static_cast<size_t>(reason);
   constexpr auto kFirst = static_cast<size_t>(Reason::redirected);
   if (at >= kFirst && at < kFirst + std::size(kMergeReasons)) return kMergeReasons[at - kFirst];

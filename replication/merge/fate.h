@@ -1,3 +1,4 @@
+  merge_apart = 37,     // a merge of records that are not in the same territories
 // What became of a mutation, and why.
 #pragma once
 
@@ -43,7 +44,7 @@ enum class Reason : uint8_t {
   guard = 18,           // a guard's value differed
   atomic = 19,          // atomic, and part of it would have been overridden
   too_large = 20,       // a cascade beyond the limit
-  territory_move = 21,  // would move the record to another territory
+  territory_move = 21,  // would move the record to another territory; of feature level 1 only
   not_activated = 22,   // an operation kind that no feature-level commit activated yet
   crashed = 23,         // deciding it ended the master twice
   malformed = 24,       // does not fit the schema
@@ -58,7 +59,8 @@ enum class Reason : uint8_t {
   redirected = 34,      // the record had been merged into another, and this went to that one
   survivor_stays = 35,  // redirected, and the survivor's value was never that of the merged record
   unseen_merge = 36,    // a delete that had not seen a merge into its target
-  merge_apart = 37,     // a merge of records that are not in the same territories
+  move_too_large = 38,  // more records or bytes than one move may take along
+  has_parent = 39,      // it is where the record is that it belongs to
 };
 std::string_view to_string(Reason reason);
 // A sentence for people.

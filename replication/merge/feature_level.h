@@ -34,6 +34,9 @@ constexpr uint32_t level_of(RecordOpKind kind) {
       return 1;
     case RecordOpKind::merge:
     case RecordOpKind::redirect:
+    case RecordOpKind::move:
+    case RecordOpKind::relocate:
+    case RecordOpKind::arrive:
       return 2;
   }
   return kFeatureLevel;

@@ -4,6 +4,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/probe.h"
+#include "replication/merge/arrival.h"
 #include "replication/merge/companions.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/merge_context.h"
@@ -66,6 +67,18 @@ void EffectList::follow(const RecordKey& key, FieldId field) {
   ops_[at->second].cells.push_back({field, CellOpKind::put, {}, {}});
 }
 
+void EffectList::note_move(const RecordKey& key) {
+  // What comes into being does so where it belongs in the end.
+  if (auto at = cells_.find(key);
+      at != cells_.end() && ops_[at->second].kind == RecordOpKind::put_new)
+    return;
+  auto [at, fresh] = moves_.try_emplace(key, ops_.size());
+  if (!fresh) return;
+  auto& op = ops_.emplace_back();
+  op.kind = RecordOpKind::relocate;
+  op.record = key;
+}
+
 void EffectList::note(const RecordKey& key, FieldId field) {
   RecordOp& op = cells_of(key, RecordOpKind::put_cells);
   for (const auto& c : op.cells) {
@@ -119,6 +132,7 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
         BL_TRY(create(c, op));
         break;
       case RecordOpKind::update:
+      case RecordOpKind::move:
         BL_TRY(update(c, op));
         break;
       case RecordOpKind::remove:
@@ -135,39 +149,46 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
   if (!c.rejected && atomic && c.decision.fate == Fate::overridden) {
     c.reject(FieldId(0), Reason::atomic);
   }
+  if (!c.rejected) BL_TRY(finish_effects(c));
   if (c.rejected) {
-    ws_.rollback();
-    return std::move(c.decision);
-  }
-  for (RecordOp& op : c.effects.list()) {
-    // What a survivor takes over is not told by value.
-    if (op.kind == RecordOpKind::redirect && !op.target.is_nil()) continue;
-    BL_ASSIGN(auto found, ws_.find(op.record));
-    for (CellOp& cell : op.cells) {
-      if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
-    }
-  }
-  // What is derived or opened besides is not in the operations: no follower may get it either.
-  bool beyond =
-      level_ < kFeatureLevel && std::any_of(
-                                    c.effects.list().begin(), c.effects.list().end(),
-                                    [&](const RecordOp& op) {
-                                      return level_of(op.kind) > level_ ||
-                                             ws_.schema().entity(op.record.entity)->since > level_;
-                                    });
-  if (beyond) {
-    c.reject(FieldId(0), Reason::not_activated);
-    ws_.rollback();
-    return std::move(c.decision);
-  }
-  if (effect_bytes(c.effects.list()) > limits::kMaxEffectBytes) {
-    c.reject(FieldId(0), Reason::too_large);
     ws_.rollback();
     return std::move(c.decision);
   }
   c.decision.effects = std::move(c.effects.list());
   c.decision.journal = ws_.end();
   return std::move(c.decision);
+}
+
+// Values and territories as they are in the end, and whether all of it is small enough.
+Result<void> Merger::finish_effects(Context& c) {
+  bool moves = false;
+  for (RecordOp& op : c.effects.list()) {
+    BL_ASSIGN(auto found, ws_.find(op.record));
+    for (CellOp& cell : op.cells) {
+      if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
+    }
+    bool relocate = op.kind == RecordOpKind::relocate;
+    moves = moves || relocate;
+    if (!relocate && op.kind != RecordOpKind::put_new) continue;
+    op.territory = found.record->territory();
+    op.also_in = found.record->also_in();
+  }
+  // What is derived or opened besides is not in the operations: no follower may get it either.
+  bool beyond = level_ < kFeatureLevel &&
+                std::any_of(c.effects.list().begin(), c.effects.list().end(), [&](const auto& op) {
+                  return level_of(op.kind) > level_ ||
+                         ws_.schema().entity(op.record.entity)->since > level_;
+                });
+  if (beyond) {
+    c.reject(FieldId(0), Reason::not_activated);
+    return {};
+  }
+  bool fits = effect_bytes(c.effects.list()) <= limits::kMaxEffectBytes;
+  if (fits && moves) {
+    BL_ASSIGN(fits, arrivals_fit(ws_, c.effects.list()));
+  }
+  if (!fits) c.reject(FieldId(0), moves ? Reason::move_too_large : Reason::too_large);
+  return {};
 }
 
 Reason Merger::check_shape(const Mutation& m) const {
@@ -183,6 +204,18 @@ Reason Merger::check_shape(const Mutation& m) const {
       // to tell apart.
       bool alone = m.ops.size() == 1 && entity->mergeable;
       if (!alone || op.target.is_nil() || op.target == op.record.id) return Reason::malformed;
+    }
+    if (op.kind == RecordOpKind::move) {
+      // Everywhere is for what goes to all, and for the tokens of those who work everywhere.
+      bool everywhere =
+          op.territory == kReferenceTerritory ||
+          std::find(op.also_in.begin(), op.also_in.end(), kReferenceTerritory) != op.also_in.end();
+      bool nowhere = op.territory == kNoTerritory || std::find(op.also_in.begin(), op.also_in.end(),
+                                                               kNoTerritory) != op.also_in.end();
+      if (entity->territory == TerritoryRule::reference || nowhere ||
+          (everywhere && !entity->credential)) {
+        return Reason::malformed;
+      }
     }
     std::set<std::pair<FieldId, ElementKey>> plain;
     for (const auto& cell : op.cells) {
@@ -243,6 +276,7 @@ Result<Merger::Home> Merger::home_of(Context& c, const RecordOp& op, const Entit
       }
       home.territory = found.record->territory();
       home.also_in = found.record->also_in();
+      home.parent = found.record;
       return home;
     }
   }
@@ -268,7 +302,11 @@ Result<void> Merger::create(Context& c, const RecordOp& op) {
   RecordOp& effect = c.effects.cells_of(op.record, RecordOpKind::put_new);
   effect.territory = home.territory;
   effect.also_in = home.also_in;
-  if (!c.permitted(entity, record)) return {};
+  if (!c.permitted(entity, home.parent ? *home.parent : record)) return {};
+  if (!home.parent && !home.also_in.empty()) {
+    Record at_home(op.record, home.territory, {}, c.version);
+    if (!c.may_move(at_home, home.territory, home.also_in)) return {};
+  }
   return cells(c, record, op, entity, true);
 }
 
@@ -296,12 +334,17 @@ Result<void> Merger::update(Context& c, const RecordOp& op) {
     c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
   }
   if (!through.empty()) return redirected(c, record, through, op, entity);
+  if (op.kind == RecordOpKind::move) {
+    BL_TRY(move(c, record, op));
+    if (c.rejected) return {};
+  }
   return cells(c, record, op, entity, false);
 }
 
 Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const Entity& entity,
                            bool created) {
   std::set<uint16_t> groups_done;
+  bool parent_changed = false;
   for (const auto& cell_op : op.cells) {
     const Field& field = *entity.field(cell_op.field);
     if (field.group != 0) {
@@ -321,11 +364,12 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
     bool parent =
         std::find(entity.parents.begin(), entity.parents.end(), field.id) != entity.parents.end();
     if (parent && !created) {
-      BL_ASSIGN(Reason move, moves_territory(record, cell_op));
-      if (move != Reason::none) {
-        c.reject(field.id, move);
+      BL_ASSIGN(Reason refused, parent_refused(cell_op));
+      if (refused != Reason::none) {
+        c.reject(field.id, refused);
         return {};
       }
+      parent_changed = true;
     }
     Value before = record.value(cell_op.field);
     // The record's heap may move while it is changed.
@@ -337,6 +381,10 @@ Result<void> Merger::cells(Context& c, Record& record, const RecordOp& op, const
       BL_TRY(feed_parents(c, record, entity, before, record.value(cell_op.field), cell_op.field));
     }
     BL_TRY(mark_duplicate(c, record, entity, field.id));
+  }
+  if (parent_changed) {
+    BL_TRY(follow_parent(c, record, entity));
+    if (c.rejected) return {};
   }
   if (entity.has_derived) BL_TRY(derive(c, record, entity));
   return {};
@@ -512,16 +560,13 @@ void Merger::put(Context& c, Record& record, FieldId field, const Value& value) 
   c.effects.note(record.key(), field);
 }
 
-Result<Reason> Merger::moves_territory(Record& record, const CellOp& op) {
-  if (op.value.is_null()) return Reason::none;  // it keeps the territory it has
+Result<Reason> Merger::parent_refused(const CellOp& op) {
+  if (op.value.is_null()) return Reason::none;  // it keeps the territories it has
   Lookup l = decode_lookup(op.value.payload);
   BL_ASSIGN(auto found, ws_.find({l.entity, l.id}));
   if (found.held == Held::not_held) return Reason::none;
   if (!found.record) return Reason::unknown_parent;
-  if (found.record->state() != RecordState::live) return Reason::parent_deleted;
-  bool same = found.record->territory() == record.territory() &&
-              found.record->also_in() == record.also_in();
-  return same ? Reason::none : Reason::territory_move;
+  return found.record->state() == RecordState::live ? Reason::none : Reason::parent_deleted;
 }
 
 Result<bool> Merger::closes_cycle(const Record& record, const CellOp& op) {

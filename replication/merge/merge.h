@@ -37,6 +37,8 @@ class EffectList {
   void redirect(const RecordKey& merged, const RecordId& target, const std::vector<FieldId>& taken);
   // A lookup followed a redirect: its value is read when the list is complete.
   void follow(const RecordKey& key, FieldId field);
+  // Its territories are read from the record when the list is complete, as values are.
+  void note_move(const RecordKey& key);
   // Values are read from the records when the list is complete.
   void note(const RecordKey& key, FieldId field);
   void note_element(const RecordKey& key, FieldId field, CellOpKind kind, const ElementKey& element,
@@ -48,11 +50,18 @@ class EffectList {
   std::unordered_map<RecordKey, size_t> cells_;
   std::unordered_map<RecordKey, size_t> states_;
   std::unordered_map<RecordKey, size_t> follows_;
+  std::unordered_map<RecordKey, size_t> moves_;
 };
 
-// Whether the author may touch this record (as it is, or as just created); asked for every
-// operation.
-using Permit = std::function<bool(const Entity& entity, const Record& record)>;
+// Whether the author may touch a record of `entity` where `place` is: asked for every operation, of
+// the record as it is, or of the record that a new or moved child belongs to.
+struct Permit : std::function<bool(const Entity& entity, const Record& place)> {
+  using function::function;
+  // Whether he may also give it these territories; empty: as the above says.
+  std::function<bool(const Record& record, TerritoryId home,
+                     const std::vector<TerritoryId>& also_in)>
+      move;
+};
 
 class Merger {
  public:
@@ -80,6 +89,7 @@ class Merger {
   Result<void> create(Context& c, const RecordOp& op);
   Result<void> update(Context& c, const RecordOp& op);
   Result<void> remove(Context& c, const RecordOp& op);
+  Result<void> finish_effects(Context& c);
 
   // Redirects (redirect.cc).
   Result<void> merge(Context& c, const RecordOp& op);
@@ -129,9 +139,20 @@ class Merger {
     TerritoryId territory;
     std::vector<TerritoryId> also_in;
     Reason refused = Reason::none;
+    const Record* parent = nullptr;
   };
   Result<Home> home_of(Context& c, const RecordOp& op, const Entity& entity);
-  Result<Reason> moves_territory(Record& record, const CellOp& op);
+  Result<Reason> parent_refused(const CellOp& op);
+
+  // Territories (move.cc).
+  Result<void> move(Context& c, Record& record, const RecordOp& op);
+  // The record gets the territories of the one that it belongs to.
+  Result<void> follow_parent(Context& c, Record& record, const Entity& entity);
+  // For merging duplicates: the survivor works in the territories of both.
+  Result<void> unite_territories(Context& c, Record& survivor, const Record& merged);
+  // Sets the territories of a record and of all beneath it, the deleted ones too.
+  Result<void> relocate(Context& c, Record& top, TerritoryId home,
+                        std::vector<TerritoryId> also_in);
   Result<bool> closes_cycle(const Record& record, const CellOp& op);
   Result<void> mark_duplicate(Context& c, Record& record, const Entity& entity, FieldId field);
   // Revives what was deleted with `deleted`, and deleted parents of any of it; false, and nothing

@@ -29,6 +29,11 @@ struct Merger::Context {
     reject(FieldId(0), Reason::denied);
     return false;
   }
+  bool may_move(const Record& record, TerritoryId home, const std::vector<TerritoryId>& also_in) {
+    if (!permit.move || permit.move(record, home, also_in)) return true;
+    reject(FieldId(0), Reason::denied);
+    return false;
+  }
 
   void outcome(FieldId field, Fate fate, Reason reason, const MutationId& other = {}) {
     decision.outcomes.push_back({op, field, fate, reason, other});

@@ -1,3 +1,7 @@
+  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
+    c.reject(FieldId(0), Reason::merge_apart);
+    return {};
+  }
 // Merging duplicates (SEMANTICS 16): one record becomes a redirect to the other, and whatever is
 // aimed at it later, from wherever, finds the survivor. Redirects lead to records that are none at
 // that moment, so they form trees, never rings: of two merges in opposite directions the second
@@ -192,10 +196,6 @@ Result<void> Merger::merge(Context& c, const RecordOp& op) {
     // Values that were chosen for it count no more than in any late edit: the first merge stands.
     c.outcome(FieldId(0), op.cells.empty() ? Fate::merged : Fate::overridden, Reason::redirected,
               redirect.record->state_version().id);
-    return {};
-  }
-  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
-    c.reject(FieldId(0), Reason::merge_apart);
     return {};
   }
   if (!through.empty()) {

@@ -10,6 +10,8 @@ constexpr uint8_t kCreated = 1;
 constexpr uint8_t kStateChanged = 2;
 constexpr uint8_t kRedirected = 4;
 constexpr uint8_t kFollowed = 8;
+constexpr uint8_t kRelocated = 16;
+constexpr uint8_t kKnownFlags = 31;
 
 Error corrupt() {
   return {ErrorKind::corrupt, "undo.corrupt", "a pending mutation's pre-image is damaged"};
@@ -33,6 +35,8 @@ struct RecordBefore {
   std::vector<FieldId> taken;
   std::vector<std::pair<FieldId, ElementKey>> moved;
   std::vector<FieldId> followed;
+  TerritoryId territory;
+  std::vector<TerritoryId> also_in;
   std::vector<CellBefore> cells;
   std::vector<ElementBefore> elements;
 };
@@ -59,7 +63,7 @@ RecordBefore get_record(Reader& r) {
   auto packed = static_cast<uint32_t>(r.varint_max(0xffffffff));
   b.record.previous = PendingRef::unpack(packed, Order(r.varint()));
   b.flags = r.u8();
-  if (b.flags & ~(kCreated | kStateChanged | kRedirected | kFollowed)) r.fail();
+  if (b.flags & ~kKnownFlags) r.fail();
   if ((b.flags & kRedirected) && !(b.flags & kStateChanged)) r.fail();
   if (b.flags & kStateChanged) {
     uint8_t state = r.u8();
@@ -79,6 +83,11 @@ RecordBefore get_record(Reader& r) {
     }
   }
   if (b.flags & kFollowed) b.followed = get_fields(r);
+  if (b.flags & kRelocated) {
+    b.territory = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
+    b.also_in.resize(r.varint_max(r.remaining()));
+    for (auto& t : b.also_in) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
+  }
   b.cells.resize(r.varint_max(r.remaining()));
   for (auto& c : b.cells) {
     c.field = FieldId(static_cast<uint16_t>(r.varint_max(0xffff)));
@@ -136,6 +145,8 @@ void put_undo(Writer& w, Workspace& ws, const Journal& journal) {
     if (b.state_changed) flags |= kStateChanged;
     if (b.redirected) flags |= kRedirected;
     if (!b.followed.empty()) flags |= kFollowed;
+    bool relocated = b.relocated && !b.created;
+    if (relocated) flags |= kRelocated;
     w.u8(flags);
     if (b.state_changed) {
       w.u8(static_cast<uint8_t>(b.state));
@@ -152,6 +163,11 @@ void put_undo(Writer& w, Workspace& ws, const Journal& journal) {
       }
     }
     if (!b.followed.empty()) put_fields(w, b.followed);
+    if (relocated) {
+      w.varint(b.territory.value);
+      w.varint(b.also_in.size());
+      for (auto t : b.also_in) w.varint(t.value);
+    }
     w.varint(b.cells.size());
     for (const auto& c : b.cells) {
       w.varint(c.field.value);
@@ -224,6 +240,14 @@ Result<std::vector<RecordOp>> effects_of(Workspace& ws, std::string_view undo, A
       if (element) cell.value = keep(element->value());
       op.cells.push_back(cell);
     }
+    if (b.flags & kRelocated) {
+      RecordOp move;
+      move.kind = RecordOpKind::relocate;
+      move.record = b.record.key;
+      move.territory = record.territory();
+      move.also_in = record.also_in();
+      out.push_back(std::move(move));
+    }
     bool changes_cells = op.kind == RecordOpKind::put_new || !op.cells.empty();
     if (changes_cells) out.push_back(std::move(op));
     if (b.flags & kStateChanged) {
@@ -265,6 +289,7 @@ Result<void> apply_undo(Workspace& ws, std::string_view undo) {
     for (const auto& c : b->cells) ws.restore_cell(record, c.field, c.value);
     if (b->flags & kStateChanged)
       BL_TRY(ws.restore_state(record, b->state, b->state_version, b->target));
+    if (b->flags & kRelocated) BL_TRY(ws.set_territories(record, b->territory, b->also_in));
     ws.set_pending(record, b->record.previous);
   }
   return {};

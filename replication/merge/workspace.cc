@@ -46,11 +46,23 @@ Value effective_value(const Record& record, const Field* field, FieldId id, std:
   return {};
 }
 
+std::optional<RecordKey> parent_of(const Record& record, const Entity& entity) {
+  for (FieldId field : entity.parents) {
+    Value v = record.value(field);
+    if (v.is_null()) continue;
+    Lookup l = decode_lookup(v.payload);
+    return RecordKey{l.entity, l.id};
+  }
+  return std::nullopt;
+}
+
 std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
                                     IndexScope scope) {
   std::vector<std::string> out;
   if (record.state() == RecordState::tombstone) {
     out.push_back(keys::group_member(side, record.state_version().id, record.key()));
+    if (auto parent = parent_of(record, entity))
+      out.push_back(keys::deleted_child(side, *parent, record.key()));
     return out;
   }
   if (!record.live()) return out;
@@ -99,6 +111,18 @@ void Deltas::merge(const Deltas& other) {
   for (const auto& c : other.counts) add_count(c.entity, c.territory, c.delta);
 }
 
+std::vector<TerritoryId> territories_before(const Journal& journal, const Record& record) {
+  auto at = journal.places.find(record.key());
+  const Journal::RecordBefore* b =
+      at == journal.places.end() ? nullptr : &journal.records[at->second];
+  if (b && b->created) return {};
+  bool relocated = b && b->relocated;
+  std::vector<TerritoryId> out{relocated ? b->territory : record.territory()};
+  const auto& also_in = relocated ? b->also_in : record.also_in();
+  out.insert(out.end(), also_in.begin(), also_in.end());
+  return out;
+}
+
 Workspace::Workspace(const StoreView& store, std::shared_ptr<const Schema> schema, Config config)
     : store_(store), schema_(std::move(schema)), config_(config) {}
 
@@ -106,6 +130,12 @@ Workspace::Workspace(const StoreView& store, std::shared_ptr<const Schema> schem
 
 Result<Workspace::Found> Workspace::find(const RecordKey& key) {
   auto at = entries_.find(key);
+  auto missing = [&] {
+    const Entity* entity = schema_->entity(key.entity);
+    bool everywhere =
+        config_.holds_everything || (entity && entity->territory == TerritoryRule::reference);
+    return Found{everywhere ? Held::absent : Held::not_held, nullptr};
+  };
   if (at == entries_.end()) {
     BL_ASSIGN(auto flat, store_.get(Table::records, keys::record(config_.side, key)));
     Entry entry;
@@ -115,14 +145,11 @@ Result<Workspace::Found> Workspace::find(const RecordKey& key) {
       entry.stored = true;
     } else {
       // Absence is not cached: a create follows at once, or the answer is not asked for again.
-      const Entity* entity = schema_->entity(key.entity);
-      bool everywhere =
-          config_.holds_everything || (entity && entity->territory == TerritoryRule::reference);
-      return Found{everywhere ? Held::absent : Held::not_held, nullptr};
+      return missing();
     }
     at = entries_.emplace(key, std::move(entry)).first;
   }
-  if (!at->second.record) return Found{Held::absent, nullptr};
+  if (!at->second.record) return missing();
   return Found{Held::value, at->second.record.get()};
 }
 
@@ -198,6 +225,10 @@ Result<std::vector<RecordKey>> Workspace::children(EntityId child, FieldId field
     return with_index_prefix(child, prefix);
   }
   return std::vector<RecordKey>{};
+}
+
+Result<std::vector<RecordKey>> Workspace::deleted_children(const RecordKey& parent) {
+  return with_index_prefix(EntityId(0), keys::deleted_child_prefix(config_.side, parent));
 }
 
 Result<std::optional<RecordKey>> Workspace::holder_of(const Entity& entity, const Index& index,
@@ -303,6 +334,7 @@ void Workspace::rollback() {
     }
     Record& record = *entry.record;
     if (at->state_changed) record.restore_state(at->state, at->state_version, at->target);
+    if (at->relocated) record.set_territories(at->territory, at->also_in);
     for (const auto& c : at->cells) record.restore_cell(c.field, c.existed ? &c.cell : nullptr);
     record.set_pending(at->pending);
   }
@@ -425,12 +457,29 @@ Result<void> Workspace::restore_state(Record& record, RecordState state, const V
   BL_TRY(add_whole(record, true));
   record.restore_state(state, version, target);
   BL_TRY(add_whole(record, false));
-  if (record.live()) {
-    for (const auto& c : record.cells()) {
-      if (indexed(record.key().entity, c.field)) note_claims(record, c.field, record.value(c));
-    }
-  }
+  note_all_claims(record);
   return {};
+}
+
+void Workspace::note_all_claims(const Record& record) {
+  if (!record.live()) return;
+  for (const auto& c : record.cells()) {
+    if (indexed(record.key().entity, c.field)) note_claims(record, c.field, record.value(c));
+  }
+}
+
+Result<void> Workspace::set_territories(Record& record, TerritoryId home,
+                                        std::vector<TerritoryId> also_in) {
+  touch(entry_of(record), record.key(), false);
+  auto& b = before(record);
+  if (!b.relocated) {
+    b.relocated = true;
+    b.territory = record.territory();
+    b.also_in = record.also_in();
+  }
+  BL_TRY(add_whole(record, true));
+  record.set_territories(home, std::move(also_in));
+  return add_whole(record, false);
 }
 
 Result<void> Workspace::put_element(Record& record, FieldId field, const ElementKey& key,
@@ -561,6 +610,30 @@ Result<void> Workspace::uncreate(Record& record) {
   BL_TRY(add_whole(record, true));
   entry.record.reset();
   return {};
+}
+
+Result<void> Workspace::drop(Record& record) {
+  RecordKey key = record.key();
+  Entry& entry = entry_of(record);
+  touch(entry, key, true);
+  BL_TRY(add_whole(record, true));
+  BL_ASSIGN(auto all, elements(key, FieldId(0)));
+  for (const auto& [at, element] : all) {
+    element_writes_[keys::element(config_.side, key, at.field, at.key)] = std::nullopt;
+  }
+  entry.record.reset();
+  return {};
+}
+
+Result<Record*> Workspace::install(Record record) {
+  RecordKey key = record.key();
+  Entry& entry = entries_[key];
+  BL_CHECK(!entry.record);
+  touch(entry, key, true);
+  entry.record = std::make_unique<Record>(std::move(record));
+  BL_TRY(add_whole(*entry.record, false));
+  note_all_claims(*entry.record);
+  return entry.record.get();
 }
 
 // --- Writing ---

@@ -23,7 +23,11 @@ enum class IndexScope { all, authority };
 // Answers of a read (SEMANTICS 12).
 enum class Held { value, absent, not_held };
 
-// The keys that a record has in Table::index: one per index, or its place in a deletion group.
+// The record that it belongs to, whose territories it has.
+std::optional<RecordKey> parent_of(const Record& record, const Entity& entity);
+
+// The keys that a record has in Table::index: one per index; where it is deleted, its place in the
+// deletion group and beneath its parent.
 std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
                                     IndexScope scope);
 // The value of a field as indexes and queries see it: system properties and defaults included.
@@ -69,6 +73,9 @@ struct Journal {
     RecordState state = RecordState::live;
     Version state_version;
     RecordId target;
+    bool relocated = false;
+    TerritoryId territory;
+    std::vector<TerritoryId> also_in;
     std::vector<CellBefore> cells;
     std::vector<ElementBefore> elements;
     // Merged into another: the cells and elements that went over. Both keep their versions, so that
@@ -82,6 +89,9 @@ struct Journal {
   std::unordered_map<RecordKey, size_t> places;  // in `records`
   Deltas deltas;
 };
+
+// Where `record` was before what the journal tells of; nowhere where that created it.
+std::vector<TerritoryId> territories_before(const Journal& journal, const Record& record);
 
 class Workspace {
  public:
@@ -106,6 +116,8 @@ class Workspace {
   Result<std::vector<RecordKey>> with_index_prefix(EntityId entity, const std::string& prefix);
   // Live records of `child` whose lookup `field` is `parent`.
   Result<std::vector<RecordKey>> children(EntityId child, FieldId field, const RecordKey& parent);
+  // Deleted records, of any entity, that looked up to `parent` as the record they belong to.
+  Result<std::vector<RecordKey>> deleted_children(const RecordKey& parent);
   // Another live record with this value in its unique index.
   Result<std::optional<RecordKey>> holder_of(const Entity& entity, const Index& index,
                                              const Value& value, const RecordId& except);
@@ -126,6 +138,8 @@ class Workspace {
   void set_cell(Record& record, FieldId field, const Version& version, const Value& value);
   // Reads elements to keep the sums, hence may fail.
   Result<void> set_state(Record& record, RecordState state, const Version& version);
+  // Reads elements to keep the sums, hence may fail.
+  Result<void> set_territories(Record& record, TerritoryId home, std::vector<TerritoryId> also_in);
   Result<void> put_element(Record& record, FieldId field, const ElementKey& key,
                            const Element& element);
   Result<void> remove_element(Record& record, FieldId field, const ElementKey& key);
@@ -149,6 +163,12 @@ class Workspace {
   // As if the record had never been created.
   Result<void> uncreate(Record& record);
 
+  // --- What a branch holds; cannot be rolled back, and a pre-image says nothing of it ---
+  // The record is held here no longer: with all that is kept of it.
+  Result<void> drop(Record& record);
+  // A record as the master has it; it must not be held. Its elements are put afterwards.
+  Result<Record*> install(Record record);
+
   // Writes every change since the last flush. The batch must then be written, or the process end.
   void flush(Batch& batch);
   // Forgets cached records beyond the limit; only between batches.
@@ -157,6 +177,8 @@ class Workspace {
   void discard();
   // Forgets everything; nothing may be unflushed. For a switch of sides.
   void reset(keys::Side side, bool holds_everything);
+  // What has changed since begin().
+  const Journal& journal() const { return journal_; }
   bool dirty() const { return !dirty_.empty() || !element_writes_.empty(); }
 
   const Schema& schema() const { return *schema_; }
@@ -175,6 +197,7 @@ class Workspace {
   Entry& entry_of(const Record& record);
   void touch(Entry& entry, const RecordKey& key, bool index);
   Journal::RecordBefore& before(const Record& record);
+  void note_all_claims(const Record& record);
   void add_term(const Record& record, const Sum128& term, bool subtract);
   Result<void> add_whole(const Record& record, bool subtract);
   void note_claims(const Record& record, FieldId field, const Value& value);

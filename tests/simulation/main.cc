@@ -34,7 +34,10 @@ constexpr const char* kExpected[] = {"fault: branch crash",
                                      "policies: open conflicts",
                                      "policies: asked",
                                      "policies: first_stands",
-                                     "policies: refused locally: write.share_exceeded"};
+                                     "policies: refused locally: write.share_exceeded",
+                                     "moves",
+                                     "children given away",
+                                     "checked: a record that is elsewhere"};
 constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "accept.joined_bulk_by_effects",
                                    "apply.pending_redone",
@@ -63,7 +66,13 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.survivor_stays",
                                    "merge.delete_of_redirect",
                                    "merge.revived_by_merge",
-                                   "merge.lookup_led_to_survivor"};
+                                   "merge.lookup_led_to_survivor",
+                                   "merge.move_won",
+                                   "merge.move_lost",
+                                   "ingest.arrival_echoed",
+                                   "apply.record_left",
+                                   "apply.unplaced_found_its_record",
+                                   "apply.forecast_of_record_that_left"};
 
 }  // namespace
 
@@ -76,6 +85,9 @@ int main(int argc, char** argv) {
   app.add_option("--first", first, "the first seed")->capture_default_str();
   app.add_option("--operations", options.operations, "operations per seed")->capture_default_str();
   app.add_option("--faults", options.faults, "faults per seed")->capture_default_str();
+  app.add_option("--moves", options.moves,
+                 "the share of operations that are moves and what meets them")
+      ->capture_default_str();
   app.add_option("--bug", bug, "plant a bug and demand that it is found")
       ->check(CLI::IsMember({"dedupe-off", "cursor-outside-batch", "sync-off"}));
   app.add_flag("--verbose", options.verbose, "tell what happens");

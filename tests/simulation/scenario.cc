@@ -5,6 +5,7 @@
 #include "branch/replica/audit.h"
 #include "common/base/check.h"
 #include "master/ingest/audit.h"
+#include "tests/simulation/workload_moves.h"
 #include "tests/simulation/workload.h"
 #include "tests/simulation/workload_policies.h"
 
@@ -58,6 +59,7 @@ class Scenario {
     policies_ = std::make_unique<PolicyWorkload>(world_, schema_);
     policies_->set_up(master_, all);
     master_.check_batch = [this] { return policies_->check_bound(master_); };
+    moves_ = std::make_unique<MovesWorkload>(world_, schema_, *workload_, all);
     for (auto& b : branches_) b->clock.offset_ms = world_.between(-2000, 2000);
     // One office joins late, when there is something to get.
     for (size_t i = 0; i + 1 < branches_.size(); ++i) branches_[i]->start();
@@ -99,7 +101,10 @@ class Scenario {
       at += world_.between(0, 2 * kMeanGap);
       world_.after(at, [this] {
         if (broken()) return;
-        workload_->step();
+        if (world_.chance(options_.moves) && master_.up())
+          moves_->step(master_.ingest->directory());
+        else
+          workload_->step();
         if (world_.chance(0.25)) policies_->step(*branches_[world_.random.below(branches_.size())]);
       });
     }
@@ -249,6 +254,7 @@ class Scenario {
         },
         world_.counts);
     if (!merges.empty()) wrong(merges);
+    if (auto problem = moves_->check(master_); !problem.empty()) wrong(problem);
   }
 
   void check_audits() {
@@ -474,6 +480,7 @@ class Scenario {
   std::vector<std::unique_ptr<SimBranch>> branches_;
   std::unique_ptr<Workload> workload_;
   std::unique_ptr<PolicyWorkload> policies_;
+  std::unique_ptr<MovesWorkload> moves_;
   std::map<SimBranch*, DiskCopy> copies_;
   std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
   std::string failure_;

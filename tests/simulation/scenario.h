@@ -16,6 +16,7 @@ struct Outcome {
 struct ScenarioOptions {
   uint64_t operations = 2000;
   uint64_t faults = 20;
+  double moves = 0.2;  // the share of operations that are of the moves workload
   Bug bug = Bug::none;
   bool verbose = false;
 };

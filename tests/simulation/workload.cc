@@ -49,22 +49,32 @@ void Workload::set_up(SimMaster& master) {
   put(d, op, field(entity_id::kUser, "isadministrator"), CellOpKind::set, ValueType::boolean,
       encode_boolean(true));
   master.commit({op}, "user");
-  for (SimBranch* b : branches_) {
+  auto make_token = [&](const std::string& name, const std::set<TerritoryId>& held) {
     RecordOp token;
     token.kind = RecordOpKind::create;
     token.record = {entity_id::kApiToken, ids.make(master.clock.wall_ms())};
-    tokens_[b->name] = token.record.id;
-    const auto& held = master.ingest->directory().server(b->name)->territories;
     token.territory = *held.begin();
     token.also_in.assign(std::next(held.begin()), held.end());
     put(d, token, field(entity_id::kApiToken, "tokenhash"), CellOpKind::set, ValueType::text,
-        token_hash(b->name));
+        token_hash(name));
     put(d, token, field(entity_id::kApiToken, "systemuserid"), CellOpKind::set, ValueType::lookup,
         encode_lookup({entity_id::kUser, user_}));
     put(d, token, field(entity_id::kApiToken, "access"), CellOpKind::set, ValueType::option,
         encode_integer(2));
-    master.commit({token}, "token " + b->name);
-  }
+    master.commit({token}, "token " + name);
+    return token.record.id;
+  };
+  std::set<TerritoryId> all;
+  for (const auto& [name, t] : master.ingest->directory().territories()) all.insert(t);
+  mover_ = make_token("mover", all);
+  for (SimBranch* b : branches_)
+    tokens_[b->name] = make_token(b->name, master.ingest->directory().server(b->name)->territories);
+}
+
+bool Workload::attempt_as(SimBranch& branch, const RecordId& credential, const What& what) {
+  Intention& in = intentions_.emplace_back();
+  attempt(branch, in, what, credential);
+  return !in.acknowledged.empty();
 }
 
 std::vector<TerritoryId> Workload::territories_of(SimBranch& b) {
@@ -78,10 +88,11 @@ std::string Workload::text(TerritoryId t) {
 
 void Workload::attempt(
     SimBranch& branch, Intention& intention,
-    const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what) {
+    const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what,
+    const RecordId& credential) {
   Lambda command(what);
   command.author = user_;
-  command.credential = tokens_[branch.name];
+  command.credential = credential.is_nil() ? tokens_[branch.name] : credential;
   command.operation_key = intention.key;
   if (world_.chance(0.15)) command.lane = Lane::bulk;
   if (!intention.key.empty())

@@ -34,6 +34,11 @@ class Workload {
   void set_up(SimMaster& master);
   // One operation at a random office.
   void step();
+  // A client's try with another token than the office's own; whether he was told that it is done.
+  using What = std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>;
+  bool attempt_as(SimBranch& branch, const RecordId& credential, const What& what);
+  // A token that is for all territories.
+  const RecordId& mover() const { return mover_; }
 
   const std::vector<Intention>& intentions() const { return intentions_; }
   const std::vector<RecordKey>& counters() const { return counters_; }
@@ -48,7 +53,8 @@ class Workload {
     bool counter = false;  // never deleted
   };
   void attempt(SimBranch& branch, Intention& intention,
-               const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what);
+               const std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>& what,
+               const RecordId& credential = {});
   std::string text(TerritoryId t);
   void create_account(SimBranch& b);
   void create_contact(SimBranch& b);
@@ -79,6 +85,7 @@ class Workload {
   std::shared_ptr<const Schema> schema_;
   std::vector<SimBranch*> branches_;
   RecordId user_;
+  RecordId mover_;
   std::map<std::string, RecordId> tokens_;  // by branch
   std::vector<Account> accounts_;
   std::vector<std::pair<RecordKey, TerritoryId>> contacts_, orders_, lines_, doubles_;

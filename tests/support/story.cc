@@ -14,6 +14,7 @@ namespace {
 std::string field_name(const Entity& entity, FieldId id) {
   if (const Field* f = entity.field(id)) return f->name;
   if (id == system_field::kRevivedOn) return "revivedon";
+  if (id == system_field::kTerritory) return "territory";
   if (id == system_field::kDuplicateOf) return "duplicateof";
   if (id == system_field::kMergedFrom) return "mergedfrom";
   return std::to_string(id.value);
@@ -167,6 +168,17 @@ RecordOp Names::parse(const std::string& line, Workspace& view, Arena& arena,
         op.also_in.push_back(t->second);
       }
     }
+  } else if (w[0] == "move") {
+    op.kind = RecordOpKind::move;
+    op.record = key(w[1]);
+    for (; next < w.size() && w[next][0] == '@'; ++next) {
+      TerritoryId t = territories_.at(w[next].substr(1));
+      if (op.territory == kNoTerritory) {
+        op.territory = t;
+      } else {
+        op.also_in.push_back(t);
+      }
+    }
   } else if (w[0] == "update") {
     op.kind = RecordOpKind::update;
     op.record = key(w[1]);
@@ -234,7 +246,7 @@ std::string Names::show(Workspace& view, const std::string& name) {
     return out + " " + name_of({k.entity, record.target()});
   for (const Cell& c : record.cells()) {
     const Field* field = entity.field(c.field);
-    if (c.field == system_field::kMergedFrom) continue;
+    if (c.field == system_field::kMergedFrom || c.field == system_field::kMovedFrom) continue;
     if (field && field->is_collection()) continue;
     out += " " + field_name(entity, c.field) + "=" + text(record.value(c));
     if (field && field->policy == Policy::ask) out += contenders(view, k, *field);
@@ -261,6 +273,20 @@ std::string Names::show(Workspace& view, const std::string& name) {
     out += " " + field.name + "={";
     for (const auto& [order, t] : shown) out += (out.back() == '{' ? "" : ",") + t;
     out += "}";
+  }
+  return out;
+}
+
+std::string Names::where(Workspace& view, const std::string& name) {
+  auto found = view.find(key(name));
+  if (!found || !found->record) return "";
+  std::vector<TerritoryId> all{found->record->territory()};
+  all.insert(all.end(), found->record->also_in().begin(), found->record->also_in().end());
+  std::string out;
+  for (TerritoryId t : all) {
+    for (const auto& [n, id] : territories_) {
+      if (id == t) out += (out.empty() ? "" : " ") + n;
+    }
   }
   return out;
 }

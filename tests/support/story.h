@@ -4,6 +4,7 @@
 //   update a name=Acme_Ltd loyaltypoints+=5 lastcontacted=2026-11-22
 //   delete a
 //   merge b a name=Acme      (b into a, which survives)
+//   move a @east @west name=Acme       home and also_in; cells as in an update
 //
 // `field=value` sets (`field=` clears), `+=` adds, inserts or appends as the field's policy says,
 // `-=` subtracts, spends, or removes the elements with that value that the view shows, `!=`
@@ -45,6 +46,8 @@ class Names {
   // behind its value, "creditlimit=5?{7}"; of an escrow field the shares by server do,
   // "stock=9{5:4}".
   std::string show(Workspace& view, const std::string& name);
+  // "east west": its territories by name, the home first; empty where it is not held.
+  std::string where(Workspace& view, const std::string& name);
   // "merged: name newer, #1 deleted": what differs from plainly applied, with fields by name.
   std::string verdict(Fate fate, const std::vector<Outcome>& outcomes,
                       const std::vector<RecordOp>& ops) const;

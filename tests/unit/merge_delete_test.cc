@@ -299,20 +299,25 @@ TEST_CASE("A hierarchy deeper than the limit counts as a ring", "[merge]") {
         "overridden: parentaccountid cycle");
 }
 
-TEST_CASE("A child cannot move to an account of another territory", "[merge]") {
+TEST_CASE("A child follows the account that it is given to", "[merge]") {
   Shop s;
   REQUIRE(s.run(s.east, "create account w @west name=W") == "applied");
   REQUIRE(s.run(s.east, "create account v @common @west name=V") == "applied");
   REQUIRE(s.run(s.east, "create account n @common name=N") == "applied");
   s.names.key("ghost", "account");
-  CHECK(s.run(s.east, "update c parentcustomerid=w") ==
-        "rejected: parentcustomerid territory_move");
-  CHECK(s.run(s.east, "update c parentcustomerid=v") ==
-        "rejected: parentcustomerid territory_move");
+  auto where = [&](const char* name) { return s.names.where(s.ws, name); };
+  CHECK(s.run(s.east, "update c parentcustomerid=w") == "applied");
+  CHECK(where("c") == "west");
+  CHECK(s.run(s.east, "update c parentcustomerid=v") == "applied");
+  CHECK(where("c") == "common west");
+  CHECK(s.run(s.east, "update o customerid=w") == "applied");
+  CHECK(where("l1") == "west");
   CHECK(s.run(s.east, "update c parentcustomerid=ghost") ==
         "rejected: parentcustomerid unknown_parent");
   CHECK(s.run(s.east, "update c parentcustomerid=n") == "applied");
+  CHECK(where("c") == "common");
   CHECK(s.run(s.east, "update c parentcustomerid=") == "applied");
+  CHECK(where("c") == "common");
   REQUIRE(s.run(s.east, "delete n") == "applied");
   CHECK(s.run(s.east, "update c parentcustomerid=n") ==
         "rejected: parentcustomerid parent_deleted");

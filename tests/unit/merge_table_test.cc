@@ -64,6 +64,12 @@ const char* name(RecordOpKind kind) {
       return "revive";
     case RecordOpKind::redirect:
       return "redirect";
+    case RecordOpKind::move:
+      return "move";
+    case RecordOpKind::relocate:
+      return "relocate";
+    case RecordOpKind::arrive:
+      return "arrive";
   }
   return nullptr;
 }
