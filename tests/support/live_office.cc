@@ -16,7 +16,7 @@ LiveOffice::LiveOffice(SmallOffice& office, const std::string& files)
   Committer::Events events;
   events.changed = [this](const Changes& c) {
     api_->on_changes(c);
-    changes.add(c.records);
+    changes.add(c);
   };
   committer_ = std::make_unique<Committer>(io, office.store, *office.replica, events);
   OfficeParts parts;
