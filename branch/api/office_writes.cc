@@ -413,6 +413,8 @@ boost::asio::awaitable<HttpResponse> OfficeApi::merge(Call& call) {
                      "Target and Subordinate must be of one entity: {\"accountid\": \"..\", "
                      "\"@odata.type\": \"Microsoft.Dynamics.CRM.account\"}");
   }
+  if (!entity->mergeable)
+    co_return refuse("merge.entity", entity->label_plural + " cannot be merged");
   auto survivor = id_of(*target, *entity), merged = id_of(*subordinate, *entity);
   if (!survivor || !merged) {
     co_return refuse("value.id",

@@ -1,7 +1,3 @@
-  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
-    return fail(ErrorKind::conflict, "write.merge_apart",
-                std::string(explain(Reason::merge_apart)));
-  }
 #include "branch/crm/save_command.h"
 
 #include <algorithm>
@@ -444,6 +440,11 @@ Result<void> SaveCommand::merge(Workspace& view, const Record& survivor, Draft& 
   const Record& merged = *found.record;
   if (merged.key() != key) return merged_away(entity, merged.key());
   if (!may_write(principal_, entity, merged)) return denied(entity);
+  if (names_territories()) {
+    return invalid("merge.territory",
+                   "a merge unites the territories of both: move the record that stays afterwards, "
+                   "and leave them out of UpdateContent");
+  }
   for (const auto& field : entity.fields) {
     bool above = field.hierarchy || std::find(entity.parents.begin(), entity.parents.end(),
                                               field.id) != entity.parents.end();

@@ -267,6 +267,7 @@ std::vector<TerritoryId> Ingest::Impl::territories_at(const Record& record, Csn 
       auto before = decode_move_history(at->value(*moved).payload);
       out.insert(out.end(), before.begin(), before.end());
     }
+    add_merged_away(*at, base, out);
     auto parent = parent_of(*at, *schema->entity(at->key().entity));
     if (!parent) break;
     auto found = workspace->find(*parent);
@@ -275,6 +276,25 @@ std::vector<TerritoryId> Ingest::Impl::territories_at(const Record& record, Csn 
     at = found->record;
   }
   return out;
+}
+
+void Ingest::Impl::add_merged_away(const Record& survivor, Csn base,
+                                   std::vector<TerritoryId>& out) {
+  if (!survivor.find(system_field::kMergedFrom)) return;
+  auto merges = workspace->elements(survivor.key(), system_field::kMergedFrom);
+  if (!merges) fault = merges.error();
+  if (!merges) return;
+  for (const auto& [at, element] : *merges) {
+    if (element.version.csn <= base) continue;
+    Lookup l = decode_lookup(element.value().payload);
+    auto merged = workspace->find({l.entity, l.id});
+    if (!merged) fault = merged.error();
+    if (!merged || !merged->record) continue;
+    const Cell* moved = merged->record->find(system_field::kMovedFrom);
+    if (!moved || merged->record->version(*moved).csn <= base) continue;
+    auto before = decode_move_history(merged->record->value(*moved).payload);
+    out.insert(out.end(), before.begin(), before.end());
+  }
 }
 
 Result<void> Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
@@ -352,16 +372,15 @@ Result<void> Ingest::Impl::find_arrivals(IngestBatch& work, IngestBatch::Decided
     return author &&
            std::any_of(where.begin(), where.end(), [&](TerritoryId t) { return author->holds(t); });
   };
-  for (const auto& op : d.commit.effects) {
-    if (op.kind != RecordOpKind::relocate) continue;
-    BL_ASSIGN(auto found, workspace->find(op.record));
+  BL_ASSIGN(auto arrivals, arrivals_of(*workspace, journal, d.commit.effects));
+  for (auto& arrival : arrivals) {
+    BL_ASSIGN(auto found, workspace->find(arrival.record));
     auto now = territories_of(*found.record);
     auto before = territories_before(journal, *found.record);
-    auto entered = without(now, before);
-    if (entered.empty()) continue;
-    BL_ASSIGN(auto images, images_of(*workspace, op.record, limits::kArrivalPartBytes, work.arena));
+    BL_ASSIGN(auto images,
+              images_of(*workspace, arrival.record, limits::kArrivalPartBytes, work.arena));
     for (const auto& image : images) work.effect_bytes += image.image.size();
-    d.arrivals.push_back({std::move(images), std::move(entered)});
+    d.arrivals.push_back({std::move(images), std::move(arrival.where)});
     d.needs_echo = d.needs_echo || (!held(before) && held(now));
   }
   return {};

@@ -104,8 +104,9 @@ struct Ingest::Impl {
   Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);
   Result<Permit> permit_of(const Mutation& m);
   // Where a record is, the home first, and where it was for those whose base is `base`: it, or what
-  // it belongs to, was moved later.
+  // it belongs to, was moved later, or what he knew as another record was merged into it.
   std::vector<TerritoryId> territories_at(const Record& record, Csn base);
+  void add_merged_away(const Record& survivor, Csn base, std::vector<TerritoryId>& out);
   Result<void> keep(IngestBatch& work, Decision&& decision, const Mutation& m, Csn csn,
                     Hlc clamped);
   Result<void> finish(IngestBatch& work, IngestResult& result);

@@ -73,23 +73,49 @@ std::vector<TerritoryId> decode_move_history(std::string_view text) {
   return out;
 }
 
+Result<std::vector<Arrival>> arrivals_of(Workspace& ws, const Journal& journal,
+                                         const std::vector<RecordOp>& effects) {
+  std::vector<Arrival> out;
+  std::set<RecordKey> ends;
+  for (const auto& op : effects) {
+    if (op.kind != RecordOpKind::redirect || op.target.is_nil()) continue;
+    RecordKey target{op.record.entity, op.target};
+    BL_ASSIGN(auto merged, ws.find(op.record));
+    BL_ASSIGN(auto survivor, ws.find(target));
+    if (!merged.record || !survivor.record) continue;  // no more than a forecast
+    auto from = territories_before(journal, *merged.record);
+    auto into = territories_before(journal, *survivor.record);
+    // Where both were, the redirect says what goes over.
+    auto both = without(into, without(into, from));
+    for (const auto* end : {merged.record, survivor.record}) {
+      ends.insert(end->key());
+      auto where = without(territories_of(*end), both);
+      if (!where.empty()) out.push_back({end->key(), std::move(where)});
+    }
+  }
+  for (const auto& op : effects) {
+    if (op.kind != RecordOpKind::relocate || ends.count(op.record) > 0) continue;
+    BL_ASSIGN(auto found, ws.find(op.record));
+    auto entered =
+        without(territories_of(*found.record), territories_before(journal, *found.record));
+    if (!entered.empty()) out.push_back({op.record, std::move(entered)});
+  }
+  return out;
+}
+
 Result<bool> arrivals_fit(Workspace& ws, const std::vector<RecordOp>& effects) {
   size_t bytes = 0;
   std::string row;
-  for (const auto& op : effects) {
-    if (op.kind != RecordOpKind::relocate) continue;
-    BL_ASSIGN(auto found, ws.find(op.record));
-    size_t entered =
-        without(territories_of(*found.record), territories_before(ws.journal(), *found.record))
-            .size();
-    if (entered == 0) continue;
+  BL_ASSIGN(auto arrivals, arrivals_of(ws, ws.journal(), effects));
+  for (const auto& arrival : arrivals) {
+    BL_ASSIGN(auto found, ws.find(arrival.record));
     row.clear();
     found.record->encode_to(row);
     if (row.size() > limits::kMaxArrivalRowBytes) return false;
     size_t one = row.size();
-    BL_ASSIGN(auto elements, ws.elements(op.record, FieldId(0)));
+    BL_ASSIGN(auto elements, ws.elements(arrival.record, FieldId(0)));
     for (const auto& [key, e] : elements) one += kMinElementBytes + e.type_and_payload.size() + 48;
-    bytes += one * entered;
+    bytes += one * arrival.where.size();
     if (bytes > limits::kMaxMoveBytes) return false;
   }
   return true;

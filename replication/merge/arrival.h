@@ -20,6 +20,16 @@ std::string move_history(const Record& record, TerritoryId home,
                          const std::vector<TerritoryId>& also_in);
 std::vector<TerritoryId> decode_move_history(std::string_view text);
 
+// A record whose image goes to territories that lack it.
+struct Arrival {
+  RecordKey record;
+  std::vector<TerritoryId> where;
+};
+// What arrives where by these effects, of which `journal` says what was before: what moved, in what
+// it newly entered; of a merge across territories both ends, wherever not both were held.
+Result<std::vector<Arrival>> arrivals_of(Workspace& workspace, const Journal& journal,
+                                         const std::vector<RecordOp>& effects);
+
 // Between begin() and end() of the workspace: whether the images that `effects` call for are within
 // the limits (limits::kMaxMoveBytes).
 Result<bool> arrivals_fit(Workspace& workspace, const std::vector<RecordOp>& effects);
@@ -27,7 +37,8 @@ Result<bool> arrivals_fit(Workspace& workspace, const std::vector<RecordOp>& eff
 // Images of a record, each about `part_bytes` at most; payloads in `arena`.
 Result<std::vector<RecordOp>> images_of(Workspace& workspace, const RecordKey& key,
                                         size_t part_bytes, Arena& arena);
-// The record of an image, without its elements; nothing where the image holds further elements only.
+// The record of an image, without its elements; nothing where the image holds further elements
+// only.
 Result<std::optional<Record>> arrived_record(const RecordOp& op);
 // Puts an image in the place of whatever is held of the record.
 Result<void> apply_arrival(Workspace& workspace, const RecordOp& op);

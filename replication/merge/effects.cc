@@ -1,5 +1,6 @@
 #include "replication/merge/effects.h"
 
+#include "common/base/probe.h"
 #include "replication/merge/arrival.h"
 
 namespace branchline {
@@ -40,7 +41,14 @@ Result<void> redirect(Workspace& ws, Record& record, const RecordOp& op, const V
     return {};
   }
   RecordKey target{op.record.entity, op.target};
+  // Told by the block of another of its territories.
+  if (record.state() == RecordState::redirect && record.target() == op.target) return {};
   BL_ASSIGN(auto survivor, ws.find(target));
+  // Of a merge across territories, and the survivor's image comes behind this.
+  if (survivor.held == Held::not_held) {
+    BL_PROBE("apply.merged_away");
+    return ws.redirect_away(record, op.target, version);
+  }
   if (!survivor.record || survivor.record == &record)
     return std::unexpected(diverged(target, "survives a merge but is not here"));
   std::vector<FieldId> taken;

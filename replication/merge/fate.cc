@@ -1,6 +1,3 @@
-    {"merge_apart",
-     "The records belong to different territories, which cannot be merged yet: bring them into the "
-     "same territories first."},
 #include "replication/merge/fate.h"
 
 namespace branchline {

@@ -1,4 +1,3 @@
-  merge_apart = 37,     // a merge of records that are not in the same territories
 // What became of a mutation, and why.
 #pragma once
 

@@ -163,6 +163,8 @@ Result<Decision> Merger::run(const Mutation& m, Csn csn, const Permit& permit) {
 Result<void> Merger::finish_effects(Context& c) {
   bool moves = false;
   for (RecordOp& op : c.effects.list()) {
+    // What a survivor takes over is not told by value.
+    if (op.kind == RecordOpKind::redirect && !op.target.is_nil()) continue;
     BL_ASSIGN(auto found, ws_.find(op.record));
     for (CellOp& cell : op.cells) {
       if (cell.kind == CellOpKind::put) cell.value = found.record->value(cell.field);
@@ -174,11 +176,13 @@ Result<void> Merger::finish_effects(Context& c) {
     op.also_in = found.record->also_in();
   }
   // What is derived or opened besides is not in the operations: no follower may get it either.
-  bool beyond = level_ < kFeatureLevel &&
-                std::any_of(c.effects.list().begin(), c.effects.list().end(), [&](const auto& op) {
-                  return level_of(op.kind) > level_ ||
-                         ws_.schema().entity(op.record.entity)->since > level_;
-                });
+  bool beyond =
+      level_ < kFeatureLevel && std::any_of(
+                                    c.effects.list().begin(), c.effects.list().end(),
+                                    [&](const auto& op) {
+                                      return level_of(op.kind) > level_ ||
+                                             ws_.schema().entity(op.record.entity)->since > level_;
+                                    });
   if (beyond) {
     c.reject(FieldId(0), Reason::not_activated);
     return {};

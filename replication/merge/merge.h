@@ -148,9 +148,12 @@ class Merger {
   Result<void> move(Context& c, Record& record, const RecordOp& op);
   // The record gets the territories of the one that it belongs to.
   Result<void> follow_parent(Context& c, Record& record, const Entity& entity);
-  // For merging duplicates: the survivor works in the territories of both.
-  Result<void> unite_territories(Context& c, Record& survivor, const Record& merged);
-  // Sets the territories of a record and of all beneath it, the deleted ones too.
+  // For merging duplicates: the survivor goes where what it belongs to is, or else to the
+  // territories of both, and all that was merged into it goes there too.
+  Result<void> bring_together(Context& c, Record& survivor, const Entity& entity,
+                              const Record& merged);
+  // Sets the territories of a record, of all beneath it, the deleted ones too, and of what was
+  // merged into any of it.
   Result<void> relocate(Context& c, Record& top, TerritoryId home,
                         std::vector<TerritoryId> also_in);
   Result<bool> closes_cycle(const Record& record, const CellOp& op);

@@ -17,6 +17,10 @@ std::vector<TerritoryId> normal(TerritoryId home, const std::vector<TerritoryId>
   return {out.begin(), out.end()};
 }
 
+bool is_in(const Record& record, TerritoryId home, const std::vector<TerritoryId>& also_in) {
+  return record.territory() == home && record.also_in() == also_in;
+}
+
 }  // namespace
 
 Result<void> Merger::move(Context& c, Record& record, const RecordOp& op) {
@@ -51,18 +55,38 @@ Result<void> Merger::follow_parent(Context& c, Record& record, const Entity& ent
   BL_ASSIGN(auto parent, ws_.find(*key));
   if (!parent.record) return {};  // not held here: no forecast (SEMANTICS 12)
   const Record& above = *parent.record;
-  if (above.territory() == record.territory() && above.also_in() == record.also_in()) return {};
+  if (is_in(record, above.territory(), above.also_in())) return {};
   if (!c.permitted(entity, above)) return {};
   return relocate(c, record, above.territory(), above.also_in());
 }
 
-Result<void> Merger::unite_territories(Context& c, Record& survivor, const Record& merged) {
+Result<void> Merger::bring_together(Context& c, Record& survivor, const Entity& entity,
+                                    const Record& merged) {
+  TerritoryId home = survivor.territory();
   std::vector<TerritoryId> also_in = survivor.also_in();
-  also_in.push_back(merged.territory());
-  also_in.insert(also_in.end(), merged.also_in().begin(), merged.also_in().end());
-  also_in = normal(survivor.territory(), also_in);
-  if (also_in == survivor.also_in()) return {};
-  return relocate(c, survivor, survivor.territory(), std::move(also_in));
+  if (auto key = parent_of(survivor, entity)) {
+    BL_ASSIGN(auto parent, ws_.find(*key));
+    if (parent.record) {
+      home = parent.record->territory();
+      also_in = parent.record->also_in();
+    }
+  } else {
+    also_in.push_back(merged.territory());
+    also_in.insert(also_in.end(), merged.also_in().begin(), merged.also_in().end());
+    also_in = normal(home, also_in);
+  }
+  BL_ASSIGN(auto all, ws_.elements(survivor.key(), system_field::kMergedFrom));
+  for (const auto& [at, element] : all) {
+    Lookup l = decode_lookup(element.value().payload);
+    BL_ASSIGN(auto found, ws_.find({l.entity, l.id}));
+    if (!found.record || is_in(*found.record, home, also_in)) continue;
+    BL_PROBE("merge.merged_follows");
+    BL_TRY(relocate(c, *found.record, home, also_in));
+    if (c.rejected) return {};
+  }
+  if (is_in(survivor, home, also_in)) return {};
+  BL_PROBE("merge.territories_united");
+  return relocate(c, survivor, home, std::move(also_in));
 }
 
 Result<void> Merger::relocate(Context& c, Record& top, TerritoryId home,
@@ -77,7 +101,7 @@ Result<void> Merger::relocate(Context& c, Record& top, TerritoryId home,
     BL_ASSIGN(auto found, ws_.find(key));
     if (!found.record) continue;
     Record& record = *found.record;
-    if (record.territory() == home && record.also_in() == also_in) continue;
+    if (is_in(record, home, also_in)) continue;
     if (++moved > limits::kMaxMovedRecords) {
       c.reject(FieldId(0), Reason::move_too_large);
       return {};
@@ -98,6 +122,13 @@ Result<void> Merger::relocate(Context& c, Record& top, TerritoryId home,
       // The first of several parents decides.
       if (child.record && parent_of(*child.record, *ws_.schema().entity(k.entity)) == key)
         open.push_back(k);
+    }
+    if (!record.find(system_field::kMergedFrom)) continue;
+    // Whoever holds the survivor must know what its other ids lead to.
+    BL_ASSIGN(auto merges, ws_.elements(key, system_field::kMergedFrom));
+    for (const auto& [at, element] : merges) {
+      Lookup l = decode_lookup(element.value().payload);
+      open.push_back({l.entity, l.id});
     }
   }
   return {};

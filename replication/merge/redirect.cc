@@ -1,7 +1,3 @@
-  if (merged.territory() != survivor.territory() || merged.also_in() != survivor.also_in()) {
-    c.reject(FieldId(0), Reason::merge_apart);
-    return {};
-  }
 // Merging duplicates (SEMANTICS 16): one record becomes a redirect to the other, and whatever is
 // aimed at it later, from wherever, finds the survivor. Redirects lead to records that are none at
 // that moment, so they form trees, never rings: of two merges in opposite directions the second
@@ -107,6 +103,11 @@ Result<void> Merger::redirected(Context& c, Record& survivor, const std::vector<
   led.kind = RecordOpKind::update;
   led.record = survivor.key();
   led.cells.clear();
+  if (op.kind == RecordOpKind::move) {
+    // Where the survivor is was chosen with the merge, and for what belonged to both.
+    c.outcome(system_field::kTerritory, Fate::overridden, Reason::survivor_stays,
+              merged.front()->state_version().id);
+  }
   auto stems = [&](const Record& from, const Field& field) {
     if (field.group == 0) return stems_from(survivor, from, field);
     // A group stands or falls as one (SEMANTICS 9).
@@ -318,6 +319,8 @@ Result<void> Merger::take_over(Context& c, Record& merged, Record& survivor, con
   c.effects.note_element(survivor.key(), system_field::kMergedFrom, CellOpKind::put_element, key,
                          mark);
   put(c, survivor, system_field::kMergedFrom, {});
+  BL_TRY(bring_together(c, survivor, entity, merged));
+  if (c.rejected) return {};
   if (entity.has_derived) {
     for (const auto& [field, value] : before) {
       BL_TRY(feed_parents(c, survivor, entity, {value.first, value.second}, survivor.value(field),

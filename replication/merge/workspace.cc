@@ -551,6 +551,13 @@ Result<void> Workspace::redirect(Record& merged, Record& survivor,
   return {};
 }
 
+Result<void> Workspace::redirect_away(Record& merged, const RecordId& target,
+                                      const Version& version) {
+  BL_ASSIGN(auto all, elements(merged.key(), FieldId(0)));
+  for (const auto& [at, element] : all) BL_TRY(remove_element(merged, at.field, at.key));
+  return restore_state(merged, RecordState::redirect, version, target);
+}
+
 Result<void> Workspace::return_elements(const RecordKey& merged, const RecordKey& survivor,
                                         const std::vector<std::pair<FieldId, ElementKey>>& moved) {
   for (const auto& [field, key] : moved) {

@@ -147,6 +147,8 @@ class Workspace {
   // `taken`, versions and all. `corrupt` where the merged record lacks such a cell.
   Result<void> redirect(Record& merged, Record& survivor, const std::vector<FieldId>& taken,
                         const Version& version);
+  // The same where the survivor is not held here: what goes over leaves with nothing to undo it.
+  Result<void> redirect_away(Record& merged, const RecordId& target, const Version& version);
   // Takes back which elements went over; for undo.
   Result<void> return_elements(const RecordKey& merged, const RecordKey& survivor,
                                const std::vector<std::pair<FieldId, ElementKey>>& moved);

@@ -37,6 +37,7 @@ constexpr const char* kExpected[] = {"fault: branch crash",
                                      "policies: refused locally: write.share_exceeded",
                                      "moves",
                                      "children given away",
+                                     "merges across territories",
                                      "checked: a record that is elsewhere"};
 constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "accept.joined_bulk_by_effects",
@@ -72,7 +73,10 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "ingest.arrival_echoed",
                                    "apply.record_left",
                                    "apply.unplaced_found_its_record",
-                                   "apply.forecast_of_record_that_left"};
+                                   "apply.forecast_of_record_that_left",
+                                   "merge.territories_united",
+                                   "merge.merged_follows",
+                                   "apply.merged_away"};
 
 }  // namespace
 

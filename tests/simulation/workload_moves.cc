@@ -41,7 +41,8 @@ void MovesWorkload::step(const Directory& directory) {
   if (accounts_.size() < 3 || dice < 6) return create_account(b, all);
   if (dice < 24) return create_child(b);
   if (dice < 52) return edit(b);
-  if (dice < 82) return move(b, all);
+  if (dice < 77) return move(b, all);
+  if (dice < 83) return merge(b);
   if (dice < 93) return give_away(b);
   remove(b);
 }
@@ -172,6 +173,27 @@ void MovesWorkload::give_away(SimBranch& b) {
   if (done) ++world_.counts["children given away"];
 }
 
+// Of whatever territories both are.
+void MovesWorkload::merge(SimBranch& b) {
+  const auto& list = world_.chance(0.7) ? accounts_ : children_;
+  const Known *from = one_of(list), *into = one_of(list);
+  if (!from || from == into || from->key.entity != into->key.entity) return;
+  bool apart = false;
+  bool done = clients_.attempt_as(
+      b, clients_.mover(), [&](Workspace& view, RecordIdMaker&, int64_t) -> Result<Draft> {
+        if (!live(view, from->key) || !live(view, into->key)) return gone();
+        const Record &one = *view.find(from->key)->record, &other = *view.find(into->key)->record;
+        apart = one.territory() != other.territory() || one.also_in() != other.also_in();
+        Draft d;
+        RecordOp& op = d.ops.emplace_back();
+        op.kind = RecordOpKind::merge;
+        op.record = from->key;
+        op.target = into->key.id;
+        return d;
+      });
+  if (done && apart) ++world_.counts["merges across territories"];
+}
+
 void MovesWorkload::remove(SimBranch& b) {
   const Known* k = one_of(world_.chance(0.3) ? accounts_ : children_);
   if (!k) return;
@@ -193,8 +215,13 @@ std::string MovesWorkload::check(SimMaster& master) const {
       if (!flat || !*flat) continue;  // it was never committed
       auto record = Record::decode(k.key, **flat);
       if (!record) return record.error().message;
-      // A child, deleted or not, is where its parent is.
-      if (auto parent = parent_of(*record, *schema_->entity(k.key.entity))) {
+      // A child, deleted or not, is where its parent is; an id that leads to a survivor where that
+      // is.
+      bool redirect = record->state() == RecordState::redirect;
+      RecordKey survivor{k.key.entity, record->target()};
+      std::optional<RecordKey> parent =
+          redirect ? survivor : parent_of(*record, *schema_->entity(k.key.entity));
+      if (parent) {
         auto above = master.disk.get(Table::records, keys::record(0, *parent));
         if (above && *above) {
           auto p = Record::decode(*parent, **above);

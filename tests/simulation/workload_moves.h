@@ -33,6 +33,7 @@ class MovesWorkload {
   void create_child(SimBranch& b);
   void edit(SimBranch& b);
   void move(SimBranch& b, const std::vector<TerritoryId>& all);
+  void merge(SimBranch& b);
   void give_away(SimBranch& b);
   void remove(SimBranch& b);
 

@@ -117,6 +117,14 @@ TEST_CASE("A child's ETag tells that its parent was merged, though nobody edited
   CHECK(MergeRequests::header(w.send("GET", "contacts(" + w.c + ")"), "ETag") != before);
 }
 
+TEST_CASE("A Merge of records of different territories unites them", "[api][merge]") {
+  MergeRequests w;
+  REQUIRE(w.send("POST", "Merge", w.ends(w.a, w.id("e"))).status == 204);
+  auto read = w.send("GET", "accounts(" + w.a + ")");
+  CHECK(w.says(read, "\"Branchline.territory\":\"common\""));
+  CHECK(w.says(read, "_alsointerritories_value"));
+}
+
 TEST_CASE("A Merge that cannot be is refused by name", "[api][merge]") {
   MergeRequests w;
   auto refused = [&](const std::string& body, int status, const std::string& code) {
@@ -135,10 +143,11 @@ TEST_CASE("A Merge that cannot be is refused by name", "[api][merge]") {
   refused(w.ends(w.a, w.b, ",\"Winner\":1"), 400, "property.unknown");
   refused(w.ends(w.a, w.b, ",\"PerformParentingChecks\":1"), 400, "value.type");
   refused(w.ends(w.a, w.b, ",\"UpdateContent\":{\"loyaltypoints\":9}"), 400, "merge.combined");
-  refused(w.ends(w.a, w.id("e")), 412, "write.merge_apart");
+  refused(w.ends(w.a, w.b, ",\"UpdateContent\":{\"Branchline.territory\":\"east\"}"), 400,
+          "merge.territory");
   refused("{\"Target\":{\"productid\":\"" + w.a + "\"},\"Subordinate\":{\"productid\":\"" + w.b +
               "\"}}",
-          403, "access.write");
+          400, "merge.entity");
   auto r = w.send("PATCH", "accounts(" + w.a + ")",
                   "{\"parentaccountid@odata.bind\":\"/accounts(" + w.id("e") + ")\"}");
   REQUIRE(r.status == 204);

@@ -314,10 +314,14 @@ TEST_CASE("Every reason has a name and a sentence of its own, and an unknown one
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     if (r > 0) CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
   }
-  for (int r = static_cast<int>(Reason::redirected); r <= static_cast<int>(Reason::merge_apart);
+  for (int r = static_cast<int>(Reason::redirected); r <= static_cast<int>(Reason::unseen_merge);
        ++r) {
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
+  }
+  for (Reason r : {Reason::move_too_large, Reason::has_parent}) {
+    CHECK(names.insert(to_string(r)).second);
+    CHECK_FALSE(explain(r).empty());
   }
   CHECK(explain(static_cast<Reason>(200)).empty());
   for (int f = 1; f <= 4; ++f) CHECK(to_string(static_cast<Fate>(f)) != "unknown");

@@ -408,6 +408,207 @@ TEST_CASE("SEMANTICS 28: who moves must work where it was and where it goes", "[
   CHECK(w.place() == "west east");
 }
 
+namespace {
+
+// Beside the account of east one of west's, with notes, points and a contact of its own.
+struct Merging : Moving {
+  Merging() {
+    REQUIRE(hq.write("create account b @west name=B telephone2=2 loyaltypoints+=7 tags+=silver "
+                     "annotations+=second") == "ok");
+    REQUIRE(hq.write("create contact d parentcustomerid=b lastname=Roe annotations+=third") ==
+            "ok");
+    REQUIRE(hq.write("create contact e parentcustomerid=b lastname=Gone") == "ok");
+    REQUIRE(hq.write("delete e") == "ok");
+    settle();
+  }
+  std::string where(const std::string& name) {
+    return names.where(master.ingest->workspace(), name);
+  }
+  void restart(SmallOffice& office) {
+    office.crash();
+    office.start();
+    office.connect();
+  }
+  bool has(SmallOffice& office, const std::string& name, const std::string& text) {
+    return office.show(name).find(text) != std::string::npos;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Records of two territories are merged into one that both offices have",
+          "[move][merge]") {
+  Merging w;
+  std::string from = GENERATE("b", "a"), into = from == "b" ? "a" : "b";
+  REQUIRE(w.hq.write("merge " + from + " " + into) == "ok");
+  Csn before = w.master.ingest->state().head;
+  w.hq.ship();
+  CHECK(w.master.ingest->state().head == before.next());
+  w.settle();
+  CHECK(w.hq.fate() == "applied");
+  std::string both = into == "a" ? "east west" : "west east";
+  for (const char* name : {"a", "b", "c", "o", "l", "d", "e"}) CHECK(w.where(name) == both);
+  if (GENERATE(false, true)) {
+    for (auto* o : {&w.hq, &w.east, &w.west}) w.restart(*o);
+    w.settle();
+  }
+  for (auto* o : {&w.hq, &w.east, &w.west}) {
+    INFO(o->name);
+    CHECK(o->show(from) == "redirect: " + into);
+    CHECK(w.has(*o, into, "annotations={first,second}"));
+    CHECK(w.has(*o, into, "tags={gold,silver}"));
+    CHECK(w.has(*o, into, "loyaltypoints=7"));
+    CHECK(w.has(*o, into, "telephone2=2"));
+    CHECK(w.has(*o, "c", "parentcustomerid=" + into));
+    CHECK(w.has(*o, "d", "parentcustomerid=" + into));
+    CHECK(w.has(*o, "d", "annotations={third}"));
+    CHECK(w.has(*o, "l", "quantity=2"));
+  }
+  REQUIRE(w.west.write("update " + into + " name=West") == "ok");
+  REQUIRE(w.east.write("update " + into + " telephone1=1") == "ok");
+  w.settle();
+  CHECK(w.has(w.west, into, "telephone1=1"));
+  CHECK(w.has(w.east, into, "name=West"));
+}
+
+TEST_CASE("SEMANTICS 28: work on either end that did not know of a merge across territories counts",
+          "[move][merge]") {
+  Merging w;
+  w.east.credential = w.names.key("token_east").id;
+  w.west.credential = w.names.key("token_west").id;
+  REQUIRE(w.west.write("update b name=Late annotations+=late loyaltypoints+=3") == "ok");
+  MutationId edit = w.west.last.id;
+  REQUIRE(w.west.write("create contact n parentcustomerid=b lastname=New") == "ok");
+  REQUIRE(w.west.write("update e firstname=Back") == "ok");
+  MutationId revival = w.west.last.id;
+  REQUIRE(w.east.write("update a telephone1=1") == "ok");
+  REQUIRE(w.hq.write("merge b a") == "ok");
+  SECTION("the merge is known before it ships") {
+    w.hq.ship();
+    w.west.fetch();
+    CHECK(w.has(w.west, "a", "annotations={first,late,second}"));
+    CHECK(w.has(w.west, "n", "parentcustomerid=a"));
+    if (GENERATE(false, true)) w.restart(w.west);
+  }
+  SECTION("it ships before the merge is known") { w.hq.ship(); }
+  SECTION("it ships before the merge is decided") { w.west.ship(); }
+  w.settle();
+  w.settle();
+  CHECK(w.west.fate_of(edit).find("rejected") == std::string::npos);
+  CHECK(w.west.fate_of(revival) == "merged: revived");
+  for (auto* o : {&w.hq, &w.east, &w.west}) {
+    INFO(o->name);
+    CHECK(w.has(*o, "a", "annotations={first,late,second}"));
+    CHECK(w.has(*o, "a", "loyaltypoints=10"));
+    CHECK(w.has(*o, "a", "telephone1=1"));
+    CHECK(w.has(*o, "n", "parentcustomerid=a"));
+    CHECK(w.has(*o, "e", "firstname=Back"));
+  }
+  CHECK(w.where("n") == "east west");
+  CHECK(w.where("e") == "east west");
+}
+
+TEST_CASE("What belongs to another record stays with that one when it is merged", "[move][merge]") {
+  Merging w;
+  w.west.credential = w.names.key("token_west").id;
+  REQUIRE(w.west.write("update d firstname=Late annotations+=late") == "ok");
+  REQUIRE(w.hq.write("merge d c") == "ok");
+  if (GENERATE(false, true)) {
+    w.hq.ship();
+    w.west.fetch();
+    CHECK(w.west.show("d") == "not held");
+  }
+  w.settle();
+  w.settle();
+  CHECK(w.where("c") == "east");
+  CHECK(w.where("d") == "east");
+  CHECK(w.west.show("d") == "not held");
+  CHECK_FALSE(w.anywhere(w.west, "third"));
+  CHECK(w.west.fate() == "merged: redirected");
+  CHECK(w.has(w.east, "c", "annotations={late,third}"));
+  CHECK(w.has(w.east, "c", "firstname=Late"));
+  CHECK(w.where("a") == "east");
+  CHECK(w.where("b") == "west");
+}
+
+TEST_CASE("A survivor without a parent goes where the parent is that it takes over",
+          "[move][merge]") {
+  Merging w;
+  REQUIRE(w.hq.write("create contact s @west lastname=Solo annotations+=solo") == "ok");
+  w.settle();
+  REQUIRE(w.hq.write("merge c s") == "ok");
+  w.settle();
+  CHECK(w.where("s") == "east");
+  CHECK(w.where("c") == "east");
+  CHECK(w.has(w.east, "s", "parentcustomerid=a"));
+  CHECK(w.has(w.east, "s", "annotations={solo}"));
+  CHECK(w.east.show("c") == "redirect: s");
+  CHECK(w.west.show("s") == "not held");
+}
+
+TEST_CASE("Ids that lead to a record, and their deleted children, move with it", "[move][merge]") {
+  Merging w;
+  REQUIRE(w.hq.write("merge b a") == "ok");
+  w.settle();
+  REQUIRE(w.west.write("update e firstname=Back") == "ok");
+  REQUIRE(w.hq.write("move a @common") == "ok");
+  w.hq.ship();
+  w.settle();
+  w.settle();
+  for (const char* name : {"a", "b", "c", "o", "l", "d", "e"}) CHECK(w.where(name) == "common");
+  REQUIRE(w.hq.write("move a @west") == "ok");
+  w.settle();
+  CHECK(w.west.show("b") == "redirect: a");
+  CHECK(w.east.show("b") == "not held");
+  CHECK_FALSE(w.anywhere(w.east, "second"));
+}
+
+TEST_CASE("A merge and a move that did not know of each other", "[move][merge]") {
+  Merging w;
+  bool later = GENERATE(true, false);
+  if (later)
+    w.east.clock.ms += 1000;
+  else
+    w.hq.clock.ms += 1000;
+  SECTION("of the survivor: the later stamp says where it is") {
+    REQUIRE(w.hq.write("merge b a") == "ok");
+    REQUIRE(w.east.write("move a @common") == "ok");
+    w.hq.ship();
+    w.settle();
+    w.settle();
+    CHECK(w.east.fate() == (later ? "merged: territory newer" : "overridden: territory older"));
+    for (const char* name : {"a", "b", "c", "d", "e"})
+      CHECK(w.where(name) == (later ? "common" : "east west"));
+  }
+  SECTION("of the merged record: that alone does nothing") {
+    REQUIRE(w.hq.write("merge a b") == "ok");
+    REQUIRE(w.east.write("move a @common") == "ok");
+    w.hq.ship();
+    w.settle();
+    w.settle();
+    CHECK(w.east.fate() == "overridden: redirected, territory survivor_stays");
+    CHECK(w.where("b") == "west east");
+  }
+  SECTION("decided first, the merge finds it where it is") {
+    REQUIRE(w.hq.write("merge b a") == "ok");
+    REQUIRE(w.east.write("move a @common") == "ok");
+    w.east.ship();
+    w.settle();
+    w.settle();
+    CHECK(w.where("a") == "common west");
+    CHECK(w.where("b") == "common west");
+  }
+}
+
+TEST_CASE("Who merges must be able to write both, and his office must hold both", "[move][merge]") {
+  Merging w;
+  w.east.credential = w.names.key("token_east").id;
+  REQUIRE(w.east.write("merge b a") == "ok");  // the API would say 404
+  w.settle();
+  CHECK(w.east.fate() == "rejected: denied");
+  CHECK(w.where("a") == "east");
+}
+
 TEST_CASE("What no move is", "[move]") {
   Moving w;
   CHECK(w.hq.write("move c @west") == "write.has_parent");
