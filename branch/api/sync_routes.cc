@@ -179,6 +179,7 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call,
             ",\"entity\":\"" + entity->name + "\",\"record\":\"" + to_string(op.record.id) + "\"";
         const Field* field = entity->field(o.field);
         if (field) body += ",\"field\":\"" + field->name + "\"";
+        if (o.field == system_field::kTerritory) body += ",\"field\":\"territoryid\"";
         for (const auto& cell : op.cells) {
           if (!show || !field || cell.field != o.field) continue;
           body += ",\"value\":";

@@ -158,6 +158,7 @@ Result<bool> visit_fate(const ReadContext& c, const Entity& entity, const FateRo
         set_text(fate, entity, "recordid", to_string(op.record.id), v);
         const Field* field = target ? target->field(o.field) : nullptr;
         if (field) set_text(fate, entity, "field", field->name, v);
+        if (o.field == system_field::kTerritory) set_text(fate, entity, "field", "territoryid", v);
         for (const auto& cell : op.cells) {
           if (cell.field == o.field) set_text(fate, entity, "value", shown(cell.value), v);
         }

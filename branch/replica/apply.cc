@@ -182,8 +182,7 @@ struct Replica::Apply {
     if (op.kind != RecordOpKind::arrive) return {};
     BL_ASSIGN(auto arrived, arrived_record(op));
     if (!arrived) return {};
-    for (const auto& cell : arrived->cells())
-      BL_TRY(pending_merge_of(arrived->value(cell), found));
+    for (const auto& cell : arrived->cells()) BL_TRY(pending_merge_of(arrived->value(cell), found));
     return {};
   }
 

@@ -212,7 +212,7 @@ struct Replica::Group {
   std::vector<Draft> drafts;  // what the blocks' mutations point into
   std::unordered_map<std::string, KeyRow> keys;
   std::vector<std::string> operation_keys;
-  std::set<RecordKey> changed;  // what cascades and merges reached too
+  std::set<RecordKey> changed;                            // what cascades and merges reached too
   std::map<RecordKey, std::vector<TerritoryId>> were_in;  // what moved
 };
 

@@ -98,8 +98,8 @@ void SchemaParser::read_names(const YAML::Node& entities) {
   for (const auto& node : entities) {
     allow_keys(node,
                {"id", "name", "set", "primary_key", "primary_name", "label", "territory", "parents",
-                "delete", "master_only", "admin_only", "credential", "virtual", "merge", "fields", "indexes",
-                "subtypes", "retired", "since"},
+                "delete", "master_only", "admin_only", "credential", "virtual", "merge", "fields",
+                "indexes", "subtypes", "retired", "since"},
                "an entity");
     auto entity = std::make_unique<Entity>();
     entity->id = EntityId(get<uint16_t>(node, "id", "an entity"));
