@@ -104,7 +104,8 @@ std::vector<Format> line_formats() {
   all.push_back({"commit_block",
                  1,
                  "docs/formats.md, Commit block",
-                 {{"block", commit_block(), recode_commit_block}}});
+                 {{"block", commit_block(), recode_commit_block},
+                  {"moved", commit_block({moving_commit()}), recode_commit_block}}});
   all.push_back(
       {"fate_block",
        1,

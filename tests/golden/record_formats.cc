@@ -1,4 +1,6 @@
 #include "common/schema/index_key.h"
+#include "common/store/mem_store.h"
+#include "replication/merge/arrival.h"
 #include "replication/merge/effects.h"
 #include "replication/merge/element.h"
 #include "tests/golden/formats.h"
@@ -115,6 +117,47 @@ Format mutation_format() {
   return f;
 }
 
+// An image is taken from a workspace and put into one; parts are about as large as asked for.
+Format arrival_format() {
+  RecordKey key = user().key();
+  Format f{"arrival", 1, "docs/formats.md, Arrival", {}};
+  MemStore store;
+  Workspace ws(store, Schema::built_in(), {});
+  ws.begin();
+  Arena arena;
+  Record* record = *ws.install(user());
+  for (uint32_t index : {2u, 3u}) {
+    auto ok = ws.put_element(*record, FieldId(38), {other_version().id, index},
+                             Element::make(other_version(), values()[1]));
+    if (!ok) return f;
+  }
+  auto made = images_of(ws, key, 1, arena);
+  if (!made || made->size() != 2) return f;
+  auto recode = [key](bool further) {
+    return [key, further](std::string_view in) -> Result<std::string> {
+      MemStore empty;
+      Workspace other(empty, Schema::built_in(), {});
+      other.begin();
+      if (further) BL_TRY(other.install(user()));
+      RecordOp op;
+      op.record = key;
+      op.image = in;
+      BL_TRY(apply_arrival(other, op));
+      Arena kept;
+      BL_ASSIGN(auto out, images_of(other, key, 1 << 20, kept));
+      std::string_view image = out.at(0).image;
+      if (!further) return std::string(image);
+      // Beside the elements the record's row: it was there before.
+      Reader r(image.substr(2));
+      r.blob();
+      return "\x01\x02" + std::string(r.rest());
+    };
+  };
+  f.cases.push_back({"first", std::string((*made)[0].image), recode(false)});
+  f.cases.push_back({"further", std::string((*made)[1].image), recode(true)});
+  return f;
+}
+
 // What is computed rather than decoded.
 Format digests_format() {
   Format f{"digests", 1, "docs/formats.md, Digests", {}};
@@ -169,8 +212,8 @@ Format index_format() {
 }  // namespace
 
 std::vector<Format> record_formats() {
-  return {values_format(),   record_format(),  element_format(),
-          mutation_format(), digests_format(), index_format()};
+  return {values_format(),  record_format(),  element_format(), mutation_format(),
+          arrival_format(), digests_format(), index_format()};
 }
 
 }  // namespace branchline::golden

@@ -42,6 +42,7 @@ Format keyspace_format() {
   Writer(index).id(key.id);
   add("index", index);
   add("index.group", keys::group_member(1, id, key));
+  add("index.deleted_child", keys::deleted_child(1, key, {EntityId(2), record_id(2)}));
   add("outbox", keys::outbox(1, {2, Order(11)}), [](std::string_view in) -> Result<std::string> {
     auto k = keys::parse_outbox(in);
     if (!k) return bad("outbox key");
@@ -60,6 +61,7 @@ Format keyspace_format() {
   });
   add("line.batch", keys::line_batch(last));
   add("line.effects", keys::line_effects(last, TerritoryId(3), OriginId(3), true));
+  add("line.arrivals", keys::line_arrivals(last, TerritoryId(3), OriginId(3), true, 2));
   add("line.fates", keys::line_fates(last, OriginId(3)));
   add("line.rejected", keys::line_rejected(last));
   add("keys", keys::operation_key(raw_id(0xaa), "import-7"));

@@ -255,6 +255,26 @@ Commit next_commit() {
   return c;
 }
 
+Commit moving_commit() {
+  Commit c = next_commit();
+  RecordOp relocate;
+  relocate.kind = RecordOpKind::relocate;
+  relocate.record = {EntityId(1), record_id(1)};
+  relocate.territory = TerritoryId(3);
+  relocate.also_in = {TerritoryId(500)};
+  RecordOp redirect;
+  redirect.kind = RecordOpKind::redirect;
+  redirect.record = {EntityId(1), record_id(3)};
+  redirect.target = record_id(1);
+  redirect.cells = {{FieldId(18), CellOpKind::put, {}, {}}};
+  RecordOp arrive;
+  arrive.kind = RecordOpKind::arrive;
+  arrive.record = {EntityId(2), record_id(2)};
+  arrive.image = "image";
+  c.effects = {relocate, redirect, arrive};
+  return c;
+}
+
 Record record() {
   Record r({EntityId(1), record_id(1)}, TerritoryId(3), {TerritoryId(4), TerritoryId(500)},
            other_version());

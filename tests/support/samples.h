@@ -33,6 +33,7 @@ Mutation next_mutation();  // the one after it: bare, an update of one field; a 
 Mutation escrow_mutation();  // what servers do with shares
 Commit commit();             // every field, every kind of effect
 Commit next_commit();
+Commit moving_commit();  // what moves and merges tell: relocate, redirect and an image
 Record record();  // live, with a cell of each type, `also_in` and a pending reference
 Record redirect();
 Record api_token();   // as `token create` writes them
