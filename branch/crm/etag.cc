@@ -13,9 +13,9 @@ uint64_t etag_of(const Record& record, const Entity& entity) {
     put_mutation_id(w, record.version(cell).id);
     const Field* field = entity.field(cell.field);
     // A lookup that followed the merge of two records has its old version and another value.
-    bool computed = field && (field->policy == Policy::sum || field->policy == Policy::escrow ||
-                              field->derived.kind != Derived::Kind::none ||
-                              field->type == ValueType::lookup);
+    bool computed =
+        field && (field->policy == Policy::sum || field->policy == Policy::escrow ||
+                  field->derived.kind != Derived::Kind::none || field->type == ValueType::lookup);
     if (computed) w.bytes(record.value(cell).payload);
   }
   return hash64(bytes);

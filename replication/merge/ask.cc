@@ -94,4 +94,17 @@ Result<void> Merger::ask(Context& c, Record& record, const std::vector<const Cel
   return {};
 }
 
+Result<bool> Merger::has_open_conflicts(const Record& record, const Entity& entity) {
+  FieldId contenders = ws_.schema().entity(entity_id::kConflict)->field("contenders")->id;
+  for (const Field& field : entity.fields) {
+    if (active(field.policy, level_) != Policy::ask) continue;
+    RecordKey key = conflict_key(record.key(), field.id);  // of a group, its first field has one
+    BL_ASSIGN(auto found, ws_.find(key));
+    if (!found.record || !found.record->live()) continue;
+    BL_ASSIGN(auto waiting, ws_.elements(key, contenders));
+    if (!waiting.empty()) return true;
+  }
+  return false;
+}
+
 }  // namespace branchline

@@ -61,6 +61,8 @@ constexpr Words kMergeReasons[] = {
      "The record had been merged into another one, whose value was chosen and stands instead."},
     {"unseen_merge",
      "Another record was merged into this one elsewhere at the same time, so it was not deleted."},
+    {"open_conflict",
+     "Values of the record that is to be merged wait for a decision: decide its conflicts first."},
 };
 constexpr Words kMoveTooLarge{"move_too_large",
                               "It would move more than 40,000 records or 24 MiB at once, with all "

@@ -58,6 +58,7 @@ enum class Reason : uint8_t {
   redirected = 34,      // the record had been merged into another, and this went to that one
   survivor_stays = 35,  // redirected, and the survivor's value was never that of the merged record
   unseen_merge = 36,    // a delete that had not seen a merge into its target
+  open_conflict = 37,   // a merge of a record about which a conflict is open
   move_too_large = 38,  // more records or bytes than one move may take along
   has_parent = 39,      // it is where the record is that it belongs to
 };

@@ -106,6 +106,8 @@ class Merger {
   Result<void> take_over(Context& c, Record& merged, Record& survivor, const RecordOp& op,
                          const Entity& entity);
   Result<void> reparent(Context& c, const Record& merged, Record& survivor, const Entity& entity);
+  // Whether values wait for a decision: a conflict is about one record, and stays there.
+  Result<bool> has_open_conflicts(const Record& record, const Entity& entity);
   Result<bool> leads_to(const Value& lookup, FieldId field, const RecordKey& wanted);
   // Whether every merge into the record was seen; else one that was not.
   Result<bool> merges_seen(Context& c, const Record& record, MutationId& unseen);

@@ -211,6 +211,11 @@ Result<void> Merger::merge(Context& c, const RecordOp& op) {
     BL_TRY(bring_back(c, *end, true));
     c.outcome(FieldId(0), Fate::merged, Reason::revived, deletion);
   }
+  BL_ASSIGN(bool open, has_open_conflicts(merged, entity));
+  if (open) {
+    c.reject(FieldId(0), Reason::open_conflict);
+    return {};
+  }
   RecordOp choice = op;
   choice.kind = RecordOpKind::update;
   choice.record = survivor.key();

@@ -5,8 +5,8 @@
 #include "branch/replica/audit.h"
 #include "common/base/check.h"
 #include "master/ingest/audit.h"
-#include "tests/simulation/workload_moves.h"
 #include "tests/simulation/workload.h"
+#include "tests/simulation/workload_moves.h"
 #include "tests/simulation/workload_policies.h"
 
 namespace branchline::sim {

@@ -34,7 +34,7 @@ Mutation escrow_mutation();  // what servers do with shares
 Commit commit();             // every field, every kind of effect
 Commit next_commit();
 Commit moving_commit();  // what moves and merges tell: relocate, redirect and an image
-Record record();  // live, with a cell of each type, `also_in` and a pending reference
+Record record();         // live, with a cell of each type, `also_in` and a pending reference
 Record redirect();
 Record api_token();   // as `token create` writes them
 Record user();        // whose token it is

@@ -454,6 +454,17 @@ TEST_CASE("A merge that cannot be is rejected by name", "[merge]") {
   CHECK(s.state("b") == "live");
 }
 
+TEST_CASE("Conflicts are decided before their record is merged into another", "[merge]") {
+  Duplicates s;
+  REQUIRE(s.run(s.east, "update b creditlimit=100") == "applied");
+  REQUIRE(s.run(s.west, "update b creditlimit=200") == "overridden: creditlimit asked");
+  CHECK(s.run(s.north, "merge b a") == "rejected: open_conflict");
+  s.sees_all(s.east);
+  REQUIRE(s.run(s.east, "update b creditlimit=150") == "applied");
+  CHECK(s.run(s.north, "merge b a") == "applied");
+  CHECK(s.has("a", "creditlimit=150"));
+}
+
 TEST_CASE("SEMANTICS 12: nothing is forecast of a merge with what is not held here", "[merge]") {
   MergeBench s({.holds_everything = false});
   auto east = s.author(5);

@@ -314,7 +314,7 @@ TEST_CASE("Every reason has a name and a sentence of its own, and an unknown one
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     if (r > 0) CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
   }
-  for (int r = static_cast<int>(Reason::redirected); r <= static_cast<int>(Reason::unseen_merge);
+  for (int r = static_cast<int>(Reason::redirected); r <= static_cast<int>(Reason::open_conflict);
        ++r) {
     CHECK(names.insert(to_string(static_cast<Reason>(r))).second);
     CHECK_FALSE(explain(static_cast<Reason>(r)).empty());
