@@ -391,7 +391,7 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
         on_installed_();
         if (connection != connection_ || !session_) return;
         *outbox_ = ReplicaOutbox(store_, committer_.side());
-        perform(session_->on_outbox());
+        perform(session_->on_installed());
       };
     });
   }

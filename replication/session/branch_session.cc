@@ -134,7 +134,7 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       if (state_ != LinkState::joining) break;
       BL_ASSIGN(out.end_join, decode_snapshot_end(frame.payload));
       state_ = LinkState::following;
-      return ship(out);
+      return {};
     }
     default:
       break;
@@ -167,6 +167,7 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   }
   assembler_.emplace(r.head.line);
   state_ = r.join ? LinkState::joining : LinkState::following;
+  installed_ = !r.join;
   out.welcome = r;
   // Nothing is shipped while joining: fates that come with the snapshot may retire it.
   return r.join ? Result<void>{} : ship(out);
@@ -203,7 +204,7 @@ void BranchSession::acknowledged(const Stream& stream, Seq seq) {
 
 Result<void> BranchSession::ship(BranchEffects& out) {
   held_back_ = false;
-  while (state_ == LinkState::following) {
+  while (state_ == LinkState::following && installed_) {
     if (!may_ship(Lane::interactive)) return {};
     BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
     if (interactive) continue;
@@ -268,6 +269,11 @@ Result<void> BranchSession::ship_slice(LaneShipping& lane, const OutboxSlice& sl
   lane.in_flight_bytes += bytes;
   lane.in_flight.push_back({stream, slice.mutations.back().id.seq, bytes});
   return {};
+}
+
+BranchEffects BranchSession::on_installed() {
+  installed_ = true;
+  return on_outbox();
 }
 
 BranchEffects BranchSession::on_outbox() {

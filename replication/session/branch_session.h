@@ -43,6 +43,10 @@ class BranchSession {
   BranchEffects on_outbox();
   // Bulk work up to here goes at any hour: see ReplicaState.
   void set_hurried(PendingRef last) { hurried_ = last; }
+  // The snapshot that `end_join` ended is live, and the outbox is that of its side. Nothing is
+  // shipped before: a pending mutation is forecast anew on the new base, and a fate "as forecast"
+  // means what was shipped.
+  BranchEffects on_installed();
   // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
@@ -117,6 +121,7 @@ class BranchSession {
   Csn received_;  // end of the last complete range
   Csn master_head_;
   uint64_t chunks_ = 0;
+  bool installed_ = true;  // no snapshot is under way
   size_t unreported_bytes_ = 0;
   Csn applied_, reported_;
   int64_t reported_at_ = 0;

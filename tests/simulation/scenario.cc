@@ -330,7 +330,11 @@ class Scenario {
       for (const auto& [key, text] : truth) {
         auto at = mine.find(key);
         if (at == mine.end()) return wrong(b->name + " lacks " + hex(key));
-        if (at->second != text) return wrong(b->name + " differs from the master in " + hex(key));
+        if (at->second != text) {
+          world_.say("here:   " + hex(at->second));
+          world_.say("master: " + hex(text));
+          return wrong(b->name + " differs from the master in " + hex(key));
+        }
       }
       if (mine.size() != truth.size()) wrong(b->name + " holds more than the master");
     }

@@ -87,6 +87,19 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     Batch rows;
     auto registration = ingest->begin_session(*effects.introduce, rows);
     BL_CHECK(store_.write(rows, Sync::yes));
+    const Introduction& hello = *effects.introduce;
+    std::string pending;
+    for (const auto& p : hello.pending) {
+      pending += " " + to_hex(p.stream.incarnation.value).substr(0, 6) + ":" +
+                 std::to_string(p.first.value) + ".." + std::to_string(p.last.value);
+    }
+    world_.say(hello.server + " start " +
+               to_hex(hello.incarnations.back().incarnation.value).substr(0, 6) + " at csn " +
+               std::to_string(hello.cursor.csn.value) + ", pending" + pending + ": " +
+               (registration ? "taken at " + std::to_string(registration->head.csn.value) +
+                                   (registration->join ? ", joins" : "") +
+                                   (registration->rolled_back ? ", rolled back" : "")
+                             : registration.error().code));
     if (registration && registration->rolled_back) ++world_.counts["seen: rolled-back disk"];
     perform(c, c->session->on_registered(registration, world_.now(), clock.wall_ms()));
   }
@@ -323,6 +336,7 @@ void SimBranch::perform(BranchEffects effects) {
     reseed_ = false;
     chunks_installed_ = 0;
     *outbox_ = ReplicaOutbox(store_, replica->state().side);
+    perform(session->on_installed());
   }
   for (auto& range : effects.ranges) {
     if (ranges_->add(std::move(range))) apply_later();

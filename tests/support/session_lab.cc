@@ -332,7 +332,7 @@ void SessionLab::perform(Link& l, BranchEffects e) {
     *o.outbox = ReplicaOutbox(o.store, o.replica->state().side);
     say(l.name + " holds csn " + number(o.replica->state().cursor.csn) + ", retired " +
         std::to_string(done->retired));
-    perform(l, l.branch->on_outbox());
+    perform(l, l.branch->on_installed());
   }
   for (const auto& range : e.ranges) {
     auto applied = o.replica->apply(range);
