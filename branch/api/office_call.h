@@ -29,6 +29,7 @@ struct OfficeApi::Call {
   keys::Side side = 0;                    // of `view`
   bool upstream = false;                  // the upstream was asked for the record
   Csn upstream_csn;
+  bool reads_local = false;             // the upstream is not to be asked
   std::optional<Csn> committed_csn;     // only what is committed is read
   std::optional<SessionToken> session;  // seen elsewhere, and here by now
   std::optional<int64_t> wait_ms;       // Prefer: wait

@@ -167,13 +167,18 @@ void OfficeApi::put_session(const Call& call, HttpResponse& response) const {
   response.headers.emplace_back(std::string(kSessionHeader), encode_session(token));
 }
 
-// `Branchline-Read: committed`: the request reads the base.
+// `Branchline-Read: committed`: the request reads the base. `local`: what this office does not hold
+// is not there, as for an import, which asks for each row whether it is here already.
 asio::awaitable<Result<void>> OfficeApi::read_committed(Call& call) {
   if (!call.request.has_header(kReadHeader)) co_return Result<void>{};
+  if (call.request.header(kReadHeader) == "local") {
+    call.reads_local = true;
+    co_return Result<void>{};
+  }
   if (call.request.header(kReadHeader) != "committed") {
     co_return fail(ErrorKind::invalid, "header.malformed",
-                   "Branchline-Read: `committed` is all that it can say; without the header you "
-                   "read this office's own pending work too");
+                   "Branchline-Read: `committed` (without this office's own pending work) or "
+                   "`local` (without asking other servers for what is not held here)");
   }
   auto job = [view = parts_.store->snapshot(), schema = parts_.schema] {
     return lay_committed(view, schema);

@@ -29,7 +29,7 @@ std::unexpected<Error> not_from_elsewhere(const std::string& name) {
 // Whether there may be records that the caller may see and this office does not hold. Not for a
 // token that is good only where all is held: the answer would be the same, a round trip later.
 bool OfficeApi::asks_upstream(const Call& call, const Entity& entity) const {
-  if (!parts_.look_up || entity.virtual_set || entity.credential) return false;
+  if (call.reads_local || !parts_.look_up || entity.virtual_set || entity.credential) return false;
   if (entity.territory == TerritoryRule::reference) return false;
   ReplicaStatus s = parts_.committer->status();
   if (s.holds_everything) return false;

@@ -95,6 +95,9 @@ TEST_CASE("a record that the office does not hold is read through its upstream",
   b.erase("@odata.context");
   CHECK(a == b);
 
+  // An import asks for what is here, not for what is anywhere.
+  refused(ada_at_east().get(account(id), {{"Branchline-Read", "local"}}), 404, "no");
+
   Answer by_key = ada_at_east().get("accounts(accountnumber='far-1')?$select=name");
   REQUIRE(by_key.status == 200);
   CHECK(by_key.header(kSource) == "upstream");
