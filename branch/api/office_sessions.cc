@@ -64,7 +64,8 @@ void OfficeApi::stop() {
 // Whether all of a stream of this server through `seq` is in what this office shows.
 Result<bool> OfficeApi::shown_here(const Standing& standing, const Stream& stream, Seq seq) const {
   if (stream.origin != standing.self) return false;
-  if (stream.incarnation == standing.incarnation) return seq <= standing.last;
+  if (stream.incarnation == standing.incarnation)
+    return seq <= standing.last[static_cast<size_t>(stream.lane)];
   auto rows = scan_prefix(*parts_.store, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {
     BL_ASSIGN(auto info, decode_incarnation(rows->value()));

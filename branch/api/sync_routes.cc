@@ -134,9 +134,9 @@ boost::asio::awaitable<HttpResponse> OfficeApi::mutation_status(Call& call,
       if (info && info->incarnation == id.incarnation) generation = info->generation;
     }
     bool pending = false;
-    if (generation) {
+    if (generation && id.seq.value > 0) {
       OutboxReader outbox(*read.view, read.side);
-      auto block = outbox.holding({*generation, Order(id.seq.value)});
+      auto block = outbox.holding_seq({*generation, id.lane}, id.seq, false);
       if (!block) co_return error_response(block.error());
       pending = block->has_value();
     }

@@ -565,10 +565,7 @@ struct Replica::Apply {
     for (auto at = r.state_.retired.begin(); at != r.state_.retired.end();) {
       const auto& [lane, decided] = *at;
       bool current = lane.generation == r.state_.generation;
-      // The start after it wrote down where its lanes ended.
-      bool done =
-          !current &&
-          decided.seq == r.incarnations_[lane.generation].predecessor_ends[size_t(lane.lane)].seq;
+      bool done = !current && decided.seq == r.last_of(lane);
       at = done ? r.state_.retired.erase(at) : std::next(at);
     }
     if (!finished.empty()) {

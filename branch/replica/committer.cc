@@ -154,7 +154,8 @@ void Committer::publish() {
   status_.pending = replica_.pending_by_lane();
   status_.hurried = s.hurried;
   if (status_.territories != s.territories) status_.territories = s.territories;
-  standing_ = {s.self, s.cursor, s.incarnation, s.ends[0].seq, replica_.pending_streams()};
+  standing_ = {s.self, s.cursor, s.incarnation, {}, replica_.pending_streams()};
+  for (size_t l = 0; l < kLaneCount; ++l) standing_.last[l] = s.ends[l].seq;
 }
 
 Standing Committer::standing() const {

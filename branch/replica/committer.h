@@ -43,7 +43,7 @@ struct Standing {
   OriginId self;
   LineCursor cursor;
   Incarnation incarnation;
-  Seq last;                                     // of this incarnation
+  std::array<Seq, kLaneCount> last;             // of this incarnation, by lane
   std::vector<std::pair<Stream, Seq>> pending;  // through which seq, where not all is decided
 };
 

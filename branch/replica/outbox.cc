@@ -141,6 +141,18 @@ Result<std::optional<OutboxBlock>> OutboxReader::next(PendingRef after, bool wit
   return std::optional<OutboxBlock>(std::move(block));
 }
 
+Result<std::optional<OutboxBlock>> OutboxReader::holding_seq(PendingLane lane, Seq seq,
+                                                             bool with_undo) {
+  for (PendingRef at{lane.generation, Order(seq.value - 1), lane.lane};;) {
+    BL_ASSIGN(auto block, next(at, with_undo));
+    bool there =
+        block && lane_of(block->last()) == lane && block->entries.front().mutation.id.seq <= seq;
+    if (!there) return std::optional<OutboxBlock>();
+    if (block->entries.back().mutation.id.seq >= seq) return block;
+    at = block->last();
+  }
+}
+
 Result<std::optional<OutboxBlock>> OutboxReader::holding(PendingRef ref) {
   PendingRef before = ref;
   before.order = Order(ref.order.value - 1);

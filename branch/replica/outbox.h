@@ -77,6 +77,9 @@ class OutboxReader {
   Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true);
   // The block that holds `ref`.
   Result<std::optional<OutboxBlock>> holding(PendingRef ref);
+  // The block that holds this seq of a lane. Orders count across the lanes of a start, so they are
+  // at least as high as seqs: it walks from there, past as many blocks as the other lane wrote.
+  Result<std::optional<OutboxBlock>> holding_seq(PendingLane lane, Seq seq, bool with_undo = true);
 
  private:
   const StoreView& view_;

@@ -591,15 +591,9 @@ Result<std::optional<Digest>> ReplicaOutbox::chain_at(const Stream& stream, Seq 
   if (auto e = rows->error()) return std::unexpected(*e);
   if (!info) return std::optional<Digest>();
   OutboxReader reader(*view_, side_);
-  std::optional<OutboxBlock> block;
-  for (PendingRef at{info->generation, Order(0), stream.lane};; at = block->last()) {
-    BL_ASSIGN(block, reader.next(at, false));
-    if (!block || stream_of(block->entries.front().mutation.id) != stream ||
-        block->entries.front().mutation.id.seq > seq) {
-      return std::optional<Digest>();
-    }
-    if (block->entries.back().mutation.id.seq >= seq) break;
-  }
+  if (seq.value == 0) return std::optional<Digest>();
+  BL_ASSIGN(auto block, reader.holding_seq({info->generation, stream.lane}, seq, false));
+  if (!block) return std::optional<Digest>();
   MutationHasher hasher(info->salt_key, stream.lane);
   Digest chain = block->chain_before;
   for (const auto& e : block->entries) {

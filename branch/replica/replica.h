@@ -149,6 +149,10 @@ class Replica {
   void write_fate(Batch& batch, FateEntry entry, std::string_view content);
   Result<void> replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result,
                               ReplicaState& next);
+  struct LaneWalk;  // seed.cc
+  Result<void> retire_by_snapshot(const std::map<MutationId, const FateEntry*>& fates,
+                                  PendingRef ref, PendingEntry& e, ApplyResult& result);
+  Result<void> replay_one(PendingRef ref, PendingEntry& e, ApplyResult& result);
 
   Store& store_;
   std::shared_ptr<const Schema> schema_;

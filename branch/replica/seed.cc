@@ -131,9 +131,27 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
   return result;
 }
 
-// Decides pending mutations on the new side, block by block; those that the snapshot holds are
-// retired. The interactive lane comes first, as it does at the master: it leans on nothing that is
-// pending in the bulk lane.
+// The pending mutations of one lane, block by block.
+struct Replica::LaneWalk {
+  OutboxReader reader;
+  Lane lane;
+  std::optional<OutboxBlock> block;
+  size_t at = 0;
+  bool any_left = false;  // of this block, for the new side
+
+  PendingRef next() const { return block->ref(block->entries[at]); }
+  Result<void> read(PendingRef after) {
+    BL_ASSIGN(block, reader.next(after));
+    if (block && block->lane != lane) block.reset();
+    at = 0;
+    any_left = false;
+    return {};
+  }
+};
+
+// Decides pending mutations on the new side; those that the snapshot holds are retired. In the
+// order in which they were accepted, across the lanes: on another base a mutation may reach records
+// where one of the other lane waits, and what waits on a record is undone newest first.
 Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
                                      ApplyResult& result, ReplicaState& old) {
   std::map<Stream, Seq> high;
@@ -143,76 +161,93 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
   }
   std::map<MutationId, const FateEntry*> fates;
   for (const auto& f : end.fates) fates[f.id] = &f;
-  OutboxReader reader(store_, old.side);
-  PendingRef at;
+  std::vector<LaneWalk> walks;
+  for (int l = 0; l < kLaneCount; ++l) {
+    Lane lane = static_cast<Lane>(l);
+    walks.push_back({OutboxReader(store_, old.side), lane, {}, 0, false});
+    BL_TRY(walks.back().read({0, Order(0), lane}));
+  }
   for (;;) {
-    BL_ASSIGN(auto block, reader.next(at));
-    if (!block) return {};
-    at = block->last();
-    bool any_left = false;
-    for (auto& e : block->entries) {
-      PendingRef ref = block->ref(e);
-      if (!is_pending(old.retired, ref)) {
-        e.undo = std::string(1, '\0');  // decided before: an empty pre-image
-        e.sums.clear();
-        continue;
-      }
-      if (e.mutation.id.seq <= high[stream_of(e.mutation.id)]) {
-        auto f = fates.upper_bound(e.mutation.id);
-        const FateEntry* fate = f == fates.begin() ? nullptr : std::prev(f)->second;
-        bool covers = fate && stream_of(fate->id) == stream_of(e.mutation.id) &&
-                      e.mutation.id.seq.value < fate->id.seq.value + fate->count;
-        if (!covers) return std::unexpected(damaged("the fate of a committed mutation is missing"));
-        BL_PROBE("seed.pending_retired");
-        FateEntry one = *fate;
-        one.csn = Csn(fate->csn.value + (e.mutation.id.seq.value - fate->id.seq.value));
-        one.id = e.mutation.id;
-        one.count = 1;
-        std::string content;
-        Writer w(content);
-        if (one.fate >= Fate::overridden) put_mutation(w, e.mutation);
-        write_fate(result.batch, one, content);
-        count_fate(one, 1, true);
-        ++result.retired;
-        state_.retired.at(lane_of(ref)) = {e.mutation.id.seq, ref.order};
-        e.undo = std::string(1, '\0');
-        e.sums.clear();
-        continue;
-      }
-      any_left = true;
-      BL_PROBE("seed.pending_replayed");
-      BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
-      BL_TRY(note_unplaced(e.mutation, ref));
-      std::string bytes;
-      put_forecast(bytes, e.mutation.hlc, decision.effects);
-      // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts
-      // anew.
-      e.forecast = e.current = forecast_digest(bytes);
-      e.original.clear();
-      if (decision.fate == Fate::rejected && takes_from_share(e.mutation)) {
-        BL_ASSIGN(decision.journal, merger_->hold(e.mutation));
-      }
-      e.undo.clear();
-      Writer undo(e.undo);
-      put_undo(undo, *workspace_, decision.journal);
-      for (const auto& b : decision.journal.records) {
-        BL_ASSIGN(auto found, workspace_->find(b.key));
-        if (found.record) workspace_->set_pending(*found.record, ref);
-        result.changes.records.push_back(b.key);
-      }
-      e.sums = decision.journal.deltas;
-      e.sums.counts.clear();
-      add_counts(decision.journal.deltas);
+    LaneWalk* walk = nullptr;
+    for (auto& w : walks) {
+      if (w.block && (!walk || w.next() < walk->next())) walk = &w;
     }
-    if (any_left) {
+    if (!walk) return {};
+    OutboxBlock& block = *walk->block;
+    PendingRef ref = walk->next();
+    PendingEntry& e = block.entries[walk->at];
+    if (!is_pending(old.retired, ref)) {
+      e.undo = std::string(1, '\0');  // decided before: an empty pre-image
+      e.sums.clear();
+    } else if (e.mutation.id.seq <= high[stream_of(e.mutation.id)]) {
+      BL_TRY(retire_by_snapshot(fates, ref, e, result));
+    } else {
+      walk->any_left = true;
+      BL_TRY(replay_one(ref, e, result));
+    }
+    if (++walk->at < block.entries.size()) continue;
+    PendingRef last = block.last();
+    if (walk->any_left) {
       // The new side is not live yet: what is written to it early harms nobody.
       Batch early;
-      early.put(Table::outbox, keys::outbox(state_.side, at), encode_outbox_block(*block));
+      early.put(Table::outbox, keys::outbox(state_.side, last), encode_outbox_block(block));
       workspace_->flush(early);
       workspace_->evict();
       BL_TRY(write(early, Sync::no));
     }
+    BL_TRY(walk->read(last));
   }
+}
+
+Result<void> Replica::retire_by_snapshot(const std::map<MutationId, const FateEntry*>& fates,
+                                         PendingRef ref, PendingEntry& e, ApplyResult& result) {
+  auto f = fates.upper_bound(e.mutation.id);
+  const FateEntry* fate = f == fates.begin() ? nullptr : std::prev(f)->second;
+  bool covers = fate && stream_of(fate->id) == stream_of(e.mutation.id) &&
+                e.mutation.id.seq.value < fate->id.seq.value + fate->count;
+  if (!covers) return std::unexpected(damaged("the fate of a committed mutation is missing"));
+  BL_PROBE("seed.pending_retired");
+  FateEntry one = *fate;
+  one.csn = Csn(fate->csn.value + (e.mutation.id.seq.value - fate->id.seq.value));
+  one.id = e.mutation.id;
+  one.count = 1;
+  std::string content;
+  Writer w(content);
+  if (one.fate >= Fate::overridden) put_mutation(w, e.mutation);
+  write_fate(result.batch, one, content);
+  count_fate(one, 1, true);
+  ++result.retired;
+  state_.retired.at(lane_of(ref)) = {e.mutation.id.seq, ref.order};
+  e.undo = std::string(1, '\0');
+  e.sums.clear();
+  return {};
+}
+
+Result<void> Replica::replay_one(PendingRef ref, PendingEntry& e, ApplyResult& result) {
+  BL_PROBE("seed.pending_replayed");
+  BL_ASSIGN(Decision decision, merger_->run(e.mutation, Csn(0)));
+  BL_TRY(note_unplaced(e.mutation, ref));
+  std::string bytes;
+  put_forecast(bytes, e.mutation.hlc, decision.effects);
+  // Nothing behind the high-water was shipped to anyone who still listens: the forecast starts
+  // anew.
+  e.forecast = e.current = forecast_digest(bytes);
+  e.original.clear();
+  if (decision.fate == Fate::rejected && takes_from_share(e.mutation)) {
+    BL_ASSIGN(decision.journal, merger_->hold(e.mutation));
+  }
+  e.undo.clear();
+  Writer undo(e.undo);
+  put_undo(undo, *workspace_, decision.journal);
+  for (const auto& b : decision.journal.records) {
+    BL_ASSIGN(auto found, workspace_->find(b.key));
+    if (found.record) workspace_->set_pending(*found.record, ref);
+    result.changes.records.push_back(b.key);
+  }
+  e.sums = decision.journal.deltas;
+  e.sums.counts.clear();
+  add_counts(decision.journal.deltas);
+  return {};
 }
 
 }  // namespace branchline

@@ -292,6 +292,50 @@ TEST_CASE("SEMANTICS 2: what an office writes carries who, when, where and on wh
   CHECK(o.live->status().ledger.applied == 4);
 }
 
+TEST_CASE("SEMANTICS 32: what both lanes hold is found, and known here to whoever saw it",
+          "[office][lanes]") {
+  Office o;
+  auto mutation = [](const HttpResponse& r) {
+    INFO(r.body);
+    REQUIRE(r.status == 204);
+    return header(r, "Branchline-Mutation");
+  };
+  auto edit = [&](const char* phone) {
+    return mutation(
+        o.send("PATCH", o.account(), std::string("{\"telephone1\":\"") + phone + "\"}"));
+  };
+  auto import = [&](const char* name) {
+    return mutation(
+        o.send("POST", "accounts",
+               std::string("{\"Branchline.territory\":\"east\",\"name\":\"") + name + "\"}",
+               {{"Branchline-Lane", "bulk"}}));
+  };
+  // Orders count across the lanes, seqs do not.
+  std::vector<std::string> all{edit("+1 555 0001"), import("One"), import("Two"), import("Three"),
+                               edit("+1 555 0002")};
+  for (const auto& id : all) {
+    INFO(id);
+    HttpResponse r = o.live->request("GET", "/api/sync/mutations/" + id);
+    CHECK(r.status == 200);
+    CHECK_THAT(r.body, Catch::Contains("\"state\":\"pending\""));
+  }
+  CHECK(all[3].find(".bulk.3") != std::string::npos);
+  CHECK(o.live->request("GET", "/api/sync/mutations/" + all[3].substr(0, all[3].size() - 1) + "4")
+            .status == 404);
+  CHECK(o.live->request("GET", "/api/sync/mutations/" + all[3].substr(0, all[3].size() - 1) + "0")
+            .status >= 400);
+
+  std::string token = header(o.send("GET", o.account(), ""), "Branchline-Session");
+  REQUIRE_FALSE(token.empty());
+  HttpResponse again =
+      o.send("GET", o.account(), "", {{"Branchline-Session", token}, {"Prefer", "wait=0"}});
+  INFO(again.body);
+  CHECK(again.status == 200);
+  CHECK(o.send("GET", o.account(), "", {{"Branchline-Lane", "express"}}).status == 200);
+  CHECK(o.send("PATCH", o.account(), "{\"name\":\"x\"}", {{"Branchline-Lane", "express"}}).status ==
+        400);
+}
+
 TEST_CASE("SEMANTICS 20: an acknowledgement says \"received\", and nothing more", "[office][ack]") {
   Office o;
   auto write = [&](const std::string& phone) {
