@@ -36,7 +36,7 @@ constexpr Words kReasons[] = {
     {"too_large",
      "The change would touch more than the limit allows, with all that it deletes or brings back."},
     {"territory_move",
-     "It would have moved the record to another territory, which is not possible yet."},
+     "It would have moved the record to another territory, which version 0.1 could not."},
     {"not_activated", "This kind of operation is not activated yet."},
     {"crashed", "Deciding it ended the master twice; its content is kept for the operator."},
     {"malformed", "It does not fit the schema."},

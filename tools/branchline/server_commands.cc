@@ -47,6 +47,33 @@ void propose_subscription(const ServerSpec& server, const Json& status,
   }
 }
 
+std::string about(uint64_t seconds) {
+  if (seconds < 120) return std::to_string(seconds) + " s";
+  if (seconds < 7200) return std::to_string(seconds / 60) + " min";
+  return std::to_string(seconds / 3600) + " h";
+}
+
+// What of a lane waits for its hours or for the day's bytes, or for longer than a moment.
+void tell_lanes(const ServerSpec& server, const Json& link, std::vector<std::string>& notes) {
+  constexpr uint64_t kMoment = 60;
+  const Json* lanes = link.member("lanes");
+  if (!lanes) return;
+  for (const auto& [name, lane] : lanes->members) {
+    uint64_t pending = number_of(lane, "pending");
+    std::string held = text_of(lane, "held");
+    const Json* drain = lane.member("drainSeconds");
+    uint64_t seconds = number_of(lane, "drainSeconds");
+    bool waits = held == "hours" || held == "budget";
+    if (pending == 0 || (!waits && (!drain || seconds < kMoment))) continue;
+    notes.push_back(server.name + ": " + std::to_string(pending) + " " + name + " changes wait" +
+                    (held == "hours"    ? " for the hours of the line"
+                     : held == "budget" ? ", the line's bytes of today are used up"
+                                        : "") +
+                    (drain ? "; gone in about " + about(seconds) + " while the link is up"
+                           : "; not gone within 60 days"));
+  }
+}
+
 int run_status(const CommandContext& context) {
   auto topology = load_topology(context.topology);
   if (!topology) return complain(topology.error());
@@ -115,6 +142,7 @@ int run_status(const CommandContext& context) {
                         std::to_string(number_of(*joining, "records")) + " of about " +
                         std::to_string(number_of(*joining, "expected")) + " records");
       }
+      tell_lanes(*a.server, *link, notes);
       if (std::string problem = text_of(*link, "problem"); !problem.empty())
         notes.push_back(a.server->name + ": " + problem);
     }
