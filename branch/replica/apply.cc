@@ -7,6 +7,7 @@
 // its view becomes base.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "branch/replica/replica.h"
 #include "common/base/check.h"
@@ -435,11 +436,9 @@ struct Replica::Apply {
       BL_ASSIGN(OutboxBlock * block, block_of(ref));
       if (ref == block->last()) {
         finished.push_back(ref);
-        bool needed = std::any_of(touched.begin(), touched.end(), [&](PendingRef t) {
-          return lane_of(t) == lane_of(ref) && t <= ref;
-        });
-        // Ranges of fates may be long: hold no more than needed.
-        if (!needed) cache.erase({lane_of(ref), ref.order});
+        // A lane is decided in order, so nothing of the block is asked for again; ranges of fates
+        // may be long.
+        cache.erase({lane_of(ref), ref.order});
       }
     }
     if (fate.count > 1) r.write_fate(out.batch, fate, {});
@@ -524,6 +523,7 @@ struct Replica::Apply {
       BL_ASSIGN(entry, entry_of(ref));
       std::string bytes;
       put_forecast(bytes, entry->mutation.hlc, decision.effects);
+      uint64_t current_before = entry->current;
       bool was_original = entry->current == entry->forecast;
       entry->current = forecast_digest(bytes);
       if (entry->current == entry->forecast) {
@@ -537,15 +537,21 @@ struct Replica::Apply {
       }
       BL_TRY(link_operations(entry->mutation, decision.journal));
       BL_TRY(r.note_unplaced(entry->mutation, ref));
-      entry->undo.clear();
+      std::string undo_before = std::exchange(entry->undo, {});
       Writer undo(entry->undo);
       put_undo(undo, *r.workspace_, decision.journal);
       for (const auto& b : decision.journal.records) {
         BL_ASSIGN(auto found, r.workspace_->find(b.key));
         if (found.record) r.workspace_->set_pending(*found.record, ref);
       }
-      entry->sums = note(std::move(decision.journal));
+      Deltas sums_before = std::exchange(entry->sums, note(std::move(decision.journal)));
       entry->sums.counts.clear();
+      ++out.redone;
+      // Behind a fate that put back what was there already, nothing is another: what is stored of
+      // thousands of pending mutations need not be written again.
+      if (entry->current == current_before && entry->undo == undo_before &&
+          entry->sums.sums == sums_before.sums)
+        continue;
       BL_ASSIGN(OutboxBlock * block, block_of(ref));
       rewritten.insert(block->last());
     }

@@ -67,6 +67,7 @@ struct ApplyResult {
   Batch batch;                   // need not be synced
   std::vector<FateEntry> fates;  // other than plainly applied
   uint64_t retired = 0;
+  uint64_t redone = 0;  // pending mutations that were undone and decided again
   Changes changes;
 };
 

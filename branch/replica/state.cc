@@ -7,6 +7,7 @@ namespace {
 
 constexpr uint8_t kFormat = 1;
 constexpr uint8_t kWithLanes = 2;
+constexpr uint32_t kLastGeneration = 0x7fffffff;  // the outbox's keys have the lane beside it
 
 // What format 1 can say: one lane, whose seqs and orders count alike.
 bool fits_one_lane(const ReplicaState& s) {
@@ -89,6 +90,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   s.territories.resize(r.varint_max(r.remaining()));
   for (auto& t : s.territories) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
   s.generation = r.fixed32();
+  bool known_generation = s.generation <= kLastGeneration;
   s.incarnation = Incarnation(r.fixed64());
   s.order = Order(r.fixed64());
   for (auto& end : s.ends) {
@@ -98,7 +100,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   s.announced = r.fixed32();
   uint64_t retired = r.varint_max(r.remaining());
   for (uint64_t i = 0; i < retired && r.ok(); ++i) {
-    PendingLane lane{static_cast<uint32_t>(r.varint_max(0x7fffffff)), Lane::interactive};
+    PendingLane lane{static_cast<uint32_t>(r.varint_max(kLastGeneration)), Lane::interactive};
     Decided decided;
     if (format == kWithLanes) {
       lane.lane = static_cast<Lane>(r.flag());
@@ -109,7 +111,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
     s.retired[lane] = decided;
   }
   if (format == kWithLanes) {
-    s.hurried.generation = static_cast<uint32_t>(r.varint_max(0x7fffffff));
+    s.hurried.generation = static_cast<uint32_t>(r.varint_max(kLastGeneration));
     s.hurried.order = Order(r.varint());
     s.hurried.lane = s.hurried.is_none() ? Lane::interactive : Lane::bulk;
   } else if (s.generation != 0) {
@@ -119,7 +121,7 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   s.ledger = get_ledger(r);
   s.key_rows = r.varint();
   s.totals = get_totals(r);
-  if (!r.done() || (format != kFormat && format != kWithLanes) || s.side > 1) {
+  if (!r.done() || (format != kFormat && format != kWithLanes) || s.side > 1 || !known_generation) {
     return fail(ErrorKind::corrupt, "replica.state", "the replica's state row is damaged");
   }
   return s;

@@ -1,5 +1,6 @@
 #include "branch/uplink/range_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/limits.h"
@@ -9,7 +10,8 @@ namespace {
 
 // Clients wait while a range is applied.
 constexpr size_t kMostWork = limits::kTargetFeedFrameBytes;
-constexpr size_t kFateWork = 64;
+constexpr size_t kMostWorkBehind = 8 * kMostWork;
+constexpr size_t kFateWork = 64;  // as one pending mutation that is decided again
 
 size_t work_of(const FeedRange& range) {
   size_t work = 0;
@@ -26,7 +28,7 @@ bool RangeQueue::add(FeedRange range) {
   return !std::exchange(taker_, true);
 }
 
-std::optional<FeedRange> RangeQueue::take(bool& more) {
+std::optional<FeedRange> RangeQueue::take(bool& more, uint64_t redone) {
   std::lock_guard lock(mutex_);
   more = false;
   if (waiting_.empty()) {
@@ -36,10 +38,11 @@ std::optional<FeedRange> RangeQueue::take(bool& more) {
   FeedRange out = std::move(waiting_.front());
   waiting_.pop_front();
   size_t work = work_of(out);
+  size_t most = std::min<uint64_t>(kMostWork + redone * kFateWork, kMostWorkBehind);
   while (!waiting_.empty() && waiting_.front().from == out.to.csn &&
          waiting_.front().to.line == out.to.line) {
     work += work_of(waiting_.front());
-    if (work > kMostWork) break;
+    if (work > most) break;
     FeedRange& next = waiting_.front();
     out.to = next.to;
     for (auto& b : next.blocks) out.blocks.push_back(std::move(b));

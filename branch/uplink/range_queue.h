@@ -18,7 +18,10 @@ class RangeQueue {
   // True where a taker has to be sent: none is under way.
   bool add(FeedRange range);
   // What waits, as one range, up to a bound; nothing where nothing waits. `more`: take() again.
-  std::optional<FeedRange> take(bool& more);
+  // `redone`: how many pending mutations the range before it made decide again. This one will too,
+  // so it may be that much more work: else an office with much that waits would spend all its time
+  // on that.
+  std::optional<FeedRange> take(bool& more, uint64_t redone = 0);
   // Forgets what waits: the connection that brought it is over, the next one brings it again.
   void clear();
 

@@ -325,7 +325,7 @@ void Uplink::apply_waiting() {
   committer_.post([this](Replica& replica,
                          const Committer::Write& write) -> std::move_only_function<void()> {
     bool more = false;
-    auto range = ranges_.take(more);
+    auto range = ranges_.take(more, redone_);
     if (more) apply_waiting();
     if (!range) return {};
     Csn csn = range->to.csn;
@@ -333,7 +333,10 @@ void Uplink::apply_waiting() {
                       ? replica.apply(*range)
                       : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap",
                                                  "a range before this one could not be applied"));
-    if (result) (void)write(result->batch, Sync::no);
+    if (result) {
+      (void)write(result->batch, Sync::no);
+      redone_ = result->redone;
+    }
     return
         [this, csn, result = std::move(result)]() mutable { after_apply(std::move(result), csn); };
   });

@@ -238,9 +238,17 @@ void Record::restore_cell(FieldId field, const Cell* old) {
   cells_.insert(at, *old);
 }
 
-void Record::compact(const std::string& flat) {
-  if (heap_.size() <= 4 * flat.size() + 1024) return;
-  auto again = decode(key_, flat);
+bool Record::bloated() const {
+  if (writers_.size() > 2 * cells_.size() + 32) return true;
+  size_t payloads = 0;
+  for (const auto& c : cells_) payloads += c.size;
+  // What was decoded has its versions in the heap too.
+  return heap_.size() > 4 * payloads + 64 * writers_.size() + 1024;
+}
+
+void Record::compact() {
+  if (!bloated()) return;
+  auto again = decode(key_, encode());
   BL_CHECK(again.has_value());
   *this = std::move(*again);
 }

@@ -106,9 +106,10 @@ class Record {
   void remove_cell(FieldId field);
   // Puts back a cell copied from this record earlier; null: there was none.
   void restore_cell(FieldId field, const Cell* before);
-  // Drops payloads and versions that edits left behind, once they outweigh the rest. `flat` is what
-  // encode() just gave.
-  void compact(const std::string& flat);
+  // Whether what edits left behind, payloads and versions, outweighs the rest.
+  bool bloated() const;
+  // Drops that, where it is so. Cells and values taken from this record before no longer hold.
+  void compact();
 
   PendingRef pending() const { return pending_; }
   void set_pending(PendingRef ref) { pending_ = ref; }

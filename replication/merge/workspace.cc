@@ -299,6 +299,13 @@ Result<std::vector<std::pair<keys::ParsedElement, Element>>> Workspace::elements
 
 void Workspace::begin() {
   BL_CHECK(!journalling_);
+  // Now that no journal holds cells of them: thousands of pending mutations on one record, undone
+  // and redone in one go, would leave as many values and versions behind.
+  for (const RecordKey& key : bloated_) {
+    auto at = entries_.find(key);
+    if (at != entries_.end() && at->second.record) at->second.record->compact();
+  }
+  bloated_.clear();
   journal_ = {};
   journalling_ = true;
 }
@@ -371,6 +378,7 @@ Journal::RecordBefore& Workspace::before(const Record& record) {
   BL_CHECK(journalling_);
   auto [place, fresh] = journal_.places.try_emplace(record.key(), journal_.records.size());
   if (!fresh) return journal_.records[place->second];
+  if (record.bloated()) bloated_.push_back(record.key());
   auto& b = journal_.records.emplace_back();
   b.key = record.key();
   b.pending = record.pending();
@@ -654,7 +662,7 @@ void Workspace::flush(Batch& batch) {
       std::string flat;
       entry.record->encode_to(flat);
       batch.put(Table::records, row, flat);
-      entry.record->compact(flat);
+      entry.record->compact();
     } else if (entry.stored) {
       batch.erase(Table::records, row);
     }
@@ -714,6 +722,7 @@ void Workspace::discard() {
   dirty_.clear();
   element_writes_.clear();
   claims_.clear();
+  bloated_.clear();
   journal_ = {};
   journalling_ = false;
 }

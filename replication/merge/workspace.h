@@ -221,6 +221,7 @@ class Workspace {
   // looks, so that a walk over children costs what there is, not what the batch has changed so far.
   std::map<std::string, RecordKey> touched_index_;
   std::vector<RecordKey> unlisted_;
+  std::vector<RecordKey> bloated_;  // to be compacted once no journal holds their cells
   Journal journal_;
   bool journalling_ = false;
 };

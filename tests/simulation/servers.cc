@@ -355,7 +355,7 @@ void SimBranch::apply_later() {
   world_.after(world_.between(0, 30'000), [this, epoch = epoch_] {
     if (epoch != epoch_) return;
     bool more = false;
-    auto range = ranges_->take(more);
+    auto range = ranges_->take(more, redone_);
     if (more) apply_later();
     if (!range) return;
     auto applied = replica->apply(*range);
@@ -365,6 +365,7 @@ void SimBranch::apply_later() {
       if (session) disconnect();
       return;
     }
+    redone_ = applied->redone;
     if (!put(applied->batch, Sync::no)) return;
     for (const auto& f : applied->fates) ++world_.counts["fate: " + std::string(to_string(f.fate))];
     if (session) perform(session->on_applied(replica->state().cursor.csn, world_.now()));

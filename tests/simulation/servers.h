@@ -116,6 +116,7 @@ class SimBranch {
   std::unique_ptr<ReplicaOutbox> outbox_;
   LinkBudget budget_;
   std::unique_ptr<RangeQueue> ranges_ = std::make_unique<RangeQueue>();
+  uint64_t redone_ = 0;  // by the last range
   uint64_t epoch_ = 0;
   uint64_t connection_ = 0;
   bool reseed_ = false;

@@ -170,6 +170,10 @@ TEST_CASE("fields: rows of the line, of a branch and of a master") {
   round_trip(batch_header(), encode_batch_header, decode_batch_header);
   round_trip(incarnation(), encode_incarnation, decode_incarnation);
   round_trip(replica_state(), encode_replica_state, decode_replica_state);
+  // A generation that no key of the outbox could hold.
+  ReplicaState beyond = replica_state();
+  beyond.generation = 0x80000000;
+  CHECK_FALSE(decode_replica_state(encode_replica_state(beyond)));
   round_trip(master_state(), encode_master_state, decode_master_state);
   round_trip(stream_state(), encode_stream_state, decode_stream_state);
   round_trip(origin_state(), encode_origin_state, decode_origin_state);

@@ -141,6 +141,16 @@ TEST_CASE("what is joined is bounded by the work that it is", "[feed]") {
     CHECK(take(q).text() == "0..3000 and more");
     CHECK(take(q).text() == "3000..6000");
   }
+  SECTION("where each range makes much that waits decide again, more is joined, up to a bound") {
+    for (uint64_t i = 0; i < 40; ++i) q.add(range(i, i + 1, kBound / 2));
+    bool more = false;
+    auto most = [&](uint64_t redone) { return q.take(more, redone)->blocks.size(); };
+    CHECK(most(0) == 2);
+    CHECK(most(kBound / 64) == 4);
+    CHECK(most(1'000'000'000) == 16);
+    CHECK(most(0) == 2);
+    while (more) (void)most(1'000'000'000);
+  }
   SECTION("ranges that bring nothing but a new position are joined without end") {
     for (uint64_t i = 0; i < 10'000; ++i) q.add(range(i, i + 1, 0));
     CHECK(take(q).text() == "0..10000");
