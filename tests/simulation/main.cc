@@ -1,7 +1,11 @@
 // Runs seeds and sums up; see README.md.
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 #include "common/base/probe.h"
 #include "tests/simulation/scenario.h"
@@ -78,13 +82,32 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.merged_follows",
                                    "apply.merged_away"};
 
+// A seed takes less than a second; what takes this long has no end.
+constexpr unsigned kLongestSeconds = 120;
+uint64_t seed_under_way = 0;
+
+void no_end(int) {
+  char text[64];
+  int n = std::snprintf(text, sizeof text, "seed %llu FAILED: it has no end\n",
+                        static_cast<unsigned long long>(seed_under_way));
+  [[maybe_unused]] auto written = write(STDOUT_FILENO, text, static_cast<size_t>(n));
+  std::_Exit(1);
+}
+
+// A mistake that ends the process is found too.
+void found_by_ending(int) {
+  constexpr char text[] = "found the planted bug: the process would have ended\n";
+  [[maybe_unused]] auto n = write(STDOUT_FILENO, text, sizeof text - 1);
+  std::_Exit(0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Seeded simulation of a master and four branches: faults, then agreement"};
   uint64_t seeds = 20, first = 1;
   sim::ScenarioOptions options;
-  std::string bug;
+  std::string bug, bug_of_build;
   app.add_option("--seeds", seeds, "how many seeds to run")->capture_default_str();
   app.add_option("--first", first, "the first seed")->capture_default_str();
   app.add_option("--operations", options.operations, "operations per seed")->capture_default_str();
@@ -94,8 +117,18 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--bug", bug, "plant a bug and demand that it is found")
       ->check(CLI::IsMember({"dedupe-off", "cursor-outside-batch", "sync-off"}));
+  app.add_option(
+      "--must-find", bug_of_build,
+      "this program has a mistake of that name (planted/): exit 0 only when a seed fails");
   app.add_flag("--verbose", options.verbose, "tell what happens");
   CLI11_PARSE(app, argc, argv);
+  std::signal(SIGALRM, no_end);
+  if (!bug_of_build.empty()) {
+    std::signal(SIGABRT, found_by_ending);
+    std::signal(SIGSEGV, found_by_ending);
+  }
+  bool planted = !bug.empty() || !bug_of_build.empty();
+  const std::string& name_of_bug = bug.empty() ? bug_of_build : bug;
   if (bug == "dedupe-off") options.bug = sim::Bug::dedupe_off;
   if (bug == "cursor-outside-batch") options.bug = sim::Bug::cursor_outside_batch;
   if (bug == "sync-off") options.bug = sim::Bug::sync_off;
@@ -103,13 +136,15 @@ int main(int argc, char** argv) {
   std::map<std::string, uint64_t> counts;
   uint64_t failures = 0;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    alarm(kLongestSeconds);
+    seed_under_way = seed;
     sim::Outcome outcome = sim::run_scenario(seed, options);
     for (const auto& [name, n] : outcome.counts) counts[name] += n;
     if (outcome.failure.empty()) continue;
     ++failures;
-    if (options.bug != sim::Bug::none) {
-      std::printf("found the planted bug %s with seed %llu (%llu of %llu): %s\n", bug.c_str(),
-                  static_cast<unsigned long long>(seed),
+    if (planted) {
+      std::printf("found the planted bug %s with seed %llu (%llu of %llu): %s\n",
+                  name_of_bug.c_str(), static_cast<unsigned long long>(seed),
                   static_cast<unsigned long long>(seed - first + 1),
                   static_cast<unsigned long long>(seeds), outcome.failure.c_str());
       return 0;
@@ -119,8 +154,8 @@ int main(int argc, char** argv) {
                 static_cast<unsigned long long>(seed));
     if (failures >= 5) break;
   }
-  if (options.bug != sim::Bug::none) {
-    std::printf("the planted bug %s was NOT found in %llu seeds\n", bug.c_str(),
+  if (planted) {
+    std::printf("the planted bug %s was NOT found in %llu seeds\n", name_of_bug.c_str(),
                 static_cast<unsigned long long>(seeds));
     return 1;
   }

@@ -199,6 +199,17 @@ std::string check_merges(const MemStore& master, std::shared_ptr<const Schema> s
   counts["merges: redirects"] += redirects.size();
   for (const RecordKey& key : rest) {
     const Record& record = *ws.find(key)->record;
+    // A child lives with its parent, where that is (SEMANTICS 14, 23).
+    if (auto parent = parent_of(record, *schema->entity(key.entity))) {
+      auto above = ws.find(*parent);
+      if (above->record && above->record->state() == RecordState::tombstone)
+        return "record " + to_string(key.id) + " lives below " + to_string(parent->id) +
+               ", which is deleted";
+      if (above->record && (above->record->territory() != record.territory() ||
+                            above->record->also_in() != record.also_in()))
+        return "record " + to_string(key.id) + " is elsewhere than its parent " +
+               to_string(parent->id);
+    }
     for (const auto& cell : record.cells()) {
       if (cell.type != ValueType::lookup || cell.field == system_field::kDuplicateOf) continue;
       Lookup l = decode_lookup(record.value(cell).payload);
