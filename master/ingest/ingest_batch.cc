@@ -336,7 +336,7 @@ Result<void> Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mu
   } else {
     for (const auto& o : d.fate.outcomes) {
       bool lost = o.reason == Reason::older || o.reason == Reason::first_stands ||
-                  o.reason == Reason::survivor_stays;
+                  o.reason == Reason::survivor_stays || o.reason == Reason::share_exceeded;
       if (!lost) continue;
       const RecordOp& op = m.ops[o.op];
       const Entity& entity = *schema->entity(op.record.entity);

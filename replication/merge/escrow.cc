@@ -37,6 +37,23 @@ Result<void> Merger::exceeded(Context& c, const CellOp& op, const Decimal& left)
   return {};
 }
 
+// No office drafts it once the line divides stocks, but one may have drafted it before and ship it
+// now: what people wrote then must not be lost with the rest of their change.
+Result<void> Merger::set_stock(Context& c, Record& record, const CellOp& op, const Field& field) {
+  BL_ASSIGN(auto shares, shares_of(ws_, record.key(), field));
+  Decimal promised;
+  for (const auto& s : shares) {
+    if (auto sum = Decimal::add(promised, s.amount)) promised = *sum;
+  }
+  if (less(number(op.value), promised)) {
+    BL_PROBE("merge.stock_below_shares");
+    c.outcome(op.field, Fate::overridden, Reason::share_exceeded);
+    return {};
+  }
+  latest(c, record, op);
+  return {};
+}
+
 Result<void> Merger::spend(Context& c, Record& record, const CellOp& op, const Field& field) {
   FieldId amount_field = ws_.schema().entity(entity_id::kEscrowShare)->field("share")->id;
   Decimal amount = number(op.value);

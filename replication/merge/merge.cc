@@ -19,7 +19,7 @@ bool later(Hlc a, const MutationId& a_id, Hlc b, const MutationId& b_id) {
 }
 
 bool type_fits(const Field& field, Policy policy, const CellOp& op) {
-  if (policy == Policy::escrow) {
+  if (policy == Policy::escrow && op.kind != CellOpKind::set) {
     if (op.value.type != field.type || decode_decimal(op.value.payload).mantissa() <= 0)
       return false;
     const MutationId& holder = op.key.mutation;
@@ -438,6 +438,8 @@ Result<void> Merger::cell(Context& c, Record& record, const CellOp& op, const Fi
       return grant(c, record, op, field);
     case Rule::give_back:
       return give_back(c, record, op);
+    case Rule::set_stock:
+      return set_stock(c, record, op, field);
     case Rule::refuse:
       break;
   }

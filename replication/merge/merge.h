@@ -131,6 +131,7 @@ class Merger {
 
   // Escrow (escrow.cc).
   RecordKey share_at(const RecordKey& record, const CellOp& op, const MutationId& by) const;
+  Result<void> set_stock(Context& c, Record& record, const CellOp& op, const Field& field);
   Result<void> spend(Context& c, Record& record, const CellOp& op, const Field& field);
   Result<void> grant(Context& c, Record& record, const CellOp& op, const Field& field);
   Result<void> give_back(Context& c, Record& record, const CellOp& op);

@@ -19,6 +19,7 @@ enum class Rule : uint8_t {
   spend,           // from the share of the author's server, never beyond it
   grant,           // from what is nobody's share, never beyond it
   give_back,       // of a share, never beyond it
+  set_stock,       // drafted before the line divided stocks: as latest_wins, not below all shares
   refuse,          // does not fit: the mutation is rejected as malformed
 };
 
@@ -26,7 +27,8 @@ enum class Rule : uint8_t {
 // that was merged into another, what adds always reaches the survivor; what replaces does so only
 // where the survivor's value is the merged record's (SEMANTICS 16).
 constexpr bool replaces(Rule rule) {
-  return rule == Rule::latest_wins || rule == Rule::first_stands || rule == Rule::ask_people;
+  return rule == Rule::latest_wins || rule == Rule::first_stands || rule == Rule::ask_people ||
+         rule == Rule::set_stock;
 }
 
 constexpr Rule rule_of(CellOpKind kind, Policy policy) {
@@ -60,6 +62,7 @@ constexpr Rule rule_of(CellOpKind kind, Policy policy) {
              : kind == CellOpKind::spend     ? Rule::spend
              : kind == CellOpKind::grant     ? Rule::grant
              : kind == CellOpKind::give_back ? Rule::give_back
+             : kind == CellOpKind::set       ? Rule::set_stock
                                              : Rule::refuse;
   }
   return Rule::refuse;

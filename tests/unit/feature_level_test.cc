@@ -220,4 +220,32 @@ TEST_CASE("SEMANTICS 38: effects beyond the level reach nobody either", "[level]
   CHECK(decision->outcomes.at(0).reason == Reason::not_activated);
 }
 
+TEST_CASE("what was set before the line divided stocks is not lost when it is shipped afterwards",
+          "[level]") {
+  Company w;
+  w.set_level("");
+  w.settle();
+  REQUIRE(w.hq.write("create product p name=P quantityonhand=50") == "ok");
+  w.settle();
+  // Drafted at level 1, pending while the level is raised and shares are given.
+  REQUIRE(w.east.write("create product q name=Q quantityonhand=7") == "ok");
+  MutationId created = w.east.last.id;
+  REQUIRE(w.east.write("update p name=East quantityonhand=60") == "ok");
+  REQUIRE(w.west.write("update p description=West quantityonhand=3") == "ok");
+  REQUIRE(w.raise(2) == "raised");
+  w.master.grant();
+  std::string shared = w.master.show("p");
+  INFO(shared);
+  REQUIRE(says(shared, "quantityonhand=50{"));
+  w.settle();
+  CHECK(w.east.fate_of(created) == "applied");
+  CHECK(w.east.fate() == "applied");
+  CHECK(says(w.master.show("q"), "quantityonhand=7{"));  // divided at once
+  // The bound holds: three is less than what offices may sell by now.
+  CHECK(w.west.fate() == "overridden: quantityonhand share_exceeded");
+  CHECK(says(w.master.show("p"), "name=East"));
+  CHECK(says(w.master.show("p"), "description=West"));
+  CHECK(says(w.master.show("p"), "quantityonhand=60{"));
+}
+
 }  // namespace branchline

@@ -120,6 +120,8 @@ const char* name(Rule rule) {
       return "grant";
     case Rule::give_back:
       return "give_back";
+    case Rule::set_stock:
+      return "set_stock";
     case Rule::refuse:
       return "refuse";
   }
