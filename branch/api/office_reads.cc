@@ -305,10 +305,16 @@ boost::asio::awaitable<HttpResponse> OfficeApi::read_below(Call& call, Schema::S
       co_return none;
     }
     Lookup l = decode_lookup(v.payload);
+    const Entity* to = parts_.schema->entity(l.entity);
+    if (!to) {
+      co_return path_error({ErrorKind::not_found, "record.unknown_entity",
+                            "this refers to a kind of record that this server's version does not "
+                            "know; upgrade it"});
+    }
     ResourceSegment target;
-    target.name = parts_.schema->entity(l.entity)->set_name;
+    target.name = to->set_name;
     target.id = to_string(l.id);
-    co_return co_await read_one(call, {parts_.schema->entity(l.entity), nullptr}, target);
+    co_return co_await read_one(call, {to, nullptr}, target);
   }
   auto column = column_named(entity, below);
   if (!column) co_return path_error(column.error());

@@ -143,7 +143,7 @@ Result<std::shared_ptr<const StoreView>> lay_upstream(std::shared_ptr<const Stor
       if (here) continue;
       BL_ASSIGN(auto record, Record::decode(*parsed, std::string(value)));
       overlay->put(Table::records, key, value);
-      for (const auto& k : index_keys(record, *entity, side, IndexScope::all))
+      for (const auto& k : index_keys(record, entity, side, IndexScope::all))
         overlay->put(Table::index, k, {});
       laid.insert(*parsed);
     } else if (table == Table::elements) {

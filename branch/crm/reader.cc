@@ -17,7 +17,8 @@ Result<std::optional<Record>> read_record(const ReadContext& c, const RecordKey&
     if (!next || hops == limits::kMaxRedirectHops) return std::optional<Record>();
     BL_ASSIGN(record, Record::decode(survivor, std::move(*next)));
   }
-  if (!record.live() || !may_read(c.principal, *c.schema->entity(key.entity), record))
+  const Entity* entity = c.schema->entity(key.entity);  // null: a newer server's, shown to nobody
+  if (!record.live() || !entity || !may_read(c.principal, *entity, record))
     return std::optional<Record>();
   return std::optional<Record>(std::move(record));
 }

@@ -73,7 +73,8 @@ Result<void> walk_notes(
     for (; cursor->valid(); cursor->next()) {
       auto parsed = keys::parse_element(cursor->key());
       if (!parsed) return fail(ErrorKind::corrupt, "element.key", "an element's key is damaged");
-      const Field* field = c.schema->entity(parsed->record.entity)->field(parsed->field);
+      const Entity* of = c.schema->entity(parsed->record.entity);
+      const Field* field = of ? of->field(parsed->field) : nullptr;
       if (!field || field->type != ValueType::row) continue;
       if (!owner || owner->key() != parsed->record) {
         BL_ASSIGN(owner, read_record(c, parsed->record));

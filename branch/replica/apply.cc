@@ -221,11 +221,12 @@ struct Replica::Apply {
       for (const Commit* c : event.commits) {
         for (const auto& op : c->effects) {
           BL_TRY(pending_on(op.record, {}, open));
-          const Entity& entity = *r.schema_->entity(op.record.entity);
-          if (op.kind == RecordOpKind::tombstone || op.kind == RecordOpKind::relocate)
-            BL_TRY(pending_below(op.record, entity.children, open));
-          if (op.kind == RecordOpKind::redirect && !op.target.is_nil())
-            BL_TRY(pending_below(op.record, entity.referrers, open));
+          const Entity* entity = r.schema_->entity(op.record.entity);
+          bool displaces = op.kind == RecordOpKind::tombstone || op.kind == RecordOpKind::relocate;
+          // null: a newer server's, and nothing that this one wrote hangs on it
+          if (entity && displaces) BL_TRY(pending_below(op.record, entity->children, open));
+          if (entity && op.kind == RecordOpKind::redirect && !op.target.is_nil())
+            BL_TRY(pending_below(op.record, entity->referrers, open));
           BL_TRY(pending_merges(op, open));
           if (op.kind == RecordOpKind::arrive) take_unplaced(op.record, open);
         }
@@ -240,8 +241,10 @@ struct Replica::Apply {
         if (differs || only_holds(*entry) || !stays(*entry)) open.insert(ref);
         if (!stays(*entry)) {
           BL_ASSIGN(auto records, undo_records(entry->undo));
-          for (const auto& u : records)
-            BL_TRY(pending_below(u.key, r.schema_->entity(u.key.entity)->children, open));
+          for (const auto& u : records) {
+            const Entity* entity = r.schema_->entity(u.key.entity);
+            if (entity) BL_TRY(pending_below(u.key, entity->children, open));
+          }
         }
       }
     }

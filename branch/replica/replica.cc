@@ -45,7 +45,7 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
                 "the row of the last process start is missing");
   }
   BL_TRY(check_outbox());
-  collation_ = upkeep.collation;
+  collation_ = index_version(*schema_, IndexScope::all, upkeep.collation);
   BL_TRY(keep_index(store_, *schema_, state_.side, IndexScope::all, live_records(state_.totals),
                     upkeep, start));
 
@@ -456,6 +456,8 @@ Introduction Replica::introduction(const std::string& server,
   intro.origin = state_.self;
   intro.schema_version = schema_->version();
   intro.schema_digest = schema_->digest();
+  intro.schema_extends = schema_->extends();
+  intro.by_older_schema = !state_.joined() || merger_->level() < kFeatureLevel;
   intro.topology_digest = topology_digest;
   intro.cursor = state_.cursor;
   uint32_t oldest = state_.retired.begin()->first.generation;

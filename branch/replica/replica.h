@@ -160,7 +160,7 @@ class Replica {
   Clock& clock_;
   RecordIdMaker ids_;
   Random& random_;
-  std::string collation_;  // of the index rows that this process writes
+  std::string collation_;  // index_version() of the rows that this process writes
   ReplicaState state_;
   std::vector<IncarnationInfo> incarnations_;  // all of this data directory, by generation
   Lineage lineage_;

@@ -58,12 +58,12 @@ Result<void> Replica::seed_chunk(std::string_view payload, const Write& write) {
     full += key;
     if (table == Table::records) {
       auto parsed = keys::parse_record(full);
-      const Entity* entity = parsed ? schema_->entity(parsed->entity) : nullptr;
-      if (!entity) return std::unexpected(damaged("a record of an unknown entity"));
+      if (!parsed) return std::unexpected(damaged("a record under a damaged key"));
       BL_ASSIGN(record, Record::decode(*parsed, std::string(value)));
       record->set_pending({});
       batch.put(Table::records, full, record->encode());
-      for (const auto& k : index_keys(*record, *entity, s.side, IndexScope::all))
+      for (const auto& k :
+           index_keys(*record, schema_->entity(parsed->entity), s.side, IndexScope::all))
         batch.put(Table::index, k, {});
       if (record->state() != RecordState::tombstone) add_term(record_sum(*record));
       if (record->live()) {

@@ -166,6 +166,9 @@ class Schema {
 
   uint32_t version() const { return version_; }
   const Digest& digest() const { return digest_; }
+  // Of the version before, which this one extends: ids and types are as they were there. Zero:
+  // none.
+  const Digest& extends() const { return extends_; }
   const std::vector<std::unique_ptr<Entity>>& entities() const { return entities_; }
   const Entity* entity(EntityId id) const;
   const Entity* entity(std::string_view logical_name) const;
@@ -179,7 +182,7 @@ class Schema {
  private:
   friend class SchemaParser;
   uint32_t version_ = 0;
-  Digest digest_;
+  Digest digest_, extends_;
   std::vector<std::unique_ptr<Entity>> entities_;
   std::vector<const Entity*> by_id_;
   std::map<std::string, const Entity*, std::less<>> by_name_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/bytes.h"
 #include "common/base/check.h"
 
 namespace branchline {
@@ -57,8 +58,9 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     schema_ = std::make_shared<Schema>();
     schema_->digest_ = sha256(text_);
     YAML::Node root = YAML::Load(text_);
-    allow_keys(root, {"version", "currency", "entities"}, "the schema");
+    allow_keys(root, {"version", "extends", "currency", "entities"}, "the schema");
     schema_->version_ = get<uint32_t>(root, "version", "the schema");
+    if (root["extends"]) read_extends(root["extends"]);
     currency_ = get<std::string>(root, "currency", "the schema");
     if (currency_.size() != 3)
       mistake(root["currency"], "`currency` is a code of three letters (ISO 4217)");
@@ -86,6 +88,18 @@ Result<std::shared_ptr<const Schema>> SchemaParser::parse() {
     return fail(ErrorKind::invalid, "schema.invalid",
                 origin_ + ":" + std::to_string(e.mark.line + 1) + ": " + e.msg);
   }
+}
+
+void SchemaParser::read_extends(const YAML::Node& node) {
+  auto digits = node.as<std::string>("");
+  std::string bytes;
+  Writer w(bytes);
+  for (size_t at = 0; at < 64; at += 16) {
+    auto number = digits.size() == 64 ? parse_hex64(digits.substr(at, 16)) : std::nullopt;
+    if (!number) mistake(node, "`extends` is the SHA-256 of the version before, 64 hex digits");
+    w.fixed64(*number);
+  }
+  schema_->extends_ = *Digest::from(bytes);
 }
 
 uint32_t SchemaParser::read_since(const YAML::Node& node, const std::string& what) const {

@@ -33,6 +33,7 @@ class SchemaParser {
 
   // Of an entity or a field: the feature level that it came with.
   uint32_t read_since(const YAML::Node& node, const std::string& what) const;
+  void read_extends(const YAML::Node& node);
   void read_names(const YAML::Node& entities);
   void read_entity(const YAML::Node& node, Entity& entity);
   void read_field(const YAML::Node& node, Entity& entity);

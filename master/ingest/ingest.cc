@@ -171,11 +171,19 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                     "the topology file of " + server.name +
                         " is not the one this master committed; give it the master's file");
   }
-  if (intro.schema_version != schema->version() || intro.schema_digest != schema->digest()) {
+  // One version older or newer will do where one extends the other: what only the newer knows is
+  // not used before the feature level says so, and policies count as the master has them.
+  bool same = intro.schema_version == schema->version() && intro.schema_digest == schema->digest();
+  bool older =
+      intro.schema_version + 1 == schema->version() && intro.schema_digest == schema->extends();
+  bool newer =
+      intro.schema_version == schema->version() + 1 && intro.schema_extends == schema->digest();
+  if (!same && !older && !newer) {
     return conflict("session.schema",
                     server.name + " has another schema (version " +
                         std::to_string(intro.schema_version) + ") than this master (version " +
-                        std::to_string(schema->version()) + "); upgrade the older one");
+                        std::to_string(schema->version()) +
+                        "), and neither is the version before the other; upgrade the older one");
   }
   const LineCursor& cursor = intro.cursor;
   if (cursor.csn.value == 0) return {};

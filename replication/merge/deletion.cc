@@ -105,15 +105,17 @@ Result<bool> Merger::groups_to_revive(Context& c, const Record& deleted, bool al
                                       std::vector<MutationId>& groups) {
   const Version& deletion = deleted.state_version();
   if (known.count(deletion.id) > 0) return true;
-  bool wins = ws_.schema().entity(deleted.key().entity)->on_delete == DeletePolicy::delete_wins;
+  const Entity* deleted_entity = ws_.schema().entity(deleted.key().entity);
+  bool wins = deleted_entity && deleted_entity->on_delete == DeletePolicy::delete_wins;
   if (!always && (wins || was_seen(deletion, c.m, c.base, lineage_))) return false;
   known.insert(deletion.id);
   BL_ASSIGN(auto members,
             ws_.with_index_prefix(EntityId(0), keys::group_prefix(ws_.config().side, deletion.id)));
   for (const auto& key : members) {
     BL_ASSIGN(auto member, ws_.find(key));
-    if (!member.record) continue;
-    for (FieldId field : ws_.schema().entity(key.entity)->parents) {
+    const Entity* entity = ws_.schema().entity(key.entity);
+    if (!member.record || !entity) continue;
+    for (FieldId field : entity->parents) {
       Value lookup = member.record->value(field);
       if (lookup.is_null()) continue;
       Lookup l = decode_lookup(lookup.payload);
@@ -154,8 +156,9 @@ Result<void> Merger::revive(Context& c, const MutationId& deletion) {
   }
   for (const auto& key : group) {
     BL_ASSIGN(auto found, ws_.find(key));
-    if (!found.record) continue;
-    const Entity& entity = *ws_.schema().entity(key.entity);
+    const Entity* known = ws_.schema().entity(key.entity);
+    if (!found.record || !known) continue;
+    const Entity& entity = *known;
     bool fed_outside = false;
     for (const auto& feed : entity.feeds) {
       Value lookup = found.record->value(feed.lookup);

@@ -176,13 +176,12 @@ Result<void> Merger::finish_effects(Context& c) {
     op.also_in = found.record->also_in();
   }
   // What is derived or opened besides is not in the operations: no follower may get it either.
-  bool beyond =
-      level_ < kFeatureLevel && std::any_of(
-                                    c.effects.list().begin(), c.effects.list().end(),
-                                    [&](const auto& op) {
-                                      return level_of(op.kind) > level_ ||
-                                             ws_.schema().entity(op.record.entity)->since > level_;
-                                    });
+  auto is_beyond = [&](const RecordOp& op) {
+    const Entity* entity = ws_.schema().entity(op.record.entity);
+    return level_of(op.kind) > level_ || (entity && entity->since > level_);
+  };
+  const auto& effects = c.effects.list();
+  bool beyond = level_ < kFeatureLevel && std::any_of(effects.begin(), effects.end(), is_beyond);
   if (beyond) {
     c.reject(FieldId(0), Reason::not_activated);
     return {};

@@ -1,6 +1,6 @@
 #include "replication/merge/record_audit.h"
 
-#include "common/schema/index_key.h"
+#include "replication/merge/index_upkeep.h"
 
 namespace branchline {
 namespace {
@@ -30,11 +30,11 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
   auto records = scan_prefix(view, Table::records, prefix);
   for (; records->valid(); records->next()) {
     auto key = keys::parse_record(records->key());
-    const Entity* entity = key ? schema.entity(key->entity) : nullptr;
-    if (!entity) {
+    if (!key) {
       problem(audit, "a record under a damaged key");
       continue;
     }
+    const Entity* entity = schema.entity(key->entity);  // null: a newer server's
     auto record = Record::decode(*key, std::string(records->value()));
     if (!record) {
       problem(audit, record.error().message);
@@ -44,12 +44,13 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
     bool counts = record->state() != RecordState::tombstone;
     if (counts) add(audit, *record, record_sum(*record));
     if (record->live()) audit.totals.add_count(key->entity, record->territory(), 1);
-    for (const auto& k : index_keys(*record, *entity, side, scope)) {
+    for (const auto& k : index_keys(*record, entity, side, scope)) {
       ++index_rows;
       BL_ASSIGN(auto row, view.get(Table::index, k));
       if (!row)
-        problem(audit,
-                "record " + to_string(key->id) + " of " + entity->name + " is missing in an index");
+        problem(audit, "record " + to_string(key->id) + " of " +
+                           (entity ? entity->name : "an unknown entity") +
+                           " is missing in an index");
     }
     std::string own = keys::element_prefix(side, *key);
     for (; elements->valid() && elements->key() < own; elements->next()) orphan();
@@ -70,10 +71,11 @@ Result<RecordAudit> audit_records(const StoreView& view, const Schema& schema, k
     if (auto e = cursor->error()) return std::unexpected(*e);
   }
   BL_ASSIGN(auto collation, view.get(Table::meta, keys::meta_collation(side)));
-  if (collation != collation_version()) {
-    problem(audit, "the indexes' collation is " +
-                       (collation ? "'" + *collation + "'" : std::string("not told")) +
-                       ", this server's is '" + collation_version() +
+  std::string wanted = index_version(schema, scope);
+  if (collation != wanted) {
+    problem(audit, "the indexes are of " +
+                       (collation ? "'" + *collation + "'" : std::string("nobody knows what")) +
+                       ", this server makes '" + wanted +
                        "': start it again, and it rebuilds them");
   }
   uint64_t stored = 0;

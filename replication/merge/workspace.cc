@@ -9,10 +9,6 @@
 namespace branchline {
 namespace {
 
-bool in_scope(const Index& index, IndexScope scope) {
-  return scope == IndexScope::all || index.unique || index.parent;
-}
-
 std::string unique_prefix(keys::Side side, const Entity& entity, const Index& index,
                           const Value& value) {
   std::string prefix = keys::index_prefix(side, entity.id, index.id);
@@ -56,23 +52,23 @@ std::optional<RecordKey> parent_of(const Record& record, const Entity& entity) {
   return std::nullopt;
 }
 
-std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
+std::vector<std::string> index_keys(const Record& record, const Entity* entity, keys::Side side,
                                     IndexScope scope) {
   std::vector<std::string> out;
   if (record.state() == RecordState::tombstone) {
     out.push_back(keys::group_member(side, record.state_version().id, record.key()));
-    if (auto parent = parent_of(record, entity))
-      out.push_back(keys::deleted_child(side, *parent, record.key()));
+    auto parent = entity ? parent_of(record, *entity) : std::nullopt;
+    if (parent) out.push_back(keys::deleted_child(side, *parent, record.key()));
     return out;
   }
-  if (!record.live()) return out;
+  if (!record.live() || !entity) return out;
   std::string scratch;
-  for (const auto& index : entity.indexes) {
+  for (const auto& index : entity->indexes) {
     if (!in_scope(index, scope)) continue;
-    std::string key = keys::index_prefix(side, entity.id, index.id);
+    std::string key = keys::index_prefix(side, entity->id, index.id);
     bool null = true;
     for (FieldId f : index.fields) {
-      Value v = effective_value(record, entity.field(f), f, scratch);
+      Value v = effective_value(record, entity->field(f), f, scratch);
       null = null && v.is_null();
       put_index_value(key, v);
     }
@@ -208,7 +204,7 @@ void Workspace::list_touched() {
     entry.listed_keys.clear();
     if (!entry.record) continue;
     entry.listed_keys =
-        index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+        index_keys(*entry.record, schema_->entity(key.entity), config_.side, config_.scope);
     for (const auto& k : entry.listed_keys) touched_index_.emplace(k, key);
   }
   unlisted_.clear();
@@ -351,7 +347,9 @@ void Workspace::rollback() {
 Workspace::Entry& Workspace::entry_of(const Record& record) { return entries_.at(record.key()); }
 
 bool Workspace::indexed(EntityId entity, FieldId field) const {
-  for (const auto& index : schema_->entity(entity)->indexes) {
+  const Entity* known = schema_->entity(entity);
+  if (!known) return false;
+  for (const auto& index : known->indexes) {
     if (!in_scope(index, config_.scope)) continue;
     if (std::find(index.fields.begin(), index.fields.end(), field) != index.fields.end())
       return true;
@@ -369,7 +367,7 @@ void Workspace::touch(Entry& entry, const RecordKey& key, bool index) {
     entry.index_touched = true;
     if (entry.stored && entry.record) {
       entry.old_index_keys =
-          index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+          index_keys(*entry.record, schema_->entity(key.entity), config_.side, config_.scope);
     }
   }
 }
@@ -405,11 +403,11 @@ Result<void> Workspace::add_whole(const Record& record, bool subtract) {
 }
 
 void Workspace::note_claims(const Record& record, FieldId field, const Value& value) {
-  if (value.is_null()) return;
-  const Entity& entity = *schema_->entity(record.key().entity);
-  for (const auto& index : entity.indexes) {
+  const Entity* entity = schema_->entity(record.key().entity);
+  if (value.is_null() || !entity) return;
+  for (const auto& index : entity->indexes) {
     if (index.unique && index.fields[0] == field) {
-      claims_[unique_prefix(config_.side, entity, index, value)].push_back(record.key());
+      claims_[unique_prefix(config_.side, *entity, index, value)].push_back(record.key());
     }
   }
 }
@@ -669,8 +667,7 @@ void Workspace::flush(Batch& batch) {
     if (entry.index_touched) {
       std::vector<std::string> fresh;
       if (entry.record) {
-        fresh =
-            index_keys(*entry.record, *schema_->entity(key.entity), config_.side, config_.scope);
+        fresh = index_keys(*entry.record, schema_->entity(key.entity), config_.side, config_.scope);
       }
       for (const auto& k : entry.old_index_keys) {
         if (std::find(fresh.begin(), fresh.end(), k) == fresh.end()) batch.erase(Table::index, k);

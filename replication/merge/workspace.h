@@ -23,12 +23,18 @@ enum class IndexScope { all, authority };
 // Answers of a read (SEMANTICS 12).
 enum class Held { value, absent, not_held };
 
+// Whether a server of this scope keeps the index.
+inline bool in_scope(const Index& index, IndexScope scope) {
+  return scope == IndexScope::all || index.unique || index.parent;
+}
+
 // The record that it belongs to, whose territories it has.
 std::optional<RecordKey> parent_of(const Record& record, const Entity& entity);
 
 // The keys that a record has in Table::index: one per index; where it is deleted, its place in the
-// deletion group and beneath its parent.
-std::vector<std::string> index_keys(const Record& record, const Entity& entity, keys::Side side,
+// deletion group and beneath its parent. Of an entity that this program does not know (null: a
+// newer server's) only its place in the group.
+std::vector<std::string> index_keys(const Record& record, const Entity* entity, keys::Side side,
                                     IndexScope scope);
 // The value of a field as indexes and queries see it: system properties and defaults included.
 // Points into the record, the schema or `scratch`.

@@ -82,8 +82,16 @@ std::string encode_hello(const Introduction& intro, int64_t wall_ms) {
   m.set_feature_level(intro.feature_level);
   m.set_server(intro.server);
   m.set_topology_digest(intro.topology_digest);
-  m.set_schema_version(intro.schema_version);
-  m.set_schema_digest(std::string(intro.schema_digest.view()));
+  bool extends = !intro.schema_extends.is_zero();
+  bool older = extends && intro.by_older_schema;
+  m.set_schema_version(older ? intro.schema_version - 1 : intro.schema_version);
+  m.set_schema_digest(std::string((older ? intro.schema_extends : intro.schema_digest).view()));
+  if (extends) {
+    auto* program = m.mutable_program();
+    program->set_schema_version(intro.schema_version);
+    program->set_schema_digest(std::string(intro.schema_digest.view()));
+    program->set_extends(std::string(intro.schema_extends.view()));
+  }
   put(m.mutable_cursor(), intro.cursor);
   m.set_reseed(intro.reseed);
   for (const auto& i : intro.incarnations) m.add_incarnations(encode_incarnation(i));
@@ -110,6 +118,12 @@ Result<Introduction> decode_hello(std::string_view bytes) {
   intro.topology_digest = m.topology_digest();
   intro.schema_version = m.schema_version();
   BL_ASSIGN(intro.schema_digest, get_digest(m.schema_digest()));
+  if (m.has_program()) {
+    intro.by_older_schema = m.schema_version() != m.program().schema_version();
+    intro.schema_version = m.program().schema_version();
+    BL_ASSIGN(intro.schema_digest, get_digest(m.program().schema_digest()));
+    BL_ASSIGN(intro.schema_extends, get_digest(m.program().extends()));
+  }
   BL_ASSIGN(intro.cursor, get(m.cursor()));
   intro.reseed = m.reseed();
   for (const auto& i : m.incarnations()) {

@@ -30,6 +30,9 @@ struct Introduction {
   uint32_t feature_level = kFeatureLevel;  // of its program
   uint32_t schema_version = 0;
   Digest schema_digest;
+  Digest schema_extends;  // zero: nothing
+  // It greets by the version that its schema extends, for a master that may know no other.
+  bool by_older_schema = false;
   std::string topology_digest;  // hex
   LineCursor cursor;            // csn 0: it holds nothing
   bool reseed = false;

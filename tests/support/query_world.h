@@ -115,7 +115,7 @@ class World {
     Record record = make(entity_name, name, fields, territory);
     Batch batch;
     batch.put(Table::records, keys::record(side, record.key()), record.encode());
-    for (const auto& key : index_keys(record, entity(entity_name), side, IndexScope::all))
+    for (const auto& key : index_keys(record, &entity(entity_name), side, IndexScope::all))
       batch.put(Table::index, key, "");
     BL_CHECK(store.write(batch, Sync::yes));
     return record;
@@ -124,7 +124,7 @@ class World {
     Batch batch;
     batch.erase(Table::records, keys::record(side, record.key()));
     for (const auto& key :
-         index_keys(record, *schema->entity(record.key().entity), side, IndexScope::all))
+         index_keys(record, schema->entity(record.key().entity), side, IndexScope::all))
       batch.erase(Table::index, key);
     BL_CHECK(store.write(batch, Sync::yes));
   }

@@ -407,6 +407,8 @@ Introduction introduction() {
   i.feature_level = 1;
   i.schema_version = 2;
   i.schema_digest = digest(0x01);
+  i.schema_extends = digest(0x21);
+  i.by_older_schema = true;
   i.topology_digest = hex(digest(0x02).view());
   i.cursor = cursor();
   i.reseed = true;

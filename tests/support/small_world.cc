@@ -53,11 +53,12 @@ SmallMaster::SmallMaster(SmallWorld& world) : world_(world) {}
 
 void SmallMaster::start() {
   Batch rows;
-  ingest = must(Ingest::open(store, world_.schema, clock, world_.random, attempts, rows));
+  ingest = must(
+      Ingest::open(store, schema ? schema : world_.schema, clock, world_.random, attempts, rows));
   must(store.write(rows, Sync::yes));
   const MasterState& s = ingest->state();
   feed = std::make_unique<LineFeed>(store, LineCursor{s.line, s.head, s.chain});
-  auto plan = must(plan_topology(*world_.schema, ingest->directory(), world_.topology));
+  auto plan = must(plan_topology(ingest->schema(), ingest->directory(), world_.topology));
   if (!plan.ops.empty()) BL_CHECK(commit(plan.ops) == "applied");
 }
 
@@ -118,7 +119,7 @@ SmallOffice::SmallOffice(SmallWorld& world, std::string office)
 
 void SmallOffice::start() {
   Batch rows;
-  replica = must(Replica::open(store, world_.schema, clock, world_.random, rows));
+  replica = must(Replica::open(store, schema ? schema : world_.schema, clock, world_.random, rows));
   must(store.write(rows, Sync::yes));
   outbox = std::make_unique<ReplicaOutbox>(store, replica->state().side);
   shipped_ = {};
@@ -310,10 +311,10 @@ void SmallWorld::settle() {
 
 std::vector<std::string> SmallWorld::audit() {
   std::vector<std::string> out;
-  auto line = must(audit_line(master.store, *schema));
+  auto line = must(audit_line(master.store, master.schema ? *master.schema : *schema));
   for (const auto& p : line.problems) out.push_back("master: " + p);
   for (const auto& [name, office] : offices) {
-    auto report = must(audit_replica(office->store, *schema));
+    auto report = must(audit_replica(office->store, office->schema ? *office->schema : *schema));
     for (const auto& p : report.problems) out.push_back(name + ": " + p);
     if (report.at != line.at) continue;
     // Of a territory that it does not hold an office has only what lies in one of its own as well.

@@ -40,6 +40,7 @@ class SmallMaster {
   void grant();
   std::string show(const std::string& name);
 
+  std::shared_ptr<const Schema> schema;  // of its program, at the next start; null: the world's
   MemStore store;
   FixedClock clock{kWorldMs};
   std::unique_ptr<Ingest> ingest;
@@ -80,6 +81,7 @@ class SmallOffice {
   Introduction introduction();
 
   const std::string name;
+  std::shared_ptr<const Schema> schema;  // of its program, at the next start; null: the world's
   MemStore store;
   FixedClock clock{kWorldMs};
   std::unique_ptr<Replica> replica;

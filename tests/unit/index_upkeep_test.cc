@@ -26,6 +26,11 @@ std::optional<std::string> collation_of(const MemStore& store, keys::Side side) 
   return store.get(Table::meta, keys::meta_collation(side)).value();
 }
 
+std::string made_by(const SmallWorld& w, IndexScope scope = IndexScope::all,
+                    const std::string& collation = collation_version()) {
+  return index_version(*w.schema, scope, collation);
+}
+
 // As a server left it that sorts in another way: index rows with other bytes of values, and a row
 // that says whose they are (nullptr: a version that did not write it).
 void sort_otherwise(MemStore& store, keys::Side side, const char* collation = kOlder) {
@@ -41,7 +46,9 @@ void sort_otherwise(MemStore& store, keys::Side side, const char* collation = kO
   }
   REQUIRE(changed > 10);
   if (collation) {
-    batch.put(Table::meta, keys::meta_collation(side), collation);
+    std::string now = collation_of(store, side).value();
+    batch.put(Table::meta, keys::meta_collation(side),
+              collation + now.substr(now.find(", indexes ")));
   } else {
     batch.erase(Table::meta, keys::meta_collation(side));
   }
@@ -138,7 +145,7 @@ TEST_CASE("an office whose index rows are of another collation finds by text aga
   SECTION("opened, it is as it was before") {
     w.east.start();
     CHECK(of_side(w.east.store, Table::index, side) == right);
-    CHECK(collation_of(w.east.store, side) == collation_version());
+    CHECK(collation_of(w.east.store, side) == made_by(w));
     CHECK(w.holder(w.east.replica->workspace(), "N5") == "a5");
     CHECK(w.holder(w.east.replica->workspace(), "P3") == "a3");
     CHECK(w.holder(w.east.replica->workspace(), "N3") == "nobody");
@@ -160,7 +167,7 @@ TEST_CASE("a master whose index rows are of another collation sees a second clai
   sort_otherwise(w.master.store, 0, found);
   w.master.start();
   CHECK(of_side(w.master.store, Table::index, 0) == right);
-  CHECK(collation_of(w.master.store, 0) == collation_version());
+  CHECK(collation_of(w.master.store, 0) == made_by(w, IndexScope::authority));
   CHECK(w.holder(w.master.ingest->workspace(), "N5") == "a5");
   auto ops = w.names.parse_all("create account b @common name=B accountnumber=n5",
                                w.master.ingest->workspace(), w.arena);
@@ -206,7 +213,8 @@ TEST_CASE("an empty store is told its collation with its first batch", "[index]"
     }
     CHECK(counted.writes == 0);
     REQUIRE(store.write(rows, Sync::yes));
-    CHECK(collation_of(store, 0) == collation_version());
+    CHECK(collation_of(store, 0) ==
+          made_by(world, master ? IndexScope::authority : IndexScope::all));
   }
 }
 
@@ -231,8 +239,8 @@ TEST_CASE("a rebuild is written in batches, its row last and synced, and tells h
   CHECK(w.east.store.unsynced() == 0);
   REQUIRE(told.size() == records / 4 + 2);
   CHECK(told.front() == "rebuilding the indexes of " + std::to_string(live) +
-                            " records: their texts are sorted by " + kOlder +
-                            ", this program sorts by " + collation_version());
+                            " records: they are of " + made_by(w, IndexScope::all, kOlder) +
+                            ", this program makes " + made_by(w));
   CHECK(told[1] == "rebuilding the indexes: 4 of " + std::to_string(live) + " records");
   CHECK(told.back() == "the indexes are rebuilt: " + std::to_string(records) +
                            " records, deleted ones among them");
@@ -267,7 +275,7 @@ TEST_CASE("a rebuild that breaks off anywhere is begun anew, by whichever versio
       REQUIRE(open_office(counted, w, again));
       CHECK(counted.writes > 0);
       CHECK(of_side(w.east.store, Table::index, side) == right);
-      CHECK(collation_of(w.east.store, side) == again.collation);
+      CHECK(collation_of(w.east.store, side) == made_by(w, IndexScope::all, again.collation));
       ++ended;
     }
     if (whole) break;
@@ -307,7 +315,7 @@ TEST_CASE("the other side of an office keeps its rows, and its own collation", "
     sort_otherwise(w.east.store, live);
     w.east.start();
     CHECK(of_side(w.east.store, Table::index, other) == seeded);
-    CHECK(collation_of(w.east.store, other) == collation_version());
+    CHECK(collation_of(w.east.store, other) == made_by(w));
     w.east.connect();
     w.east.take_snapshot();
     CHECK(w.side() == other);
@@ -330,12 +338,12 @@ TEST_CASE("the other side of an office keeps its rows, and its own collation", "
     auto switched = replica->end_seed(snapshot->end(), put);
     REQUIRE(switched);
     REQUIRE(w.east.store.write(switched->batch, Sync::yes));
-    CHECK(collation_of(w.east.store, other) == kOlder);
+    CHECK(collation_of(w.east.store, other) == made_by(w, IndexScope::all, kOlder));
     CHECK_FALSE(collation_of(w.east.store, live));
     CountingStore counted(w.east.store);
     REQUIRE(open_office(counted, w, {}));
     CHECK(counted.writes > 0);
-    CHECK(collation_of(w.east.store, other) == collation_version());
+    CHECK(collation_of(w.east.store, other) == made_by(w));
   }
 }
 
@@ -346,8 +354,8 @@ TEST_CASE("a collation that is not this program's is told by the audit", "[index
   REQUIRE(w.east.store.write(batch, Sync::yes));
   auto problems = w.audit();
   REQUIRE(problems.size() == 1);
-  CHECK(problems[0] == std::string("east: the indexes' collation is '") + kOlder +
-                           "', this server's is '" + collation_version() +
+  CHECK(problems[0] == std::string("east: the indexes are of '") + kOlder +
+                           "', this server makes '" + made_by(w) +
                            "': start it again, and it rebuilds them");
 }
 

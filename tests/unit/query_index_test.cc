@@ -299,7 +299,7 @@ TEST_CASE("a page of large records ends early and goes on", "[query]") {
     r.set(w.entity("account").field("description")->id, v, {ValueType::text, note});
     Batch batch;
     batch.put(Table::records, keys::record(0, r.key()), r.encode());
-    for (const auto& key : index_keys(r, w.entity("account"), 0, IndexScope::all))
+    for (const auto& key : index_keys(r, &w.entity("account"), 0, IndexScope::all))
       batch.put(Table::index, key, "");
     REQUIRE(w.store.write(batch, Sync::yes));
   }
