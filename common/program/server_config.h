@@ -12,6 +12,8 @@
 
 namespace branchline {
 
+class Schema;
+
 struct ServerConfig {
   Topology topology;
   std::string server;  // which of the topology's servers this is
@@ -23,6 +25,8 @@ struct ServerConfig {
   std::function<Result<std::unique_ptr<Store>>(const std::string& directory)> open_store;
   // Tests say how full a disk is; empty: the disk itself is asked.
   std::function<std::optional<DiskRoom>(const std::string& directory)> disk_room;
+  // Tests give servers the schema of another version; null: the built-in one.
+  std::shared_ptr<const Schema> schema;
 };
 
 }  // namespace branchline

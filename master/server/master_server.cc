@@ -188,7 +188,7 @@ class MasterServer {
   DiskWatch disk_{config_};
   SystemClock clock_;
   SystemRandom random_;
-  std::shared_ptr<const Schema> schema_ = Schema::built_in();
+  std::shared_ptr<const Schema> schema_ = config_.schema ? config_.schema : Schema::built_in();
   Runtime runtime_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<AttemptFile> attempts_;

@@ -62,6 +62,21 @@ std::string text_in(const Json& object, std::string_view name) {
 
 Company::Company(CompanyPlan plan) : plan_(std::move(plan)), host_(own_loopback_address()) {
   if (plan_.data_folder.empty()) plan_.data_folder = plan_.folder;
+  if (!plan_.topology.empty()) {
+    host_ = plan_.host;
+    auto port = [this](size_t n) { return static_cast<uint16_t>(plan_.port + n); };
+    seats_["master"].master = true;
+    seats_["master"].link = port(1);
+    seats_["master"].admin = port(2);
+    for (size_t n = 1; n <= plan_.branches.size(); ++n) {
+      Seat& seat = seats_[plan_.branches[n - 1].name];
+      seat.http = port(10 * n + 1);
+      seat.admin = port(10 * n + 2);
+    }
+    write_file(topology(), plan_.topology);
+    make_certificates();
+    return;
+  }
   auto ports = free_ports(host_, 2 + plan_.branches.size() * 4);
   size_t next = 0;
   Seat& master = seats_["master"];

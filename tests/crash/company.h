@@ -27,6 +27,12 @@ struct CompanyPlan {
   std::string folder;       // where everything is kept; it exists
   std::string data_folder;  // of the servers; empty: `folder`
   std::string log_level = "info";
+  // Of a company that was recorded: its topology file, and the addresses in it. The master has the
+  // ports port + 1 (links) and port + 2 (operators), the n-th branch port + 10 n + 1 (clients) and
+  // port + 10 n + 2.
+  std::string topology;
+  std::string host;
+  uint16_t port = 0;
 };
 
 class Company {

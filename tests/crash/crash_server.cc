@@ -1,15 +1,17 @@
-// A master or branch of this build on a disk that fails or a store that lies: crash_server
-// master|branch --fault NAME.
+// A master or branch of this build on a disk that fails or a store that lies, or with the schema of
+// another version: crash_server master|branch [--fault NAME] [--schema FILE].
 #include <CLI/CLI.hpp>
 
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "branch/server/branch_server.h"
 #include "common/program/command_line.h"
+#include "common/schema/schema.h"
 #include "master/server/master_server.h"
 #include "tests/crash/lying_store.h"
 #include "tests/support/unsynced_file_system.h"
@@ -74,12 +76,24 @@ OpenStore store_with(const std::string& fault) {
 
 int main(int argc, char** argv) {
   CLI::App app{"A server with a planted fault, for tests."};
-  std::string role, fault;
+  std::string role, fault, schema;
   app.add_option("ROLE", role, "master or branch")->required();
-  app.add_option("--fault", fault, kFaults)->required();
+  app.add_option("--fault", fault, kFaults);
+  app.add_option("--schema", schema, "a file instead of the built-in schema");
   BranchConfig config;
   if (auto code = read_command_line(app, argc, argv, config)) return *code;
-  config.open_store = store_with(fault);
+  if (!fault.empty()) config.open_store = store_with(fault);
+  if (!schema.empty()) {
+    std::ifstream in(schema);
+    std::stringstream text;
+    text << in.rdbuf();
+    auto parsed = Schema::parse(text.str(), schema);
+    if (!parsed) {
+      std::fprintf(stderr, "%s\n", parsed.error().message.c_str());
+      return 2;
+    }
+    config.schema = *parsed;
+  }
   if (fault.starts_with("disk-room:")) {
     config.disk_room = [file = fault.substr(10)](const std::string&) -> std::optional<DiskRoom> {
       DiskRoom room;
