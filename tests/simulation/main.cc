@@ -42,7 +42,16 @@ constexpr const char* kExpected[] = {"fault: branch crash",
                                      "moves",
                                      "children given away",
                                      "merges across territories",
-                                     "checked: a record that is elsewhere"};
+                                     "checked: a record that is elsewhere",
+                                     "fault: master upgraded",
+                                     "fault: office upgraded",
+                                     "fault: office upgraded before its master",
+                                     "upgraded with work pending",
+                                     "versions: a field whose policy changes",
+                                     "versions: new fields",
+                                     "versions: new records",
+                                     "checked: a badge",
+                                     "seen: office of the version before at the end"};
 constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "accept.joined_bulk_by_effects",
                                    "apply.pending_redone",
@@ -114,6 +123,9 @@ int main(int argc, char** argv) {
   app.add_option("--faults", options.faults, "faults per seed")->capture_default_str();
   app.add_option("--moves", options.moves,
                  "the share of operations that are moves and what meets them")
+      ->capture_default_str();
+  app.add_option("--upgrades", options.upgrades,
+                 "the share of seeds in which servers are upgraded to another schema")
       ->capture_default_str();
   app.add_option("--bug", bug, "plant a bug and demand that it is found")
       ->check(CLI::IsMember({"dedupe-off", "cursor-outside-batch", "sync-off"}));

@@ -8,6 +8,7 @@
 #include "tests/simulation/workload.h"
 #include "tests/simulation/workload_moves.h"
 #include "tests/simulation/workload_policies.h"
+#include "tests/support/next_schema.h"
 
 namespace branchline::sim {
 namespace {
@@ -32,6 +33,15 @@ Topology make_topology() {
   branch("east", {"east", "north"});
   branch("west", {"west"});
   return t;
+}
+
+std::shared_ptr<const Schema> next_schema() {
+  static const std::shared_ptr<const Schema> schema = [] {
+    auto parsed = Schema::parse(next_schema_text(), "next.yaml");
+    BL_CHECK(parsed);
+    return *parsed;
+  }();
+  return schema;
 }
 
 class Scenario {
@@ -69,11 +79,13 @@ class Scenario {
 
     schedule_operations();
     schedule_faults();
+    if (world_.chance(options_.upgrades)) schedule_upgrades();
     int64_t end = world_.now() + int64_t(options_.operations) * kMeanGap + 2'000'000;
     while (world_.now() < end && !broken()) world_.run_until(world_.now() + 100'000);
     if (!broken()) heal();
     if (!broken()) settle();
     if (!broken()) check();
+    if (!broken() && upgrades_) finish_upgrades();
     Outcome out;
     out.failure = failure_;
     out.counts = world_.counts;
@@ -106,6 +118,8 @@ class Scenario {
         else
           workload_->step();
         if (world_.chance(0.25)) policies_->step(*branches_[world_.random.below(branches_.size())]);
+        if (upgrades_ && world_.chance(0.3))
+          workload_->version_step(*next_schema(), master_.schema == next_schema());
       });
     }
   }
@@ -133,6 +147,50 @@ class Scenario {
       });
       world_.after(copied + world_.between(200'000, span / 3), [this, b] { roll_back(b); });
     }
+  }
+
+  // Each server at its own time, with work pending and whatever else befalls it; some offices not
+  // at all while there is work.
+  void schedule_upgrades() {
+    upgrades_ = true;
+    int64_t span = int64_t(options_.operations) * kMeanGap;
+    world_.after(world_.between(span / 10, span * 6 / 10), [this] {
+      if (broken()) return;
+      fault("master upgraded");
+      master_.schema = next_schema();
+      if (!master_.up()) return;  // whoever starts it again
+      master_.crash();
+      master_.start();
+    });
+    for (auto& each : branches_) {
+      if (world_.chance(0.3)) continue;
+      world_.after(world_.between(0, span * 9 / 10), [this, b = each.get()] {
+        if (broken()) return;
+        bool early = master_.schema != next_schema();
+        bool pending = b->ready() && b->replica->state().ledger.pending > 0;
+        fault(early ? "office upgraded before its master" : "office upgraded");
+        if (pending) ++world_.counts["upgraded with work pending"];
+        b->schema = next_schema();
+        if (!b->up()) return;
+        b->crash();
+        b->start();
+      });
+    }
+  }
+
+  // What an office of the version before held for others is its own once it is upgraded too.
+  void finish_upgrades() {
+    for (auto& b : branches_) {
+      if (b->schema == next_schema()) continue;
+      ++world_.counts["seen: office of the version before at the end"];
+      b->crash();
+      b->schema = next_schema();
+      b->start();
+    }
+    if (!broken()) settle();
+    if (broken()) return;
+    check_audits();
+    check_equal();
   }
 
   void restart_later(SimBranch* b) {
@@ -243,11 +301,12 @@ class Scenario {
     check_acknowledged();
     check_order();
     check_notes();
+    check_badges();
     check_counters();
     check_canaries();
     check_policies();
     std::string merges = check_merges(
-        master_.disk, schema_, *workload_,
+        master_.disk, master_.schema, *workload_,
         [this](const MutationId& id) {
           auto fate = fate_of(id);
           return fate && *fate != Fate::rejected;
@@ -258,11 +317,11 @@ class Scenario {
   }
 
   void check_audits() {
-    auto report = audit_line(master_.disk, *schema_);
+    auto report = audit_line(master_.disk, *master_.schema);
     if (!report) return wrong("audit of the master: " + report.error().message);
     for (const auto& p : report->problems) wrong("audit of the master: " + p);
     for (auto& b : branches_) {
-      auto r = audit_replica(b->disk, *schema_);
+      auto r = audit_replica(b->disk, *b->schema);
       if (!r) return wrong("audit of " + b->name + ": " + r.error().message);
       for (const auto& p : r->problems) wrong("audit of " + b->name + ": " + p);
     }
@@ -428,6 +487,25 @@ class Scenario {
     }
   }
 
+  void check_badges() {
+    FieldId badges = next_schema()->entity(entity_id::kAccount)->field("badges")->id;
+    std::set<std::string> there;
+    for (auto c = scan_prefix(master_.disk, Table::elements, std::string(1, '\0')); c->valid();
+         c->next()) {
+      auto key = keys::parse_element(c->key());
+      if (key->field == badges)
+        there.insert(std::string(decode_element(c->value())->value().payload));
+    }
+    for (const auto& in : workload_->intentions()) {
+      if (in.kind != Intention::Kind::badge || in.acknowledged.empty()) continue;
+      auto fate = fate_of(in.acknowledged[0].id);
+      if (!fate) continue;
+      if (*fate == Fate::rejected) return wrong("a badge was rejected");
+      if (!there.count(in.note)) return wrong("an acknowledged badge is missing");
+      ++world_.counts["checked: a badge"];
+    }
+  }
+
   void check_counters() {
     std::map<RecordKey, int64_t> expected;
     for (const auto& in : workload_->intentions()) {
@@ -487,6 +565,7 @@ class Scenario {
   std::unique_ptr<MovesWorkload> moves_;
   std::map<SimBranch*, DiskCopy> copies_;
   std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
+  bool upgrades_ = false;
   std::string failure_;
 };
 

@@ -7,11 +7,11 @@ namespace branchline::sim {
 
 // --- Master ---
 
-SimMaster::SimMaster(World& world, std::shared_ptr<const Schema> schema, const Topology& topology,
-                     Bug bug)
-    : clock(world),
+SimMaster::SimMaster(World& world, std::shared_ptr<const Schema> program_schema,
+                     const Topology& topology, Bug bug)
+    : schema(std::move(program_schema)),
+      clock(world),
       world_(world),
-      schema_(std::move(schema)),
       topology_(topology),
       store_(disk, bug == Bug::dedupe_off ? bug : Bug::none) {}
 
@@ -22,14 +22,14 @@ void SimMaster::fail(const std::string& what) {
 void SimMaster::start() {
   ++epoch_;
   Batch rows;
-  auto opened = Ingest::open(store_, schema_, clock, world_.random, nullptr, rows);
+  auto opened = Ingest::open(store_, schema, clock, world_.random, nullptr, rows);
   if (!opened) return fail("does not start: " + opened.error().message);
   ingest = std::move(*opened);
   BL_CHECK(store_.write(rows, Sync::yes));
   feed = std::make_unique<LineFeed>(
       store_, LineCursor{ingest->state().line, ingest->state().head, ingest->state().chain},
       16 * 1024);
-  auto plan = plan_topology(*schema_, ingest->directory(), topology_);
+  auto plan = plan_topology(*schema, ingest->directory(), topology_);
   BL_CHECK(plan);
   if (!plan->ops.empty()) commit(plan->ops, "");
   world_.after(kTick, [this, epoch = epoch_] {
@@ -210,12 +210,13 @@ void SimMaster::tick() {
 
 // --- Branch ---
 
-SimBranch::SimBranch(World& world, std::string branch_name, std::shared_ptr<const Schema> schema,
+SimBranch::SimBranch(World& world, std::string branch_name,
+                     std::shared_ptr<const Schema> program_schema,
                      const std::string& topology_digest, SimMaster& master, Bug bug)
-    : clock(world),
+    : schema(std::move(program_schema)),
+      clock(world),
       name(std::move(branch_name)),
       world_(world),
-      schema_(std::move(schema)),
       topology_digest_(topology_digest),
       master_(master),
       store_(disk, bug == Bug::dedupe_off ? Bug::none : bug) {}
@@ -229,7 +230,7 @@ Result<void> SimBranch::put(const Batch& batch, Sync sync) { return store_.write
 void SimBranch::start() {
   ++epoch_;
   Batch rows;
-  auto opened = Replica::open(store_, schema_, clock, world_.random, rows);
+  auto opened = Replica::open(store_, schema, clock, world_.random, rows);
   if (!opened) return fail("does not start: " + opened.error().message);
   replica = std::move(*opened);
   BL_CHECK(put(rows, Sync::yes));
@@ -323,6 +324,7 @@ void SimBranch::perform(BranchEffects effects) {
     if (!rows) return fail("welcome: " + rows.error().message);
     BL_CHECK(put(*rows, Sync::no));
   }
+  if (effects.begin_join) chunks_installed_ = 0;  // a crash may have broken off another
   if (effects.begin_join) BL_CHECK(replica->begin_seed(*effects.begin_join, write));
   for (const auto& chunk : effects.chunks) {
     auto ok = replica->seed_chunk(chunk, write);

@@ -21,7 +21,8 @@ inline constexpr int64_t kTick = 20'000;
 
 class SimMaster {
  public:
-  SimMaster(World& world, std::shared_ptr<const Schema> schema, const Topology& topology, Bug bug);
+  SimMaster(World& world, std::shared_ptr<const Schema> program_schema, const Topology& topology,
+            Bug bug);
 
   void start();
   void crash();
@@ -31,6 +32,7 @@ class SimMaster {
   // A commit of its own (users, tokens).
   void commit(std::vector<RecordOp> ops, const std::string& key);
 
+  std::shared_ptr<const Schema> schema;  // of its program, at the next start
   MemStore disk;
   SimClock clock;
   std::unique_ptr<Ingest> ingest;
@@ -57,7 +59,6 @@ class SimMaster {
   void fail(const std::string& what);
 
   World& world_;
-  std::shared_ptr<const Schema> schema_;
   const Topology& topology_;
   LyingStore store_;
   std::vector<Handle> connections_;
@@ -68,7 +69,7 @@ class SimMaster {
 
 class SimBranch {
  public:
-  SimBranch(World& world, std::string name, std::shared_ptr<const Schema> schema,
+  SimBranch(World& world, std::string name, std::shared_ptr<const Schema> program_schema,
             const std::string& topology_digest, SimMaster& master, Bug bug);
 
   void start();
@@ -84,6 +85,7 @@ class SimBranch {
   // meanwhile.
   std::optional<Result<Accepted>> write(Command& command);
 
+  std::shared_ptr<const Schema> schema;  // of its program, at the next start
   MemStore disk;
   SimClock clock;
   std::unique_ptr<Replica> replica;
@@ -107,7 +109,6 @@ class SimBranch {
   Result<void> put(const Batch& batch, Sync sync);
 
   World& world_;
-  std::shared_ptr<const Schema> schema_;
   std::string topology_digest_;
   SimMaster& master_;
   LyingStore store_;

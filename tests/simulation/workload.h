@@ -11,7 +11,7 @@ namespace branchline::sim {
 // A client's intention; it may be tried several times, at several offices, under one operation key.
 struct Intention {
   std::string key;  // operation key; empty: tried once
-  enum class Kind { note, add, merge, other } kind = Kind::other;
+  enum class Kind { note, badge, add, merge, other } kind = Kind::other;
   RecordKey record;
   RecordKey target;  // merge: the one that is to stay
   std::string note;  // a text that occurs nowhere else
@@ -34,6 +34,9 @@ class Workload {
   void set_up(SimMaster& master);
   // One operation at a random office.
   void step();
+  // One operation at a random office on what `next` has and the schema before has not, or has
+  // otherwise. `active`: whether the master knows it.
+  void version_step(const Schema& next, bool active);
   // A client's try with another token than the office's own; whether he was told that it is done.
   using What = std::function<Result<Draft>(Workspace&, RecordIdMaker&, int64_t)>;
   bool attempt_as(SimBranch& branch, const RecordId& credential, const What& what);
@@ -88,7 +91,7 @@ class Workload {
   RecordId mover_;
   std::map<std::string, RecordId> tokens_;  // by branch
   std::vector<Account> accounts_;
-  std::vector<std::pair<RecordKey, TerritoryId>> contacts_, orders_, lines_, doubles_;
+  std::vector<std::pair<RecordKey, TerritoryId>> contacts_, orders_, lines_, doubles_, gadgets_;
   std::vector<RecordKey> counters_;
   std::vector<Intention> intentions_;
   uint64_t next_ = 0;
