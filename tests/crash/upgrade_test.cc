@@ -133,7 +133,11 @@ TEST_CASE("servers go on with the stores that version 0.1 left", "[upgrade]") {
   c.start("master");
   c.wait_ready("master");
   c.make_token();
-  c.wait_ready("left");
+  // It stood there before the token was made, and hears of it.
+  eventually("the token at left", [&] {
+    auto status = c.office("left")->request("GET", "/api/sync/status");
+    return status && status->ok();
+  });
   c.start("right");  // joins by snapshot
   c.wait_ready("right");
   c.wait_drained();
