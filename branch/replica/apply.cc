@@ -71,6 +71,7 @@ struct Replica::Apply {
   Arena arena;
   std::map<RecordKey, PendingRef>
       walked;           // down to where a record's pending mutations were looked up
+  uint64_t freed = 0;   // what the finished blocks took
   bool single = false;  // fates are taken one by one
 
   // --- Finding what is affected ---
@@ -237,8 +238,8 @@ struct Replica::Apply {
         BL_ASSIGN(PendingEntry * entry, entry_of(ref));
         // Where its forecast has changed since it was shipped, the master's decision is not what is
         // shown.
-        bool differs = !event.fate->as_forecast || entry->current != entry->forecast;
-        if (differs || only_holds(*entry) || !stays(*entry)) open.insert(ref);
+        bool shown = forecast_stands(*event.fate) && entry->current == entry->forecast;
+        if (!shown || only_holds(*entry) || !stays(*entry)) open.insert(ref);
         if (!stays(*entry)) {
           BL_ASSIGN(auto records, undo_records(entry->undo));
           for (const auto& u : records) {
@@ -268,6 +269,13 @@ struct Replica::Apply {
       for (const auto& op : original) BL_TRY(pending_on(op.record, ref, open));
     }
     return {};
+  }
+
+  // Whether what was shipped is what this disk forecasts. One that was rolled back may forecast
+  // otherwise than it did when it shipped: it made its forecasts anew on a snapshot since. Through
+  // echo_until all effects are sent, and where none come there are none.
+  bool forecast_stands(const FateEntry& fate) const {
+    return fate.as_forecast && fate.csn > r.echo_until_;
   }
 
   // Where the mutations of a fate are pending here; empty where this disk does not know them.
@@ -412,7 +420,7 @@ struct Replica::Apply {
       bool was_undone = touched.count(ref) > 0;
       std::string content;
       BL_ASSIGN(PendingEntry * entry, entry_of(ref));
-      if (fate.as_forecast && !with_effects) {
+      if (forecast_stands(fate) && !with_effects) {
         if (was_undone) {
           BL_PROBE("apply.forecast_put_back");
           BL_TRY(put_forecast_back(ref, *entry, Csn(fate.csn.value + i)));
@@ -439,6 +447,7 @@ struct Replica::Apply {
       BL_ASSIGN(OutboxBlock * block, block_of(ref));
       if (ref == block->last()) {
         finished.push_back(ref);
+        freed += block->bytes.size();
         // A lane is decided in order, so nothing of the block is asked for again; ranges of fates
         // may be long.
         cache.erase({lane_of(ref), ref.order});
@@ -493,7 +502,7 @@ struct Replica::Apply {
   // pre-images are put back newest first.
   Result<Decision> decide_again(PendingRef ref, const Mutation& m) {
     for (;;) {
-      BL_ASSIGN(Decision decision, r.merger_->run(m, Csn(0)));
+      BL_ASSIGN(Decision decision, r.decide_pending(m));
       walked.clear();
       std::set<PendingRef> open, later;
       for (const auto& b : decision.journal.records) {
@@ -565,9 +574,13 @@ struct Replica::Apply {
 
   void write() {
     for (PendingRef last : rewritten) {
-      out.batch.put(Table::outbox, keys::outbox(r.state_.side, last),
-                    encode_outbox_block(cache.at({lane_of(last), last.order})));
+      const OutboxBlock& held = cache.at({lane_of(last), last.order});
+      std::string block = encode_outbox_block(held);
+      r.outbox_bytes_ += block.size();
+      r.outbox_bytes_ -= std::min<uint64_t>(r.outbox_bytes_, held.bytes.size());
+      out.batch.put(Table::outbox, keys::outbox(r.state_.side, last), block);
     }
+    r.outbox_bytes_ -= std::min<uint64_t>(r.outbox_bytes_, freed);
     for (PendingRef last : finished)
       out.batch.erase(Table::outbox, keys::outbox(r.state_.side, last));
     // Process starts without pending work need no entry.

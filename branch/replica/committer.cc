@@ -46,6 +46,13 @@ boost::asio::awaitable<Result<Accepted>> Committer::submit(std::shared_ptr<Comma
                    "this server's disk is nearly full; writes are refused until there is room "
                    "(reading goes on)");
   }
+  if (outbox_bytes_.load() >= outbox_quota_.load()) {
+    co_return fail(ErrorKind::exhausted, "outbox.full",
+                   "this office holds " + std::to_string(outbox_bytes_.load() >> 20) +
+                       " MiB of changes that the master has not taken, as much as it may; writes "
+                       "are refused until the link has taken some (reading goes on, nothing is "
+                       "lost)");
+  }
   auto start = [this, command = std::move(command)](auto handler) mutable {
     bool refused = false, wake = false;
     {
@@ -143,12 +150,14 @@ void Committer::publish() {
   const ReplicaState& s = replica_.state();
   side_.store(s.side);
   joined_.store(s.joined());
+  outbox_bytes_.store(replica_.outbox_bytes());
   std::lock_guard lock(mutex_);
   status_.self = s.self;
   status_.cursor = s.cursor;
   status_.ledger = s.ledger;
   status_.holds_everything = s.holds_everything;
   status_.incarnation = s.incarnation;
+  status_.outbox_bytes = replica_.outbox_bytes();
   status_.seeded = replica_.seeded_records();
   status_.seed_expected = replica_.seed_expected();
   status_.pending = replica_.pending_by_lane();

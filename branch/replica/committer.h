@@ -33,6 +33,7 @@ struct ReplicaStatus {
   std::vector<TerritoryId> territories;
   bool holds_everything = false;
   Incarnation incarnation;
+  uint64_t outbox_bytes = 0;
   uint64_t seeded = 0, seed_expected = 0;      // records, while a snapshot is taken in
   std::array<uint64_t, kLaneCount> pending{};  // by lane
   PendingRef hurried;
@@ -82,6 +83,9 @@ class Committer {
   keys::Side side() const { return side_.load(); }
   // Refuse writes with 507 while the disk is nearly full (checked by the server).
   void set_disk_full(bool full) { disk_full_.store(full); }
+  // Refuse writes with 507 while the outbox takes more than so many bytes.
+  void set_outbox_quota(uint64_t bytes) { outbox_quota_.store(bytes); }
+  uint64_t outbox_quota() const { return outbox_quota_.load(); }
 
  private:
   struct Waiting {
@@ -109,6 +113,8 @@ class Committer {
   std::deque<Task> tasks_;
   std::atomic<size_t> queued_{0};
   std::atomic<bool> disk_full_{false};
+  std::atomic<uint64_t> outbox_quota_{UINT64_MAX};
+  std::atomic<uint64_t> outbox_bytes_{0};
   bool stopping_ = false;
   CommitterCounters counters_;
   ReplicaStatus status_;

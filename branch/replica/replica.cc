@@ -88,6 +88,9 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   merger_ = std::make_unique<Merger>(*workspace_, lineage_);
   BL_TRY(take_level());
   BL_TRY(find_unplaced());
+  welcomed_ = state_.territories;
+  welcomed_everything_ = state_.holds_everything;
+  BL_TRY(load_seed());
   write_state(start);
   return {};
 }
@@ -99,7 +102,7 @@ Result<void> Replica::take_level() {
   return {};
 }
 
-Result<void> Replica::check_outbox() const {
+Result<void> Replica::check_outbox() {
   OutboxReader reader(store_, state_.side);
   PendingRef at;
   std::unique_ptr<MutationHasher> hasher;
@@ -110,6 +113,7 @@ Result<void> Replica::check_outbox() const {
     BL_ASSIGN(auto block, reader.next(at, false));
     if (!block) break;
     at = block->last();
+    outbox_bytes_ += block->bytes.size();
     if (lane_of(at) != lane || !hasher) {
       lane = lane_of(at);
       auto info = std::find_if(incarnations_.begin(), incarnations_.end(),
@@ -255,8 +259,9 @@ Result<GroupResult> Replica::accept(const std::vector<Command*>& commands) {
     auto& [block, canonical] = group.parts[lane];
     if (block.entries.empty()) continue;
     block.chain_after = state_.ends[lane].chain;
-    out.batch.put(Table::outbox, keys::outbox(state_.side, block.last()),
-                  encode_outbox_block(block, canonical));
+    std::string bytes = encode_outbox_block(block, canonical);
+    outbox_bytes_ += bytes.size();
+    out.batch.put(Table::outbox, keys::outbox(state_.side, block.last()), bytes);
   }
   out.changes.records.assign(group.changed.begin(), group.changed.end());
   out.changes.were_in = std::move(group.were_in);
@@ -460,6 +465,13 @@ Introduction Replica::introduction(const std::string& server,
   intro.by_older_schema = !state_.joined() || merger_->level() < kFeatureLevel;
   intro.topology_digest = topology_digest;
   intro.cursor = state_.cursor;
+  intro.installed = state_.joined() ? state_.territories : std::vector<TerritoryId>{};
+  intro.says_installed = true;
+  // What was applied is never taken back: a snapshot of an earlier csn is of no use any more.
+  if (seed_ && seed_->head.id != 0 && state_.cursor.csn <= seed_->head.at.csn)
+    intro.join = {seed_->head.id, seed_->reader.chunks(), seed_->reader.chain()};
+  // What was begun for a reason is ended: the reason is not known any more after a restart.
+  intro.reseed = distrust_ || (state_.joined() && seed_ && !seed_->head.partial);
   uint32_t oldest = state_.retired.begin()->first.generation;
   for (const auto& i : incarnations_) {
     if (i.generation > state_.announced || i.generation >= oldest) intro.incarnations.push_back(i);
@@ -491,19 +503,25 @@ Result<Batch> Replica::welcome(const Registration& r) {
     return fail(ErrorKind::conflict, "session.other_master",
                 "the master gives this server another number than before");
   }
-  if (state_.joined() && r.territories != state_.territories) {
-    return fail(ErrorKind::conflict, "session.subscription",
-                "the master says this branch subscribes to other territories than it holds; "
-                "changing a subscription "
-                "is not possible yet");
+  bool comes = r.join || r.partial;  // a snapshot, which brings these territories
+  if (state_.joined() && !comes && r.territories != state_.territories) {
+    return fail(ErrorKind::invalid, "session.subscription",
+                "the master feeds other territories than this branch holds, without a snapshot of "
+                "them");
   }
-  state_.territories = r.territories;
-  state_.holds_everything = r.holds_everything;
+  welcomed_ = r.territories;
+  welcomed_everything_ = r.holds_everything;
+  bool held_everything = state_.holds_everything;
+  if (!state_.joined() || !comes) {
+    state_.territories = r.territories;
+    state_.holds_everything = r.holds_everything;
+  }
   state_.term = r.term;
   state_.announced = state_.generation;
   echo_until_ = r.echo_until;
   if (!state_.joined()) state_.cursor.line = r.head.line;
   workspace_->reset(state_.side, state_.holds_everything);
+  if (held_everything && !state_.holds_everything) BL_TRY(find_unplaced());
   write_state(batch);
   return batch;
 }
@@ -538,15 +556,31 @@ std::vector<std::pair<Stream, Seq>> Replica::pending_streams() const {
 }
 
 Result<int64_t> Replica::oldest_pending_ms() const {
+  BL_ASSIGN(Oldest oldest, oldest_pending());
+  return oldest.ms;
+}
+
+Result<Csn> Replica::passed() const {
+  BL_ASSIGN(Oldest oldest, oldest_pending());
+  return oldest.base ? std::min(*oldest.base, state_.cursor.csn) : state_.cursor.csn;
+}
+
+Result<Replica::Oldest> Replica::oldest_pending() const {
   OutboxReader reader(store_, state_.side);
-  int64_t oldest = 0;
+  // Of each lane's first one: the oldest by time, and the lowest base of any. A lane's bases only
+  // grow.
+  Oldest oldest;
   for (const auto& [lane, decided] : state_.retired) {
     BL_ASSIGN(auto block, reader.next({lane.generation, decided.order, lane.lane}, false));
     if (!block) continue;
     for (const auto& e : block->entries) {
       if (!is_pending(state_.retired, block->ref(e))) continue;
       int64_t ms = e.mutation.hlc.ms();
-      if (oldest == 0 || ms < oldest) oldest = ms;
+      if (oldest.ms == 0 || ms < oldest.ms) oldest.ms = ms;
+      // Bases of another line say nothing about this one.
+      if (e.mutation.line == state_.cursor.line) {
+        oldest.base = oldest.base ? std::min(*oldest.base, e.mutation.base) : e.mutation.base;
+      }
       break;
     }
   }

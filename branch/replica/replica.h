@@ -89,6 +89,10 @@ class Replica {
   Introduction introduction(const std::string& server, const std::string& topology_digest) const;
   // Notes what the master said; the rows need not be synced.
   Result<Batch> welcome(const Registration& registration);
+  // SEMANTICS 26, of what is in the store, synced or not.
+  Result<Csn> passed() const;
+  // What the outbox takes in the store.
+  uint64_t outbox_bytes() const { return outbox_bytes_; }
   // `invalid` for a range that does not continue the cursor, `corrupt` with code "effects.diverged"
   // where the base proves to differ from the master's: then nothing was changed, and the replica
   // must be seeded anew.
@@ -96,10 +100,17 @@ class Replica {
 
   // A snapshot: begin, chunks in order, end. Until the end the live side goes on as it is. `write`
   // writes a batch; the one that switches comes last, everything before it need not be synced.
+  // begin_seed() goes on with a snapshot that broke off where the head says so. A partial one holds
+  // only what is not here: copy_kept() takes the rest over from the live side, a part at a time,
+  // until it says true; `unavailable` with code "snapshot.early" until the feed has come to the
+  // snapshot's csn. What is accepted or applied meanwhile is not lost, but no range may be applied
+  // between the first part and the end.
   using Write = std::function<Result<void>(const Batch&, Sync)>;
   Result<void> begin_seed(const SnapshotHead& head, const Write& write);
   Result<void> seed_chunk(std::string_view payload, const Write& write);
+  Result<bool> copy_kept(const Write& write);
   Result<ApplyResult> end_seed(const SnapshotEnd& end, const Write& write);
+  uint64_t seeded_chunks() const { return seed_ ? seed_->reader.chunks() : 0; }
   uint64_t seeded_records() const { return seed_ ? seed_->records : 0; }
   uint64_t seed_expected() const { return seed_ ? seed_->expected : 0; }
 
@@ -123,13 +134,29 @@ class Replica {
     Totals totals;
     uint64_t records = 0;
     uint64_t expected = 0;
+    // Of a partial one: the live side as it is at its csn, without what is pending.
+    std::shared_ptr<const StoreView> view;
+    std::unique_ptr<Workspace> base;
+    std::set<RecordKey> touched;  // by what is pending: read through `base`
+    std::unique_ptr<Cursor> rows, elements;
+    bool copied = false;
+    std::optional<std::pair<Totals, uint64_t>> before_copy;  // totals and records of the chunks
   };
-  struct Apply;  // apply.cc
+  struct SeedBatch;  // seed.cc
+  struct Apply;      // apply.cc
 
   Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random);
   Result<void> load(Batch& start, const IndexUpkeep& upkeep);
-  Result<void> check_outbox() const;
   Result<void> take_level();  // from the topology that is held here
+  Result<void> check_outbox();
+  Result<void> load_seed();
+  Result<void> open_kept();
+  Result<ApplyResult> switch_territories(const SnapshotEnd& end);
+  struct Oldest {
+    int64_t ms = 0;           // 0: nothing is pending
+    std::optional<Csn> base;  // the lowest, of what was accepted on this line
+  };
+  Result<Oldest> oldest_pending() const;
   int64_t now_ms() { return clock_.wall_ms() + clock_correction_ms_; }
 
   struct Group;
@@ -154,6 +181,7 @@ class Replica {
   Result<void> retire_by_snapshot(const std::map<MutationId, const FateEntry*>& fates,
                                   PendingRef ref, PendingEntry& e, ApplyResult& result);
   Result<void> replay_one(PendingRef ref, PendingEntry& e, ApplyResult& result);
+  Result<Decision> decide_pending(const Mutation& m);
 
   Store& store_;
   std::shared_ptr<const Schema> schema_;
@@ -175,6 +203,10 @@ class Replica {
   std::map<RecordKey, std::set<PendingRef>> unplaced_;
   std::map<Stream, FateEntry> open_fates_;  // the row that the next plain run may extend
   std::unique_ptr<Seed> seed_;
+  std::vector<TerritoryId> welcomed_;  // what the snapshot that comes is of
+  bool welcomed_everything_ = false;
+  bool distrust_ = false;  // what is kept here is not what the master has: everything comes anew
+  uint64_t outbox_bytes_ = 0;
 };
 
 // What the uplink ships, read from the store by its own thread.

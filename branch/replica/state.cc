@@ -127,6 +127,52 @@ Result<ReplicaState> decode_replica_state(std::string_view bytes) {
   return s;
 }
 
+std::string compaction_row(Csn csn) {
+  std::string out;
+  Writer(out).fixed64(csn.value);
+  return out;
+}
+
+std::string encode_seed_row(const SeedRow& s) {
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  w.fixed64(s.id);
+  w.fixed64(s.at.line.value);
+  w.fixed64(s.at.csn.value);
+  w.bytes(s.at.chain.view());
+  w.u8(s.partial ? 1 : 0);
+  w.u8(s.side);
+  w.varint(s.chunks);
+  w.bytes(s.chain.view());
+  w.varint(s.records);
+  w.varint(s.expected);
+  put_totals(w, s.totals);
+  return out;
+}
+
+Result<SeedRow> decode_seed_row(std::string_view bytes) {
+  Reader r(bytes);
+  SeedRow s;
+  uint8_t format = r.u8();
+  s.id = r.fixed64();
+  s.at.line = LineId(r.fixed64());
+  s.at.csn = Csn(r.fixed64());
+  s.at.chain = Digest::from(r.bytes(32)).value_or(Digest{});
+  s.partial = r.flag();
+  s.side = r.u8();
+  s.chunks = r.varint();
+  s.chain = Digest::from(r.bytes(32)).value_or(Digest{});
+  s.records = r.varint();
+  s.expected = r.varint();
+  s.totals = get_totals(r);
+  if (!r.done() || format != kFormat || s.side > 1) {
+    return fail(ErrorKind::corrupt, "replica.state",
+                "the row of a snapshot that is under way is damaged");
+  }
+  return s;
+}
+
 std::string encode_key_row(const KeyRow& row) {
   std::string out;
   Writer w(out);

@@ -44,6 +44,23 @@ Digest chain_of(const LaneEnds& ends);
 std::string encode_replica_state(const ReplicaState& state);
 Result<ReplicaState> decode_replica_state(std::string_view bytes);
 
+// How far the side that is built from a snapshot has come (Table::meta, `j`).
+struct SeedRow {
+  uint64_t id = 0;  // of the snapshot, at its master
+  LineCursor at;
+  bool partial = false;
+  keys::Side side = 0;
+  uint64_t chunks = 0;
+  Digest chain;  // over them
+  uint64_t records = 0;
+  uint64_t expected = 0;
+  Totals totals;  // of their rows
+};
+// Value of keys::meta_compact(): what was erased with this csn is still in the files.
+std::string compaction_row(Csn csn);
+std::string encode_seed_row(const SeedRow& row);
+Result<SeedRow> decode_seed_row(std::string_view bytes);
+
 // Rows of Table::keys at a branch.
 struct KeyRow {
   MutationId mutation;  // none: the request changed nothing, so there is none

@@ -204,6 +204,8 @@ class BranchServer {
         }
       }
       keep_lookup_counts();
+      look_at_outbox();
+      compact_where_due();
       if (!disk_.look()) continue;
       committer_->set_disk_full(disk_.full());
       if (disk_.full()) {
@@ -229,6 +231,61 @@ class BranchServer {
           (void)write(batch, Sync::no);
           return {};
         });
+  }
+
+  // What may wait here is a policy of the topology as it was committed last, which comes with the
+  // feed; the file stands in until then.
+  uint64_t outbox_quota() {
+    RecordKey key{entity_id::kTopology, keyed_record_id({}, "topology:topology", 0)};
+    auto row = store_->get(Table::records, keys::record(committer_->side(), key));
+    auto record = row && *row ? Record::decode(key, std::move(**row))
+                              : Result<Record>(std::unexpected(Error{}));
+    if (!record || !record->live()) return config_.topology.policies.outbox_quota_bytes;
+    FieldId canonical = schema_->entity(key.entity)->field("canonical")->id;
+    return policies_of(record->value(canonical).payload).outbox_quota_bytes;
+  }
+
+  // Warns long before writes are refused.
+  void look_at_outbox() {
+    uint64_t quota = outbox_quota(), bytes = committer_->status().outbox_bytes;
+    committer_->set_outbox_quota(quota);
+    bool warn = bytes >= quota / 10 * 8;
+    if (warn == outbox_warning_) return;
+    outbox_warning_ = warn;
+    if (warn) {
+      spdlog::warn(
+          "changes that wait for the master take {} % of the {} MiB that they may; beyond that "
+          "writes are refused with 507. Bring the link back, or raise `outbox_quota` in the "
+          "topology",
+          bytes / (quota / 100), quota >> 20);
+    } else {
+      spdlog::info("the changes that wait for the master are well below what may wait again");
+    }
+  }
+
+  // After another snapshot, or another subscription, no byte stays of what is held no longer.
+  void compact_where_due() {
+    auto due = store_->get(Table::meta, keys::meta_compact());
+    if (compacting_ || !due || !*due) return;
+    compacting_ = true;
+    runtime_.tasks().spawn("compaction", [this, which = **due]() -> asio::awaitable<void> {
+      auto job = [this] { return store_->compact(); };
+      auto done = co_await runtime_.pool().run(std::move(job));
+      if (!done) {
+        spdlog::error("the store could not be compacted: {}", done.error().message);
+      } else if (*done) {
+        co_await committer_->run<bool>([this, which](Replica&, const Committer::Write& write) {
+          auto now = store_->get(Table::meta, keys::meta_compact());
+          if (!now || *now != which) return false;  // another switch since
+          Batch batch;
+          batch.erase(Table::meta, keys::meta_compact());
+          (void)write(batch, Sync::yes);
+          return true;
+        });
+        spdlog::info("what this office holds no longer is gone from its files");
+      }
+      compacting_ = false;
+    });
   }
 
   static bool is_up(const UplinkStatus& s) {
@@ -282,6 +339,8 @@ class BranchServer {
             : 0;
     set("branchline_replica_oldest_pending_seconds",
         "Age of the oldest own mutation without a fate", oldest);
+    set("branchline_replica_outbox_bytes", "What own mutations without a fate take",
+        static_cast<double>(r.outbox_bytes));
     set("branchline_disk_free_bytes", "Free on the disk of the data directory",
         static_cast<double>(disk_.free_bytes()));
     total("branchline_replica_accepted_total", "Own mutations accepted",
@@ -314,7 +373,10 @@ class BranchServer {
   asio::awaitable<HttpResponse> handle_admin(const HttpRequest& request,
                                              const OperatorAccess& access) {
     std::string path(request.target.substr(0, request.target.find('?')));
-    if (path == "/healthz") co_return json_response("{\"status\":\"ok\"}");
+    if (path == "/healthz") {
+      co_return json_response(outbox_warning_ ? R"({"status":"ok","warning":"outbox"})"
+                                              : R"({"status":"ok"})");
+    }
     if (path == "/readyz") co_return readiness(committer_->joined());
     if (path == "/metrics") {
       HttpResponse r;
@@ -399,6 +461,9 @@ class BranchServer {
     w.key("ledger");
     put_ledger_json(w, s.ledger);
     w.member("diskFull", disk_.full());
+    w.member("outboxBytes", committer_->status().outbox_bytes)
+        .member("outboxQuota", committer_->outbox_quota())
+        .member("outboxWarning", outbox_warning_);
     w.key("sums").begin_object();
     ReportNames n = names();
     for (const auto& [t, sum] : s.sums) {
@@ -446,6 +511,8 @@ class BranchServer {
   int64_t oldest_pending_ms_ = 0;  // when it was made; 0: nothing is pending
   LookupCounts counts_kept_;
   int64_t counts_due_us_ = 0;
+  bool outbox_warning_ = false;  // most of what may wait for the master does
+  bool compacting_ = false;
   bool anchor_missing_ = false;  // when this start found its data directory
   Metrics metrics_;
 };

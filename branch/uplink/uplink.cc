@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
+#include <utility>
 
 #include "common/base/random.h"
 #include "replication/session/backoff.h"
@@ -88,12 +89,13 @@ asio::awaitable<Error> Uplink::connect_once() {
   auto introduction =
       co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
         Introduction intro = replica.introduction(config_.server, config_.topology_digest);
-        intro.reseed = reseed_;
+        intro.reseed = intro.reseed || reseed_;
         return intro;
       });
   uint64_t connection = ++connection_;
   close_reason_.reset();
-  chunks_installed_ = 0;
+  finishing_ = false;
+  held_.clear();
   link_ = std::move(*link);
   outbox_ = std::make_unique<ReplicaOutbox>(store_, committer_.side());
   session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us(), &budget_);
@@ -160,6 +162,8 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
     BranchSession::Facts facts;
     facts.applied = replica.cursor.csn;
     facts.durable = durable_;
+    facts.passed = passed_;
+    facts.pending_bytes = replica.outbox_bytes;
     facts.pending = replica.ledger.pending;
     facts.oldest_pending_ms =
         oldest_pending_ms_ == 0 ? 0 : std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0);
@@ -170,7 +174,7 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
 asio::awaitable<void> Uplink::refresh_oldest() {
   struct Facts {
     int64_t oldest = 0;
-    Csn durable;
+    Csn durable, passed;
   };
   refreshing_ = true;
   Facts facts = co_await committer_.run<Facts>(
@@ -185,6 +189,7 @@ asio::awaitable<void> Uplink::refresh_oldest() {
         Facts f;
         f.oldest = replica.oldest_pending_ms().value_or(0);
         f.durable = replica.state().cursor.csn;
+        f.passed = replica.passed().value_or(Csn(0));
         if (f.durable != known) {
           Batch sync;  // the state row again, synced: everything before it is durable with it
           sync.put(Table::meta, keys::meta_state(), encode_replica_state(replica.state()));
@@ -194,6 +199,7 @@ asio::awaitable<void> Uplink::refresh_oldest() {
       });
   oldest_pending_ms_ = facts.oldest;
   durable_ = facts.durable;
+  passed_ = facts.passed;
   refreshing_ = false;
 }
 
@@ -241,14 +247,15 @@ void Uplink::perform(BranchEffects effects) {
           };
         });
     spdlog::info("connected to {} (head csn {}{})", config_.upstream,
-                 effects.welcome->head.csn.value, effects.welcome->join ? ", joining" : "");
+                 effects.welcome->head.csn.value,
+                 effects.welcome->join      ? ", joining"
+                 : effects.welcome->partial ? ", the subscription has changed"
+                                            : "");
     status_.problem.clear();
     status_.problem_code.clear();
   }
   take_snapshot_parts(effects);
-  for (auto& range : effects.ranges) {
-    if (ranges_.add(std::move(range))) apply_waiting();
-  }
+  for (auto& range : effects.ranges) take_range(std::move(range));
   for (auto& frame : effects.frames) {
     if (!link_) break;
     if (auto ok = link_->send(std::move(frame)); !ok) {
@@ -315,6 +322,14 @@ asio::awaitable<Result<LookupAnswer>> Uplink::look_up(LookupRequest question, in
                                                                       asio::use_awaitable);
 }
 
+void Uplink::take_range(FeedRange range) {
+  if (finishing_) {
+    held_.push_back(std::move(range));
+  } else if (ranges_.add(std::move(range))) {
+    apply_waiting();
+  }
+}
+
 // What the master sent is of no use here: it is told why, for its log and its operators.
 void Uplink::give_up(const Error& why) {
   if (session_) perform(session_->on_broken(why));
@@ -350,8 +365,10 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
     };
   };
   if (effects.begin_join) {
-    spdlog::info("receiving a snapshot at csn {} (about {} records)",
-                 effects.begin_join->at.csn.value, effects.begin_join->records);
+    spdlog::info("receiving a snapshot at csn {} (about {} records{}{})",
+                 effects.begin_join->at.csn.value, effects.begin_join->records,
+                 effects.begin_join->partial ? ", of what this office is to hold besides" : "",
+                 effects.begin_join->first_chunk > 0 ? ", going on where it broke off" : "");
     join_told_at_ = clock_.steady_us();
     committer_.post(
         [head = *effects.begin_join, failed](
@@ -366,38 +383,60 @@ void Uplink::take_snapshot_parts(const BranchEffects& effects) {
             Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
           auto ok = replica.seed_chunk(chunk, write);
           if (!ok) return failed(ok.error());
-          return [this, connection, records = replica.seeded_records(),
-                  expected = replica.seed_expected()] {
+          return [this, connection, chunks = replica.seeded_chunks(),
+                  records = replica.seeded_records(), expected = replica.seed_expected()] {
             if (connection != connection_ || !session_) return;
             if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
               join_told_at_ = clock_.steady_us();
               spdlog::info("joining: {} of about {} records", records, expected);
             }
-            perform(session_->on_chunk_installed(++chunks_installed_));
+            perform(session_->on_chunk_installed(chunks));
           };
         });
   }
   if (effects.end_join) {
-    committer_.post([this, connection, end = *effects.end_join, failed](
-                        Replica& replica,
-                        const Committer::Write& write) -> std::move_only_function<void()> {
-      auto result = replica.end_seed(end, write);
-      if (!result) return failed(result.error());
-      (void)write(result->batch, Sync::yes);
-      uint64_t records = 0;
-      for (const auto& [key, count] : replica.state().totals.counts) records += count;
-      return [this, connection, records, retired = result->retired] {
-        spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided",
-                     records, retired);
-        reseed_ = false;
-        // Everything may be another: caches start anew, open browsers read anew.
-        on_installed_();
-        if (connection != connection_ || !session_) return;
-        *outbox_ = ReplicaOutbox(store_, committer_.side());
-        perform(session_->on_installed());
-      };
-    });
+    finishing_ = true;
+    finish_join(connection, *effects.end_join);
   }
+}
+
+// A part at a time, so that clients' groups and the ranges of before come in between. Ranges that
+// come behind the end wait in held_.
+void Uplink::finish_join(uint64_t connection, const SnapshotEnd& end) {
+  committer_.post([this, connection, end](
+                      Replica& replica,
+                      const Committer::Write& write) -> std::move_only_function<void()> {
+    auto failed = [this, connection](const Error& e) -> std::move_only_function<void()> {
+      return [this, connection, e] {
+        if (connection == connection_) give_up(e);
+      };
+    };
+    auto copied = replica.copy_kept(write);
+    if (!copied && copied.error().code != "snapshot.early") return failed(copied.error());
+    if (!copied || !*copied) {
+      return [this, connection, end] {
+        if (connection == connection_ && session_) finish_join(connection, end);
+      };
+    }
+    auto result = replica.end_seed(end, write);
+    if (!result) return failed(result.error());
+    (void)write(result->batch, Sync::yes);
+    uint64_t records = 0;
+    for (const auto& [key, count] : replica.state().totals.counts) records += count;
+    return [this, connection, records, csn = replica.state().cursor.csn,
+            retired = result->retired] {
+      spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided",
+                   records, retired);
+      reseed_ = false;
+      // Everything may be another: caches start anew, open browsers read anew.
+      on_installed_();
+      if (connection != connection_ || !session_) return;
+      *outbox_ = ReplicaOutbox(store_, committer_.side());
+      finishing_ = false;
+      for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
+      perform(session_->on_joined(csn));
+    };
+  });
 }
 
 void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {

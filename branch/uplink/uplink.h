@@ -76,6 +76,8 @@ class Uplink {
   void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
   void ask_waiting();
+  void finish_join(uint64_t connection, const SnapshotEnd& end);
+  void take_range(FeedRange range);
   void apply_waiting();
   void after_apply(Result<ApplyResult> result, Csn csn);
 
@@ -107,10 +109,11 @@ class Uplink {
   bool refreshing_ = false;
   bool stopping_ = false;
   std::optional<Error> close_reason_;
-  uint64_t chunks_installed_ = 0;
+  bool finishing_ = false;  // a snapshot's end is under way: ranges wait for it
+  std::vector<FeedRange> held_;
   int64_t join_told_at_ = 0;
   int64_t oldest_pending_ms_ = 0;
-  Csn durable_;
+  Csn durable_, passed_;
   UplinkStatus status_;
   std::stop_source stop_;
   boost::asio::steady_timer backoff_;

@@ -1,6 +1,7 @@
 #include "common/config/topology.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "common/base/bytes.h"
 #include "common/base/check.h"
@@ -61,7 +62,30 @@ std::string Topology::canonical() const {
   }
   return "topology " + name + "\n" + lines(t) + lines(s) + "max_offline " +
          std::to_string(policies.max_offline_us) + "\nrestore_window " +
-         std::to_string(policies.restore_window_us) + "\n";
+         std::to_string(policies.restore_window_us) + "\n" +
+         // Left out where it is as by default: texts of before this policy keep their digest.
+         (policies.outbox_quota_bytes == TopologyPolicies{}.outbox_quota_bytes
+              ? ""
+              : "outbox_quota " + std::to_string(policies.outbox_quota_bytes) + "\n");
+}
+
+TopologyPolicies policies_of(std::string_view canonical) {
+  TopologyPolicies out;
+  while (!canonical.empty()) {
+    size_t end = std::min(canonical.find('\n'), canonical.size());
+    std::string_view line = canonical.substr(0, end);
+    canonical.remove_prefix(std::min(end + 1, canonical.size()));
+    size_t space = line.find(' ');
+    if (space == std::string_view::npos) continue;
+    std::string_view name = line.substr(0, space), text = line.substr(space + 1);
+    uint64_t value = 0;
+    auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || stop != text.data() + text.size()) continue;
+    if (name == "max_offline") out.max_offline_us = static_cast<int64_t>(value);
+    if (name == "restore_window") out.restore_window_us = static_cast<int64_t>(value);
+    if (name == "outbox_quota") out.outbox_quota_bytes = value;
+  }
+  return out;
 }
 
 std::string Topology::digest() const { return hex(sha256(canonical()).view()); }

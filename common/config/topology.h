@@ -68,6 +68,10 @@ struct ServerSpec {
 struct TopologyPolicies {
   int64_t max_offline_us = 30ll * 86400 * 1'000'000;
   int64_t restore_window_us = 35ll * 86400 * 1'000'000;
+  // What a branch may hold of changes that the master has not taken; beyond it writes are refused.
+  uint64_t outbox_quota_bytes = 4ull << 30;
+
+  bool operator==(const TopologyPolicies&) const = default;
 };
 
 struct Topology {
@@ -89,6 +93,9 @@ struct Topology {
   // SHA-256 of canonical(), hex.
   std::string digest() const;
 };
+
+// The policies in a canonical text; what it does not name is as by default.
+TopologyPolicies policies_of(std::string_view canonical);
 
 // All mistakes at once, one per line, each "origin:line: what; mend".
 Result<Topology> parse_topology(const std::string& text, const std::string& origin);

@@ -60,6 +60,12 @@ std::optional<int64_t> parse_rtt(std::string_view text) {
   return rtt && *rtt <= kMinute ? rtt : std::nullopt;
 }
 
+std::optional<uint64_t> parse_quota(std::string_view text) {
+  auto bytes = parse_size_bytes(text);
+  if (!bytes || *bytes < (1ull << 20) || *bytes > (1ull << 40)) return std::nullopt;
+  return bytes;
+}
+
 std::optional<int64_t> parse_period(std::string_view text) {
   constexpr int64_t kTenYears = 3650ll * 86'400'000'000;
   auto us = parse_duration_us(text);
@@ -309,13 +315,18 @@ void TopologyParser::read_link(const YamlNode& node, Names& pairs) {
 }
 
 void TopologyParser::read_policies(const YamlNode& node) {
-  Fields fields(node, "the policies", {"max_offline", "restore_window"}, mistakes_);
+  Fields fields(node, "the policies", {"max_offline", "restore_window", "outbox_quota"}, mistakes_);
   TopologyPolicies& p = topology_.policies;
   std::string type = "a duration of more than 0 and at most 3650d (units us, ms, s, min, h, d)";
   p.max_offline_us = fields.parsed("max_offline", "30d", type, parse_period, Need::optional)
                          .value_or(p.max_offline_us);
   p.restore_window_us = fields.parsed("restore_window", "35d", type, parse_period, Need::optional)
                             .value_or(p.restore_window_us);
+  p.outbox_quota_bytes =
+      fields
+          .parsed("outbox_quota", "4GiB", "a size from 1MiB to 1TiB (units B, KiB, MiB, GiB, TiB)",
+                  parse_quota, Need::optional)
+          .value_or(p.outbox_quota_bytes);
   // Operation keys are kept for the restore window (SEMANTICS 21): a branch that comes back within
   // `max_offline` may still bring the second use of one.
   if (p.restore_window_us < p.max_offline_us) {

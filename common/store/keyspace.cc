@@ -219,7 +219,6 @@ std::string operation_key(const RecordId& author, std::string_view operation) {
 
 std::string meta_identity() { return meta('i'); }
 std::string meta_state() { return meta('s'); }
-std::string meta_seed() { return meta('b'); }
 std::string meta_shown_prefix() { return meta('u'); }
 std::string meta_shown(OriginId origin, const RecordId& credential) {
   std::string key = meta_shown_prefix();
@@ -229,6 +228,18 @@ std::string meta_shown(OriginId origin, const RecordId& credential) {
   return key;
 }
 std::string meta_lookup_counts() { return meta('u'); }
+std::string meta_join() { return meta('j'); }
+std::string meta_compact() { return meta('j') + "c"; }
+std::string meta_trim() { return meta('t'); }
+std::string meta_trim_prefix() { return meta('t'); }
+std::string meta_trimmed_fates_prefix() { return meta('t') + "s"; }
+std::string meta_trimmed_fates(const Stream& stream) {
+  return meta_trimmed_fates_prefix() + meta_stream(stream).substr(1);
+}
+std::string meta_branch_prefix() { return meta('t') + "b"; }
+std::string meta_branch(OriginId origin) {
+  return meta_branch_prefix() + meta_origin(origin).substr(1);
+}
 std::string meta_collation(Side side) {
   std::string key = meta('c');
   Writer(key).u8(side);

@@ -96,8 +96,15 @@ std::string meta_program_prefix();
 std::string meta_shown_prefix();
 std::string meta_shown(OriginId origin, const RecordId& credential);
 std::string meta_lookup_counts();
-std::string meta_seed();                           // branch: a side being built
 std::string meta_line_use(std::string_view peer);  // bytes sent to that server today
+std::string meta_join();                           // branch: a side being built from a snapshot
+std::string meta_compact();  // branch: values were erased whose bytes are not gone yet
+std::string meta_trim();     // master: through where the line was trimmed
+std::string meta_trim_prefix();
+std::string meta_trimmed_fates(const Stream& stream);  // what the trimmed part said of a stream
+std::string meta_trimmed_fates_prefix();
+std::string meta_branch(OriginId origin);  // master: how far a branch has come, what it holds
+std::string meta_branch_prefix();
 // Which collation made the text keys in Table::index of a side.
 std::string meta_collation(Side side);
 

@@ -258,6 +258,24 @@ Result<void> RocksStore::sync() {
   return {};
 }
 
+Result<bool> RocksStore::compact() {
+  // All tables are flushed together: only then no log is needed any more that holds the values.
+  std::vector<rocksdb::ColumnFamilyHandle*> all(impl_->tables.begin(), impl_->tables.end());
+  rocksdb::Status status = impl_->db->Flush(rocksdb::FlushOptions(), all);
+  if (!status.ok()) return std::unexpected(error_of(status, "flushing"));
+  // A compaction keeps what a snapshot can see; one taken from now on sees the values no more.
+  uint64_t snapshots = 0;
+  bool told = impl_->db->GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots);
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  for (auto* handle : all) {
+    status = impl_->db->CompactRange(options, handle, nullptr, nullptr);
+    if (!status.ok()) return std::unexpected(error_of(status, "compacting"));
+  }
+  return told && snapshots == 0;
+}
+
 std::shared_ptr<const StoreView> RocksStore::snapshot() const {
   return std::make_shared<RocksSnapshot<Impl>>(impl_);
 }

@@ -33,6 +33,7 @@ class RocksStore : public Store {
                                     std::string_view end) const override;
   Result<void> write(const Batch& batch, Sync sync) override;
   Result<void> sync() override;
+  Result<bool> compact() override;
   std::shared_ptr<const StoreView> snapshot() const override;
 
  private:

@@ -83,6 +83,10 @@ class Store : public StoreView {
   virtual Result<void> write(const Batch& batch, Sync sync) = 0;
   // Makes everything written so far durable.
   virtual Result<void> sync() = 0;
+  // Rewrites what is stored so that the bytes of erased values are gone. Slow; may run beside
+  // writes, on another thread. False where a view that is held still needs some of them: try again
+  // later.
+  virtual Result<bool> compact() { return true; }
   // A consistent view of now; valid while it is held and the store lives.
   virtual std::shared_ptr<const StoreView> snapshot() const = 0;
 };

@@ -9,6 +9,7 @@
 #include "common/base/limits.h"
 #include "master/admin/token_plan.h"
 #include "master/ingest/audit.h"
+#include "master/ingest/topology_commit.h"
 #include "replication/line/compress.h"
 #include "replication/line/report_json.h"
 
@@ -21,9 +22,9 @@ constexpr const char* kPaths =
     "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST "
     "/admin/tokens, "
     "POST /admin/tokens/revoke?id=ID, "
-    "POST /admin/release?server=NAME, /admin/feature-level, POST "
-    "/admin/feature-level?level=N, POST /admin/escrow/write-off?server=NAME&shares=frozen|all"
-    "&pieces=returned|sold";
+    "POST /admin/release?server=NAME, POST /admin/topology?force=true, "
+    "/admin/feature-level, POST /admin/feature-level?level=N, "
+    "POST /admin/escrow/write-off?server=NAME&shares=frozen|all&pieces=returned|sold";
 
 std::string parameter(std::string_view target, std::string_view name) {
   size_t mark = target.find('?');
@@ -104,11 +105,14 @@ struct Facts {
   std::map<OriginId, OriginState> origins;
   std::map<OriginId, ProgramSeen> programs;
   Directory directory;
+  TrimState trimmed;
+  std::map<OriginId, BranchProgress> progress;
 };
 
 asio::awaitable<Facts> facts_of(IngestLoop& loop) {
   co_return co_await on_ingest<Facts>(loop, [](Ingest& ingest, const IngestLoop::Tools&) {
-    return Facts{ingest.state(), ingest.origins(), ingest.programs(), ingest.directory()};
+    return Facts{ingest.state(),     ingest.origins(), ingest.programs(),
+                 ingest.directory(), ingest.trimmed(), ingest.branches()};
   });
 }
 
@@ -158,6 +162,8 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
   if (path == "/admin/feature-level" && get) co_return co_await feature_level();
   if (path == "/admin/feature-level" && request.method == "POST")
     co_return co_await raise_feature_level(parameter(request.target, "level"));
+  if (path == "/admin/topology" && request.method == "POST")
+    co_return co_await apply_topology(request);
   co_return not_found_response(kPaths);
 }
 
@@ -172,11 +178,14 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
   w.member("line", to_hex(facts.state.line.value)).member("term", uint64_t{facts.state.term.value});
   w.member("csn", facts.state.head.value);
   w.member("featureLevel", uint64_t{facts.directory.feature_level()});
+  w.member("trimmedThrough", facts.trimmed.csn.value)
+      .member("topology", facts.directory.topology_digest());
+  int64_t now = parts_.clock->wall_ms();
   w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
   w.member("diskFull", parts_.links->disk_full());
   w.key("branches").begin_array();
   for (const auto& [origin, server] : facts.directory.servers()) {
-    if (server.master) continue;
+    if (server.master || server.removed) continue;
     w.begin_object();
     w.member("server", server.name);
     auto link = std::find_if(links.begin(), links.end(),
@@ -194,6 +203,23 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
       w.member("bytesIn", link->bytes_in)
           .member("bytesOut", link->bytes_out)
           .member("queuedBytes", uint64_t{link->queued_bytes});
+    }
+    // What an office would lose with its disk: what it had when it was heard last.
+    auto told = facts.progress.find(origin);
+    if (told != facts.progress.end()) {
+      const BranchProgress& p = told->second;
+      uint64_t mutations = connected ? link->pending : p.pending;
+      uint64_t bytes = connected ? link->pending_bytes : p.pending_bytes;
+      int64_t oldest = connected ? link->oldest_pending_ms
+                                 : (p.oldest_ms == 0 ? 0 : std::max<int64_t>(now - p.oldest_ms, 0));
+      w.key("unshipped")
+          .begin_object()
+          .member("mutations", mutations)
+          .member("bytes", bytes)
+          .member("oldestMs", mutations == 0 ? 0 : oldest)
+          .end_object();
+      w.member("passed", p.passed.value).member("heardMsAgo", connected ? 0 : now - p.heard_ms);
+      w.member("lapsed", p.lapsed_at.value != 0);
     }
     auto refusal = parts_.links->refusals().find(server.name);
     if (refusal != parts_.links->refusals().end()) w.member("refused", refusal->second);
@@ -346,7 +372,7 @@ asio::awaitable<HttpResponse> MasterAdmin::feature_level() {
   for (const auto& [origin, server] : facts.directory.servers()) {
     w.begin_object().member("server", server.name);
     auto seen = facts.programs.find(origin);
-    if (server.master) {
+    if (server.master || server.removed) {
       w.member("level", uint64_t{kFeatureLevel})
           .member("schema", uint64_t{parts_.schema->version()});
     } else if (seen != facts.programs.end()) {
@@ -428,6 +454,63 @@ asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {
       });
   if (!done) co_return error_response(done.error());
   co_return json_response("{\"released\":true}");
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& request) {
+  auto topology = parse_topology(std::string(request.body), "the file");
+  if (!topology) co_return error_response(topology.error());
+  bool force = parameter(request.target, "force") == "true";
+  struct Applied {
+    Csn csn;
+    std::vector<std::string> territories_added, servers_added, servers_removed,
+        subscriptions_changed;
+    bool changed = false;
+  };
+  auto done = co_await on_ingest<Result<Applied>>(
+      *parts_.ingest,
+      [topology = std::move(*topology), force](Ingest& ingest,
+                                               const IngestLoop::Tools& tools) -> Result<Applied> {
+        BL_ASSIGN(TopologyPlan plan, plan_topology(ingest.schema(), ingest.directory(), topology));
+        Applied out{ingest.state().head,  plan.territories_added,     plan.servers_added,
+                    plan.servers_removed, plan.subscriptions_changed, !plan.ops.empty()};
+        if (plan.ops.empty()) return out;
+        for (const auto& name : plan.servers_removed) {
+          auto told = ingest.branches().find(ingest.directory().server(name)->origin);
+          if (force || told == ingest.branches().end() || told->second.pending == 0) continue;
+          return fail(ErrorKind::conflict, "topology.unshipped",
+                      name + " had " + std::to_string(told->second.pending) +
+                          " changes that are not here yet when it was heard last; let it connect "
+                          "and ship them, or use --force: they stay on its disk and are taken when "
+                          "it is added again");
+        }
+        BL_ASSIGN(Ingest::Local local, ingest.commit_local(plan.ops, {}, ""));
+        tools.write(local.result.batch);
+        tools.publish(std::move(local.result));
+        if (local.fate == Fate::rejected) {
+          return fail(ErrorKind::invalid, "topology.rejected",
+                      std::string(explain(local.outcomes.back().reason)));
+        }
+        out.csn = local.csn;
+        return out;
+      });
+  if (!done) co_return error_response(done.error());
+  std::vector<std::string> concerned = done->subscriptions_changed;
+  concerned.insert(concerned.end(), done->servers_removed.begin(), done->servers_removed.end());
+  parts_.links->subscriptions_changed(concerned);
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().member("changed", done->changed).member("csn", done->csn.value);
+  auto list = [&](const char* name, const std::vector<std::string>& names) {
+    w.key(name).begin_array();
+    for (const auto& n : names) w.text(n);
+    w.end_array();
+  };
+  list("territoriesAdded", done->territories_added);
+  list("serversAdded", done->servers_added);
+  list("serversRemoved", done->servers_removed);
+  list("subscriptionsChanged", done->subscriptions_changed);
+  w.end_object();
+  co_return json_response(std::move(body));
 }
 
 }  // namespace branchline

@@ -38,6 +38,7 @@ class MasterAdmin {
   boost::asio::awaitable<HttpResponse> raise_feature_level(const std::string& level);
   boost::asio::awaitable<HttpResponse> write_off(std::string_view target);
   boost::asio::awaitable<HttpResponse> release(const std::string& server);
+  boost::asio::awaitable<HttpResponse> apply_topology(const HttpRequest& request);
 
   MasterParts parts_;
 };

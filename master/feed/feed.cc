@@ -9,6 +9,12 @@
 namespace branchline {
 namespace {
 
+// Retention took it; the link is made anew, and the greeting then asks for a snapshot.
+Error line_trimmed(Csn after) {
+  return {ErrorKind::unavailable, "line.trimmed",
+          "the main line behind csn " + std::to_string(after.value) + " is kept no longer"};
+}
+
 Error line_gap(Csn after) {
   return {ErrorKind::corrupt, "line.gap",
           "the main line has no batch behind csn " + std::to_string(after.value) +
@@ -66,7 +72,11 @@ Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
   // A batch's header is the first of its rows.
   auto header = decode_batch_header(cursor->value());
   if (!header) return std::unexpected(header.error());
-  if (header->from != after) return std::unexpected(line_gap(after));
+  if (header->from != after) {
+    BL_ASSIGN(auto trimmed, read_trim(store_));
+    if (after < trimmed.csn) return std::unexpected(line_trimmed(after));
+    return std::unexpected(line_gap(after));
+  }
   return std::optional<Row>(Row{std::move(*header), nullptr});
 }
 
@@ -134,7 +144,7 @@ Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope
   range.from = after.csn;
   range.to = after;
   size_t bytes = 0;
-  while (bytes < budget) {
+  while (bytes < budget && (scope.until.value == 0 || range.to.csn < scope.until)) {
     BL_ASSIGN(auto row, next_batch(range.to.csn));
     if (!row) break;
     BL_TRY(take(*row, scope, range, bytes));
@@ -156,19 +166,30 @@ bool holds(const FeedScope& scope, TerritoryId home, const std::vector<Territory
 
 }  // namespace
 
-SnapshotSource::SnapshotSource(std::shared_ptr<const StoreView> view, const FeedScope& scope)
-    : view_(view), writer_(view, 0, [scope](TerritoryId home, const auto& also_in) {
-        return holds(scope, home, also_in);
-      }) {}
+SnapshotSource::SnapshotSource(std::shared_ptr<const StoreView> view, const FeedScope& scope,
+                               const std::set<TerritoryId>& held, size_t chunk_bytes)
+    : view_(view),
+      scope_(scope),
+      held_(held),
+      writer_(
+          view, 0,
+          [scope, had = FeedScope{scope.origin, held, {}, {}}](
+              TerritoryId home, const std::vector<TerritoryId>& also_in) {
+            return holds(scope, home, also_in) && !holds(had, home, also_in);
+          },
+          chunk_bytes) {}
 
 Result<std::unique_ptr<SnapshotSource>> SnapshotSource::open(
     std::shared_ptr<const StoreView> view, const FeedScope& scope,
-    const std::vector<PendingRange>& pending) {
+    const std::vector<PendingRange>& pending, const std::set<TerritoryId>& held, uint64_t id,
+    size_t chunk_bytes) {
   BL_ASSIGN(auto row, view->get(Table::meta, keys::meta_state()));
   if (!row) return fail(ErrorKind::unavailable, "snapshot.empty", "the master has no state yet");
   BL_ASSIGN(auto state, decode_master_state(*row));
-  std::unique_ptr<SnapshotSource> out(new SnapshotSource(view, scope));
+  std::unique_ptr<SnapshotSource> out(new SnapshotSource(view, scope, held, chunk_bytes));
   out->head_.at = {state.line, state.head, state.chain};
+  out->head_.id = id;
+  out->head_.partial = !held.empty();
   out->end_.hlc = state.hlc;
   for (const auto& [t, sum] : state.totals.sums) {
     if (scope.territories.count(t)) out->end_.totals.sums[t] = sum;
@@ -176,36 +197,94 @@ Result<std::unique_ptr<SnapshotSource>> SnapshotSource::open(
   for (const auto& [key, count] : state.totals.counts) {
     if (!scope.territories.count(key.second)) continue;
     out->end_.totals.counts[key] = count;
-    out->head_.records += count;
+    if (!held.count(key.second)) out->head_.records += count;
   }
-  // What became of the receiver's pending mutations up to here (SEMANTICS 25).
+  BL_TRY(out->describe_end(pending));
+  return out;
+}
+
+// What became of the receiver's pending mutations up to here (SEMANTICS 25).
+Result<void> SnapshotSource::describe_end(const std::vector<PendingRange>& pending) {
+  end_.high_waters.clear();
+  end_.fates.clear();
   for (const auto& p : pending) {
     Stream stream = p.stream;
-    stream.origin = scope.origin;
-    BL_ASSIGN(auto high, view->get(Table::meta, keys::meta_stream(stream)));
+    stream.origin = scope_.origin;
+    BL_ASSIGN(auto high, view_->get(Table::meta, keys::meta_stream(stream)));
     if (!high) continue;
     BL_ASSIGN(auto at, decode_stream_state(*high));
-    out->end_.high_waters.push_back({stream, at.seq, at.chain});
-    auto cursor = scan_prefix(*view, Table::fates, keys::fate_prefix(stream));
+    end_.high_waters.push_back({stream, at.seq, at.chain});
+    auto cursor = scan_prefix(*view_, Table::fates, keys::fate_prefix(stream));
     for (; cursor->valid(); cursor->next()) {
       auto id = keys::parse_fate(cursor->key());
       if (!id) return fail(ErrorKind::corrupt, "fate.key", "a fate's key is damaged");
       BL_ASSIGN(auto fate, decode_fate_row(*id, cursor->value()));
       if (fate.entry.id.seq.value + fate.entry.count <= p.first.value) continue;
-      append_fate(out->end_.fates, std::move(fate.entry));
+      append_fate(end_.fates, std::move(fate.entry));
     }
     if (auto e = cursor->error()) return std::unexpected(*e);
   }
-  return out;
+  return {};
 }
 
-Result<std::optional<std::string>> SnapshotSource::next() {
+Result<bool> SnapshotSource::resume(const JoinProgress& join, const FeedScope& scope,
+                                    const std::set<TerritoryId>& held,
+                                    const std::vector<PendingRange>& pending) {
+  bool same = join.snapshot != 0 && join.snapshot == head_.id && scope.origin == scope_.origin &&
+              scope.territories == scope_.territories && held == held_;
+  if (!same || !writer_.rewind(join.chunks)) return false;
+  if (writer_.chain_before(join.chunks) != join.chain) return false;
+  // A disk that was rolled back meanwhile may hold as pending what it had no more.
+  BL_TRY(describe_end(pending));
+  head_.first_chunk = join.chunks;
+  return true;
+}
+
+Result<std::optional<std::string>> SnapshotSource::next() { return chunk(writer_.chunks()); }
+
+Result<std::optional<std::string>> SnapshotSource::chunk(uint64_t number) {
+  if (!writer_.rewind(number)) {
+    return fail(ErrorKind::invalid, "snapshot.order",
+                "chunk " + std::to_string(number) + " of a snapshot that has come to " +
+                    std::to_string(writer_.chunks()));
+  }
   BL_ASSIGN(auto chunk, writer_.next());
   if (!chunk) {
     end_.chunks = writer_.chunks();
     end_.digest = writer_.digest();
+    end_.chain = writer_.chain_before(writer_.chunks());
   }
   return chunk;
+}
+
+// --- Snapshots that broke off ---
+
+void SnapshotShelf::put(std::shared_ptr<SnapshotSource> source, int64_t now_us) {
+  if (source->head().id == 0) return;
+  OriginId origin = source->scope().origin;
+  kept_.insert_or_assign(origin, Kept{std::move(source), now_us});
+}
+
+std::shared_ptr<SnapshotSource> SnapshotShelf::take(OriginId origin, int64_t now_us) {
+  expire(now_us);
+  auto at = kept_.find(origin);
+  if (at == kept_.end()) return nullptr;
+  auto source = std::move(at->second.source);
+  kept_.erase(at);
+  return source;
+}
+
+void SnapshotShelf::expire(int64_t now_us) {
+  std::erase_if(kept_, [&](const auto& k) { return now_us - k.second.since_us >= kKeepUs; });
+}
+
+std::optional<Csn> SnapshotShelf::lowest() const {
+  std::optional<Csn> out;
+  for (const auto& [origin, k] : kept_) {
+    Csn at = k.source->head().at.csn;
+    if (!out || at < *out) out = at;
+  }
+  return out;
 }
 
 }  // namespace branchline

@@ -6,6 +6,7 @@
 #include "common/base/limits.h"
 #include "common/store/identity.h"
 #include "common/store/keyspace.h"
+#include "master/ingest/retention.h"
 #include "replication/line/compress.h"
 #include "replication/merge/record_audit.h"
 
@@ -41,7 +42,10 @@ struct Auditor {
   const StoreView& view;
   const Schema& schema;
   MasterState state;
+  TrimState trim;
   AuditReport report;
+  // By stream; of the trimmed part of the line as the kept fates have it, once they are found to be
+  // what the line said.
   std::map<Stream, std::vector<FateEntry>> line_fates;
   std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
   std::set<std::string> row_keys;
@@ -128,8 +132,9 @@ struct Auditor {
   }
 
   Result<void> walk_line() {
-    Digest chain = line_start(state.line);
-    Csn at;
+    Digest chain = trim.csn.value == 0 ? line_start(state.line) : trim.chain;
+    Csn at = trim.csn;
+    elements_due = trim.elements;
     uint64_t rows_seen = 0;
     auto cursor = view.scan(Table::line, {}, {});
     for (; cursor->valid(); cursor->next()) {
@@ -161,6 +166,49 @@ struct Auditor {
       report.problem("the main line does not end at its head");
     if (rows_seen != row_keys.size())
       report.problem("the main line holds rows that no batch names, or lacks some");
+    return {};
+  }
+
+  // The trimmed part of the line is gone; what it said of fates is in the chains kept of it, and in
+  // the fates, which are kept for ever.
+  Result<void> recount_trimmed() {
+    std::map<Stream, Digest> chains, counted;
+    auto rows = scan_prefix(view, Table::meta, keys::meta_trimmed_fates_prefix());
+    for (; rows->valid(); rows->next()) {
+      Reader key(rows->key().substr(2));
+      Stream s;
+      s.origin = OriginId(key.fixed16());
+      s.incarnation = Incarnation(key.fixed64());
+      s.lane = static_cast<Lane>(key.u8());
+      chains[s] = Digest::from(rows->value()).value_or(Digest{});
+    }
+    if (auto e = rows->error()) return std::unexpected(*e);
+    std::map<Stream, std::vector<FateEntry>> trimmed;
+    auto fates = view.scan(Table::fates, {}, {});
+    for (; fates->valid(); fates->next()) {
+      auto id = keys::parse_fate(fates->key());
+      if (!id) continue;  // told by check_fates()
+      auto row = decode_fate_row(*id, fates->value());
+      if (!row || row->entry.csn > trim.csn) continue;
+      FateEntry part = row->entry;
+      part.count = uint32_t(std::min<uint64_t>(part.count, trim.csn.value - part.csn.value + 1));
+      Stream stream = stream_of(*id);
+      Digest& chain = counted[stream];
+      for (uint32_t k = 0; k < part.count; ++k) chain = trimmed_fate_chain(chain, part, k);
+      trimmed[stream].push_back(std::move(part));
+    }
+    if (auto e = fates->error()) return std::unexpected(*e);
+    if (counted != chains) {
+      report.problem(
+          "the fates kept are not those of the part of the main line that was trimmed "
+          "(through csn " +
+          std::to_string(trim.csn.value) + ")");
+    }
+    for (auto& [stream, entries] : line_fates) {
+      auto& all = trimmed[stream];
+      all.insert(all.end(), entries.begin(), entries.end());
+    }
+    line_fates = std::move(trimmed);
     return {};
   }
 
@@ -297,6 +345,31 @@ struct Auditor {
     return {};
   }
 
+  // Whoever was ever connected has a row; what retention does without one could be wrong for it.
+  Result<void> check_branches() {
+    std::set<OriginId> have;
+    auto rows = scan_prefix(view, Table::meta, keys::meta_branch_prefix());
+    for (; rows->valid(); rows->next()) {
+      OriginId origin(Reader(rows->key().substr(2)).fixed16());
+      if (auto p = decode_branch_progress(rows->value()); !p) {
+        report.problem(p.error().message);
+      } else if (p->passed > state.head) {
+        report.problem("server " + std::to_string(origin.value) +
+                       " is said to have passed more of the main line than there is");
+      }
+      have.insert(origin);
+    }
+    if (auto e = rows->error()) return std::unexpected(*e);
+    if (have.empty() && trim.csn.value == 0) return {};  // of a version without retention
+    for (const auto& [key, info] : incarnations) {
+      if (key.first != state.self && !have.count(key.first)) {
+        report.problem("how far server " + std::to_string(key.first.value) +
+                       " has come is not recorded");
+      }
+    }
+    return {};
+  }
+
   Result<void> check_keys(const std::map<Stream, Seq>& ends) {
     uint64_t rows = 0;
     auto cursor = view.scan(Table::keys, {}, {});
@@ -339,7 +412,9 @@ struct Auditor {
       }
     }
     BL_TRY(walk_line());
+    BL_TRY(recount_trimmed());
     BL_TRY(check_fates());
+    BL_TRY(check_branches());
     BL_ASSIGN(auto records, audit_records(view, schema, 0, IndexScope::authority));
     for (auto& p : records.problems) report.problem(std::move(p));
     report.at = {state.line, state.head, state.chain};
@@ -373,7 +448,13 @@ Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
     report.problem(state.error().message);
     return report;
   }
-  Auditor auditor{view, schema, std::move(*state), {}, {}, {}, {}, 0, {}};
+  auto trim = read_trim(view);
+  if (!trim) {
+    AuditReport report;
+    report.problem(trim.error().message);
+    return report;
+  }
+  Auditor auditor{view, schema, std::move(*state), *trim, {}, {}, {}, {}, 0, {}};
   return auditor.run();
 }
 

@@ -27,12 +27,14 @@ void Directory::take(const Schema& schema, const Record& record) {
     s.origin = OriginId(static_cast<uint16_t>(number(entity, record, "servernumber")));
     s.name = text(entity, record, "name");
     s.master = number(entity, record, "kind") == 1;
+    s.removed = number(entity, record, "kind") == kRemovedServer;
     s.upstream = text(entity, record, "upstreamname");
     territory_names_[s.origin] = text(entity, record, "territorynames");
     servers_[s.origin] = std::move(s);
   } else if (entity.id == entity_id::kTopology) {
     topology_digest_ = text(entity, record, "digest");
     feature_level_ = level_in(schema, record);
+    policies_ = policies_of(text(entity, record, "canonical"));
   }
 }
 

@@ -7,16 +7,21 @@
 #include <string>
 #include <vector>
 
+#include "common/config/topology.h"
 #include "common/record/record.h"
 #include "common/schema/schema.h"
 #include "replication/merge/feature_level.h"
 
 namespace branchline {
 
+// The kind of a server that was removed; 1 is the master, 2 a branch.
+inline constexpr int64_t kRemovedServer = 3;
+
 struct ServerEntry {
   OriginId origin;
   std::string name;
   bool master = false;
+  bool removed = false;  // from the topology; its number stays its own
   std::string upstream;
   std::set<TerritoryId> territories;  // a branch's subscription, without the reference territory
 
@@ -43,6 +48,8 @@ class Directory {
   const std::string& topology_digest() const { return topology_digest_; }
   // What the line has committed (replication/merge/feature_level.h).
   uint32_t feature_level() const { return feature_level_; }
+  // As committed with it; see TopologyPolicies.
+  const TopologyPolicies& policies() const { return policies_; }
   OriginId next_origin() const;
   TerritoryId next_territory() const;
 
@@ -52,6 +59,7 @@ class Directory {
   std::map<std::string, TerritoryId, std::less<>> territories_;
   std::string topology_digest_;
   uint32_t feature_level_ = kFeatureLevel;
+  TopologyPolicies policies_;
 };
 
 }  // namespace branchline

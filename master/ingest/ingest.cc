@@ -1,5 +1,6 @@
 #include "master/ingest/ingest.h"
 
+#include "common/base/probe.h"
 #include "common/store/identity.h"
 #include "master/ingest/ingest_impl.h"
 
@@ -90,6 +91,13 @@ Result<void> Ingest::Impl::load() {
     BL_ASSIGN(streams[stream], decode_stream_state(rows->value()));
   }
   if (auto e = rows->error()) return std::unexpected(*e);
+  BL_ASSIGN(trim, read_trim(store));
+  rows = scan_prefix(store, Table::meta, keys::meta_branch_prefix());
+  for (; rows->valid(); rows->next()) {
+    BL_ASSIGN(branches[OriginId(Reader(rows->key().substr(2)).fixed16())],
+              decode_branch_progress(rows->value()));
+  }
+  if (auto e = rows->error()) return std::unexpected(*e);
   for (EntityId entity : {entity_id::kTerritory, entity_id::kServer, entity_id::kTopology}) {
     auto records = scan_prefix(store, Table::records, keys::record_prefix(0, entity));
     for (; records->valid(); records->next()) {
@@ -166,11 +174,6 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                         std::to_string(directory.feature_level()) + ": upgrade " + server.name +
                         "; its data and its pending work stay as they are");
   }
-  if (intro.topology_digest != directory.topology_digest()) {
-    return conflict("session.topology",
-                    "the topology file of " + server.name +
-                        " is not the one this master committed; give it the master's file");
-  }
   // One version older or newer will do where one extends the other: what only the newer knows is
   // not used before the feature level says so, and policies count as the master has them.
   bool same = intro.schema_version == schema->version() && intro.schema_digest == schema->digest();
@@ -200,8 +203,11 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                         ": the master's data are older than what it had confirmed; start it with "
                         "the newer copy");
   }
+  // Behind what is kept nothing can be compared: it is seeded anew.
+  if (cursor.csn < trim.csn) return {};
   BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
   std::optional<Digest> chain;
+  if (cursor.csn == trim.csn) chain = trim.chain;
   if (row) {
     BL_ASSIGN(auto header, decode_batch_header(*row));
     chain = header.chain;
@@ -217,6 +223,12 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
 Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& rows) {
   Impl& s = *impl_;
   const ServerEntry* server = s.directory.server(intro.server);
+  if (server && server->removed) {
+    return fail(ErrorKind::denied, "session.removed",
+                intro.server +
+                    " was removed from the topology; what waits there is kept and is taken when it "
+                    "is added again");
+  }
   if (!server || server->master) {
     return fail(
         ErrorKind::denied, "session.unknown",
@@ -248,7 +260,23 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   out.term = s.state.term;
   out.territories.assign(server->territories.begin(), server->territories.end());
   out.holds_everything = server->territories.size() == s.directory.territories().size();
-  out.join = intro.cursor.csn.value == 0 || intro.reseed;
+  auto progress = s.branches.find(origin_id);
+  bool new_here = progress == s.branches.end();
+  if (new_here) progress = s.branches.emplace(origin_id, BranchProgress{}).first;
+  BranchProgress& p = progress->second;
+  if (new_here) p.installed = out.territories;
+  bool joined = intro.cursor.csn.value != 0;
+  if (joined && intro.says_installed) p.install(intro.installed, intro.cursor.csn);
+  if (p.lapsed_at.value != 0 && intro.cursor.csn >= p.lapsed_at) p.lapsed_at = Csn(0);
+  bool gone = joined && (intro.cursor.csn < s.trim.csn || p.lapsed_at.value != 0);
+  if (gone) BL_PROBE("session.seeded_anew_after_lapse");
+  out.installed = p.installed;
+  bool other = joined && p.installed != out.territories;
+  // An older branch cannot take a part; it gets everything.
+  out.join = !joined || intro.reseed || gone || (other && !intro.says_installed);
+  out.partial = !out.join && other;
+  p.heard_ms = s.clock.wall_ms();
+  rows.put(Table::meta, keys::meta_branch(origin_id), encode_branch_progress(p));
   for (const auto& [stream, at] : s.streams) {
     if (stream.origin != origin_id) continue;
     auto pending = std::find_if(intro.pending.begin(), intro.pending.end(), [&](const auto& p) {
@@ -262,6 +290,13 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
       out.rolled_back = true;
       out.echo_until = s.state.head;
     }
+  }
+  // What a rolled-back disk forgot comes back by the feed; it is not to be told apart from what the
+  // subscription changes, so it gets everything.
+  if (out.rolled_back && out.partial) {
+    BL_PROBE("session.rolled_back_and_resubscribed");
+    out.partial = false;
+    out.join = true;
   }
   s.sessions[origin_id] = out.session;
   OriginState& origin = s.origins[origin_id];
@@ -284,7 +319,7 @@ Result<Ingest::Local> Ingest::raise_feature_level(uint32_t level) {
   BL_TRY(check_level(level, "what is asked for"));
   std::string why;
   for (const auto& [origin, server] : s.directory.servers()) {
-    if (server.master) continue;
+    if (server.master || server.removed) continue;
     auto seen = s.programs.find(origin);
     if (seen != s.programs.end() && seen->second.feature_level >= level) continue;
     why += why.empty() ? "" : "; ";

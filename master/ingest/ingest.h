@@ -12,6 +12,7 @@
 #include "common/store/store.h"
 #include "common/time/clock.h"
 #include "master/ingest/directory.h"
+#include "master/ingest/retention.h"
 #include "replication/line/commit.h"
 #include "replication/line/incarnation.h"
 #include "replication/line/mutation_block.h"
@@ -169,6 +170,11 @@ class Ingest {
   // Nothing is granted while it is not certain what offices hold (SEMANTICS 31): switched off while
   // the master is reconciling. What becomes due meanwhile waits.
   void allow_grants(bool allowed);
+  // Notes what branches told, lets those lapse that were away too long, and trims a part of the
+  // line that all live ones have passed. `rows` is to be written synced before anything else.
+  Result<RetentionResult> retain(const RetentionInput& input, Batch& rows);
+  const TrimState& trimmed() const;
+  const std::map<OriginId, BranchProgress>& branches() const;
 
   // This credential was shown at a branch by its holder, who may write: from now on the branch may
   // speak for him about records that he read through it (SEMANTICS 6, 28). Empty rows: known.

@@ -239,15 +239,20 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
       if (found.record) read_here.insert(found.record->key());
     }
   }
-  // An office that could not know yet that a record had left works on it as before (SEMANTICS 28).
+  // An office that could not know yet that a record had left works on it as before (SEMANTICS 28),
+  // and so does one that had not heard yet that it holds a territory no longer.
   Csn base = m.base;
-  Permit permit([this, server, p = *principal, base, read_here = std::move(read_here)](
+  auto progress = branches.find(m.id.origin);
+  const BranchProgress* held = progress == branches.end() ? nullptr : &progress->second;
+  Permit permit([this, server, held, p = *principal, base, read_here = std::move(read_here)](
                     const Entity& entity, const Record& place) {
     if (!may_write_entity(p, entity)) return false;
     auto where = territories_at(place, base);
     if (entity.territory != TerritoryRule::reference && !p.works_in_any(where)) return false;
     if (read_here.count(place.key()) > 0) return true;
-    return std::any_of(where.begin(), where.end(), [&](TerritoryId t) { return server->holds(t); });
+    return std::any_of(where.begin(), where.end(), [&](TerritoryId t) {
+      return server->holds(t) || (held && held->speaks_for(t, base));
+    });
   });
   permit.move = [this, p = std::move(*principal), base](const Record& record, TerritoryId home,
                                                         const std::vector<TerritoryId>& also_in) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <set>
+#include <tuple>
 #include <unordered_map>
 
 #include "common/base/check.h"
@@ -65,6 +66,8 @@ struct Ingest::Impl {
   std::set<std::pair<OriginId, RecordId>> shown;
   Lineage lineage;
   Directory directory;
+  TrimState trim;
+  std::map<OriginId, BranchProgress> branches;
   HybridClock hlc;
   std::unique_ptr<Workspace> workspace;
   std::unique_ptr<Merger> merger;
@@ -93,6 +96,9 @@ struct Ingest::Impl {
   void learn(OriginId origin, const IncarnationInfo& info);
   MutationHasher& hasher(const Stream& stream);
   Result<void> check_introduction(const Introduction& intro, const ServerEntry& server) const;
+
+  // retention.cc
+  Result<void> trim_line(Csn through, Batch& rows, RetentionResult& out);
 
   // ingest_batch.cc
   Result<void> take_block(IngestBatch& work, IncomingBlock& incoming, IngestResult& result);

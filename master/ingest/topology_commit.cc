@@ -41,11 +41,14 @@ class Builder {
   TopologyPlan& plan_;
 };
 
-std::unexpected<Error> not_yet(const std::string& what) {
-  return fail(ErrorKind::conflict, "topology.change",
-              what +
-                  "; this version cannot change that in place. Start with the topology that was "
-                  "committed.");
+std::unexpected<Error> refuse(const std::string& what) {
+  return fail(ErrorKind::conflict, "topology.change", what);
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const auto& n : names) out += (out.empty() ? "" : " ") + n;
+  return out;
 }
 
 }  // namespace
@@ -60,7 +63,11 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   for (const auto& [name, number] : directory.territories()) {
     bool kept = std::any_of(topology.territories.begin(), topology.territories.end(),
                             [&](const auto& t) { return t.name == name; });
-    if (!kept) return not_yet("territory " + name + " is gone from the topology file");
+    if (!kept) {
+      return refuse("territory " + name +
+                    " is gone from the topology file, but there may be records in it; put it back "
+                    "(no branch need subscribe to it)");
+    }
   }
   TerritoryId next_territory = directory.next_territory();
   for (const auto& t : topology.territories) {
@@ -72,17 +79,37 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
     if (!t.parent.empty())
       b.lookup(op, "parentterritoryid", entity_id::kTerritory, id_of("territory", t.parent));
     next_territory = next_territory.next();
+    plan.territories_added.push_back(t.name);
   }
   for (const auto& [origin, known] : directory.servers()) {
     const ServerSpec* spec = topology.server(known.name);
-    if (!spec) return not_yet("server " + known.name + " is gone from the topology file");
+    if (!spec) {
+      if (known.master)
+        return refuse("the master " + known.name + " is gone from the topology file");
+      if (known.removed) continue;
+      RecordOp& op = b.op(RecordOpKind::update, entity_id::kServer, "server", known.name);
+      b.number(op, "kind", kRemovedServer);
+      b.text(op, "territorynames", "");
+      plan.servers_removed.push_back(known.name);
+      continue;
+    }
+    if ((spec->kind == ServerKind::master) != known.master) {
+      return refuse(known.name +
+                    " is a master in one of the two and a branch in the other; a server "
+                    "keeps its kind, give the new one another name");
+    }
+    if (spec->upstream != known.upstream && !known.removed)
+      return refuse("the upstream of " + known.name + " is " + known.upstream +
+                    ", and another in the file; this version cannot change it");
     std::set<TerritoryId> held;
     for (const auto& name : spec->territories) held.insert(numbers[name]);
-    if (held != known.territories)
-      return not_yet("the territories of " + known.name + " differ from those committed");
-    if ((spec->kind == ServerKind::master) != known.master || spec->upstream != known.upstream) {
-      return not_yet("kind or upstream of " + known.name + " differ from those committed");
-    }
+    if (held == known.territories && !known.removed) continue;
+    RecordOp& op = b.op(RecordOpKind::update, entity_id::kServer, "server", known.name);
+    b.text(op, "territorynames", joined(spec->territories));
+    (known.removed ? plan.servers_added : plan.subscriptions_changed).push_back(known.name);
+    if (!known.removed) continue;
+    b.number(op, "kind", 2);
+    b.text(op, "upstreamname", spec->upstream);
   }
   OriginId next_origin = directory.next_origin();
   // The master is number 1: it writes before it has committed who anybody is.
@@ -93,17 +120,27 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   for (const ServerSpec* s : servers) {
     if (directory.server(s->name)) continue;
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kServer, "server", s->name);
-    std::string names;
-    for (const auto& t : s->territories) names += (names.empty() ? "" : " ") + t;
     b.text(op, "name", s->name);
     b.number(op, "servernumber", next_origin.value);
     b.number(op, "kind", s->kind == ServerKind::master ? 1 : 2);
     b.text(op, "sitename", s->site);
     b.text(op, "upstreamname", s->upstream);
-    b.text(op, "territorynames", names);
+    b.text(op, "territorynames", joined(s->territories));
     next_origin = next_origin.next();
+    plan.servers_added.push_back(s->name);
   }
   bool first = directory.topology_digest().empty();
+  bool later = !plan.subscriptions_changed.empty() || !plan.servers_removed.empty();
+  if (!first && later && directory.feature_level() < kSubscriptionLevel) {
+    const auto& names =
+        plan.subscriptions_changed.empty() ? plan.servers_removed : plan.subscriptions_changed;
+    return fail(ErrorKind::conflict, "topology.not_activated",
+                "the subscription of " + joined(names) +
+                    " changes, which branches can take from feature level " +
+                    std::to_string(kSubscriptionLevel) + " on; the main line is at " +
+                    std::to_string(directory.feature_level()) +
+                    ". Upgrade all servers, then: branchline feature-level raise");
+  }
   RecordOp& op = b.op(first ? RecordOpKind::create : RecordOpKind::update, entity_id::kTopology,
                       "topology", "topology");
   b.text(op, "name", topology.name);

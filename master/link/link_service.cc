@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <utility>
 
 #include "master/lookup/lookup.h"
 
@@ -32,8 +33,10 @@ struct LinkService::Connection {
   MasterSession session;
   asio::steady_timer timer;
   std::vector<PendingRange> pending;  // of its introduction
+  JoinProgress join;
   std::shared_ptr<SnapshotSource> snapshot;
-  std::set<RecordId> shown;  // credentials, over this connection
+  std::set<RecordId> shown;    // credentials, over this connection
+  std::optional<Csn> opening;  // the head when a snapshot was asked for: it is at least as new
   bool closed = false;
 };
 
@@ -91,9 +94,54 @@ asio::awaitable<void> LinkService::serve(Handle c) {
   }
   c->closed = true;
   c->timer.cancel();
+  closed(c);
   std::erase(connections_, c);
   c->link->close();
   co_await c->link->closed();
+}
+
+// What it has not sent of a snapshot may go on over its next connection.
+void LinkService::closed(const Handle& c) {
+  shelf_.expire(clock_.steady_us());
+  if (!c->snapshot) return;
+  shelf_.put(std::move(c->snapshot), clock_.steady_us());
+  c->snapshot.reset();
+}
+
+void LinkService::subscriptions_changed(const std::vector<std::string>& servers) {
+  auto all = connections_;
+  for (auto& c : all) {
+    bool concerned = std::find(servers.begin(), servers.end(), c->session.peer()) != servers.end();
+    if (!concerned || c->closed) continue;
+    perform(c, c->session.on_broken({ErrorKind::unavailable, "session.subscription",
+                                     "its subscription was changed; it connects anew"}));
+  }
+}
+
+std::vector<BranchNews> LinkService::news() const {
+  std::vector<BranchNews> out;
+  for (const auto& c : connections_) {
+    bool open = c->session.state() == MasterSession::State::feeding ||
+                c->session.state() == MasterSession::State::snapshotting;
+    const Heartbeat& h = c->session.peer_heartbeat();
+    if (c->closed || !open || h.sent_us == 0) continue;
+    out.push_back({c->session.registration().origin, h.passed_csn, h.pending, h.pending_bytes,
+                   h.oldest_pending_ms});
+  }
+  return out;
+}
+
+Csn LinkService::needed() const {
+  Csn out = feed_.head().csn;
+  if (auto kept = shelf_.lowest()) out = std::min(out, *kept);
+  for (const auto& c : connections_) {
+    if (c->closed) continue;
+    if (c->opening) out = std::min(out, *c->opening);
+    if (c->snapshot) out = std::min(out, c->snapshot->head().at.csn);
+    if (c->session.state() == MasterSession::State::feeding)
+      out = std::min(out, c->session.sent().csn);
+  }
+  return out;
 }
 
 asio::awaitable<void> LinkService::ticks(Handle c) {
@@ -123,6 +171,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
   int64_t before = c->session.next_tick_us();
   if (effects.introduce) {
     c->pending = effects.introduce->pending;
+    c->join = effects.introduce->join;
     ingest_->post([this, c, intro = std::move(*effects.introduce)](Ingest& ingest,
                                                                    const IngestLoop::Tools& tools) {
       Batch rows;
@@ -131,9 +180,18 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
       return std::move_only_function<void()>([this, c, registration, csn = intro.cursor.csn] {
         if (c->closed) return;
         if (registration) {
+          // An earlier connection that nobody has seen break yet would hold the snapshot.
+          auto others = connections_;
+          for (auto& other : others) {
+            if (other == c || other->closed || other->session.peer() != c->session.peer()) continue;
+            perform(other, other->session.on_broken({ErrorKind::unavailable, "session.superseded",
+                                                     "a newer connection took over"}));
+          }
           refusals_.erase(c->session.peer());
           spdlog::info("{} connected at csn {}{}{}", c->session.peer(), csn.value,
-                       registration->join ? ", joins by snapshot" : "",
+                       registration->join      ? ", joins by snapshot"
+                       : registration->partial ? ", its subscription has changed"
+                                               : "",
                        registration->rolled_back ? "; its disk was rolled back" : "");
         }
         perform(c, c->session.on_registered(registration, clock_.steady_us(), clock_.wall_ms()));
@@ -176,6 +234,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
       spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
     }
     c->timer.cancel();
+    closed(c);
     c->link->close();
     return;
   }
@@ -188,24 +247,52 @@ asio::awaitable<void> LinkService::open_snapshot(Handle c) {
   scope.origin = r.origin;
   scope.territories.insert(r.territories.begin(), r.territories.end());
   scope.territories.insert(kReferenceTerritory);
-  auto view = store_.snapshot();
-  auto job = [view, scope, pending = c->pending]() -> Result<std::shared_ptr<SnapshotSource>> {
-    BL_ASSIGN(auto source, SnapshotSource::open(view, scope, pending));
+  std::set<TerritoryId> held;
+  if (r.partial) {
+    held.insert(r.installed.begin(), r.installed.end());
+    held.insert(kReferenceTerritory);
+  }
+  c->opening = feed_.head().csn;
+  auto kept = shelf_.take(r.origin, clock_.steady_us());
+  if (kept) c->opening = std::min(*c->opening, kept->head().at.csn);
+  uint64_t id = 0;
+  while (id == 0) id = random_.next();
+  auto job = [kept, view = store_.snapshot(), scope, held, join = c->join, pending = c->pending, id,
+              &lock = snapshot_lock(r.origin)]() -> Result<std::shared_ptr<SnapshotSource>> {
+    if (kept) {
+      std::lock_guard one(lock);
+      BL_ASSIGN(bool goes_on, kept->resume(join, scope, held, pending));
+      if (goes_on) return kept;
+    }
+    BL_ASSIGN(auto source, SnapshotSource::open(view, scope, pending, held, id));
     return std::shared_ptr<SnapshotSource>(std::move(source));
   };
   auto source = co_await runtime_.pool().run(std::move(job));
-  if (c->closed) co_return;
+  c->opening.reset();
+  if (c->closed) {
+    if (source) shelf_.put(*source, clock_.steady_us());
+    co_return;
+  }
   if (!source) {
     perform(c, c->session.on_broken(source.error()));
     co_return;
   }
   c->snapshot = *source;
+  if (*source == kept) {
+    spdlog::info("{} goes on with its snapshot at chunk {}", c->session.peer(),
+                 kept->head().first_chunk);
+  }
   perform(c, c->session.on_snapshot(c->snapshot->head(), clock_.steady_us()));
 }
 
 asio::awaitable<void> LinkService::next_chunk(Handle c) {
   auto snapshot = c->snapshot;
-  auto job = [snapshot] { return snapshot->next(); };
+  if (!snapshot) co_return;
+  auto job = [snapshot, number = c->session.next_chunk(),
+              &lock = snapshot_lock(c->session.registration().origin)] {
+    std::lock_guard one(lock);
+    return snapshot->chunk(number);
+  };
   auto chunk = co_await runtime_.pool().run(std::move(job));
   if (c->closed) co_return;
   if (!chunk) {
@@ -214,7 +301,8 @@ asio::awaitable<void> LinkService::next_chunk(Handle c) {
   }
   bool last = !*chunk;
   perform(c, c->session.on_chunk(std::move(*chunk), snapshot->end(), clock_.steady_us()));
-  if (last) c->snapshot.reset();
+  // Kept for a while also when it is sent: the branch may not come to its end over this link.
+  if (last && c->snapshot) shelf_.put(std::exchange(c->snapshot, nullptr), clock_.steady_us());
 }
 
 asio::awaitable<void> LinkService::look_up(Handle c, LookupRequest question) {
@@ -300,6 +388,8 @@ std::vector<BranchLinkStatus> LinkService::status() const {
     s.durable = h.durable_csn;
     s.pending = h.pending;
     s.oldest_pending_ms = h.oldest_pending_ms;
+    s.passed = h.passed_csn;
+    s.pending_bytes = h.pending_bytes;
     s.round_trip_us = c->session.round_trip_us();
     s.bytes_in = c->link->counters().bytes_in;
     s.bytes_out = c->link->counters().bytes_out;

@@ -1,13 +1,16 @@
 // Links of branches, as long as the master runs. I/O thread only.
 #pragma once
 
+#include <array>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "common/base/random.h"
 #include "common/runtime/runtime.h"
 #include "master/feed/feed.h"
 #include "master/ingest/ingest_loop.h"
@@ -24,6 +27,8 @@ struct BranchLinkStatus {
   int64_t round_trip_us = 0;
   uint64_t bytes_in = 0, bytes_out = 0;
   size_t queued_bytes = 0;
+  Csn passed;
+  uint64_t pending_bytes = 0;
 };
 
 class LinkService {
@@ -41,6 +46,13 @@ class LinkService {
   bool disk_full() const { return disk_full_; }
   // After a batch is synced.
   void published(IngestResult&& result);
+  // Another subscription was committed for these, or they were removed: they connect anew, and
+  // learn it then.
+  void subscriptions_changed(const std::vector<std::string>& servers);
+
+  // What the connected ones told last, and from where on the line is needed by what is under way.
+  std::vector<BranchNews> news() const;
+  Csn needed() const;
 
   std::vector<BranchLinkStatus> status() const;
   // Why a branch's last link was closed, by us or by it, until it is registered again: for
@@ -59,6 +71,7 @@ class LinkService {
   // Lets ingest decide the next of the bulk work where every line has room for it; else looks again
   // soon.
   void allow_bulk();
+  void closed(const Handle& c);
 
   Runtime& runtime_;
   const Store& store_;
@@ -71,6 +84,13 @@ class LinkService {
   bool bulk_waits_ = false;  // bulk_timer_ runs
   std::vector<Handle> connections_;
   std::map<std::string, std::string> refusals_;
+  SnapshotShelf shelf_;
+  SystemRandom random_;  // of the snapshots' ids
+  // Two connections of one branch may read its snapshot at the same time, for a moment.
+  std::array<std::mutex, 16> snapshot_locks_;
+  std::mutex& snapshot_lock(OriginId origin) {
+    return snapshot_locks_[origin.value % snapshot_locks_.size()];
+  }
   bool stopping_ = false;
   bool disk_full_ = false;
 };

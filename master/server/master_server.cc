@@ -9,6 +9,7 @@
 #include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
 #include "common/program/start_log.h"
+#include "common/runtime/event.h"
 #include "common/runtime/listen_address.h"
 #include "master/admin/master_admin.h"
 #include "master/ingest/attempt_file.h"
@@ -18,6 +19,12 @@ namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
+
+constexpr std::chrono::seconds kRetention{5};
+constexpr std::chrono::milliseconds kBetweenParts{50};
+// A master that was away itself gives its branches so long to come back before it takes them for
+// gone.
+constexpr int64_t kLapseGraceUs = 3600ll * 1'000'000;
 
 // The main line must reach its anchor, with the same hash there.
 Result<void> check_anchor(const StoreView& store, const Anchor& anchor,
@@ -63,6 +70,7 @@ class MasterServer {
     runtime_.tasks().spawn("accept links", [this, a = acceptor.get()]() -> asio::awaitable<void> {
       co_await links_->run(*a);
     });
+    runtime_.tasks().spawn("retention", [this]() -> asio::awaitable<void> { co_await retain(); });
     runtime_.tasks().spawn("anchor", [this]() -> asio::awaitable<void> { co_await keep_anchor(); });
     runtime_.tasks().spawn(
         "drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
@@ -70,6 +78,7 @@ class MasterServer {
       acceptor->close();
       links_->stop();
       anchor_timer_.cancel();
+      retention_timer_.cancel();
     });
     runtime_.stop_on_signals();
     spdlog::info("master {} at csn {}, links on {}, operators on {}", config_.server,
@@ -92,8 +101,16 @@ class MasterServer {
     BL_ASSIGN(ingest_,
               Ingest::open(*store_, schema_, clock_, random_, attempts_.get(), start, upkeep));
     BL_TRY(store_->write(start, Sync::yes));
-    BL_ASSIGN(TopologyPlan plan, plan_topology(*schema_, ingest_->directory(), config_.topology));
-    if (!plan.ops.empty()) {
+    // The first file is committed; from then on changes are handed over (`topology apply`), and a
+    // file that was left behind must not take them back.
+    const std::string& committed = ingest_->directory().topology_digest();
+    if (!committed.empty() && committed != config_.topology.digest()) {
+      spdlog::warn(
+          "the topology file is not the one that was committed; what was committed counts. To "
+          "commit the file: branchline topology apply FILE");
+    }
+    if (committed.empty()) {
+      BL_ASSIGN(TopologyPlan plan, plan_topology(*schema_, ingest_->directory(), config_.topology));
       BL_ASSIGN(Ingest::Local local, ingest_->commit_local(plan.ops, {}, ""));
       BL_TRY(store_->write(local.result.batch, Sync::yes));
       if (local.fate == Fate::rejected) {
@@ -138,6 +155,56 @@ class MasterServer {
     }
   }
 
+  // Every few seconds: what branches have passed, who was away too long, and a part of the line
+  // that nobody needs.
+  asio::awaitable<void> retain() {
+    int64_t up_since = clock_.steady_us();
+    while (!runtime_.tasks().stopping()) {
+      retention_timer_.expires_after(kRetention);
+      co_await retention_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      for (bool more = true; more && !runtime_.tasks().stopping();) {
+        RetentionInput input;
+        input.now_ms = clock_.wall_ms();
+        input.may_lapse = clock_.steady_us() - up_since > kLapseGraceUs;
+        input.connected = links_->news();
+        // The anchor must find its batch.
+        input.floor = std::min(links_->needed(), Csn(anchored_.value - (anchored_.value > 0)));
+        auto done = std::make_shared<std::optional<Result<RetentionResult>>>();
+        auto ready = std::make_shared<Event>(runtime_.io().get_executor());
+        loop_->post([input, done, ready](Ingest& ingest, const IngestLoop::Tools& tools) mutable {
+          input.max_offline_ms = ingest.directory().policies().max_offline_us / 1000;
+          Batch rows;
+          auto result = ingest.retain(input, rows);
+          tools.write(rows);
+          std::vector<std::string> names;
+          if (result) {
+            for (OriginId o : result->lapsed) names.push_back(ingest.directory().server(o)->name);
+          }
+          return std::move_only_function<void()>([done, ready, result, names] {
+            for (const auto& n : names) {
+              spdlog::warn(
+                  "{} was away for longer than max_offline: the main line is not kept for "
+                  "it any more; it gets a snapshot when it comes back",
+                  n);
+            }
+            *done = result;
+            ready->notify();
+          });
+        });
+        while (!*done) co_await ready->wait();
+        if (!**done) {
+          spdlog::error("retention: {}", (*done)->error().message);
+          break;
+        }
+        more = (**done)->more;
+        if (!more) continue;
+        // Commits come in between: requests go before blocks.
+        retention_timer_.expires_after(kBetweenParts);
+        co_await retention_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      }
+    }
+  }
+
   // At most a second old, apart from the path of commits. The disk is looked at with it.
   asio::awaitable<void> keep_anchor() {
     Csn written;
@@ -153,7 +220,7 @@ class MasterServer {
       if (!ok) {
         spdlog::error("the anchor could not be written: {}", ok.error().message);
       } else {
-        written = head.csn;
+        written = anchored_ = head.csn;
       }
     }
   }
@@ -197,7 +264,9 @@ class MasterServer {
   std::unique_ptr<LinkService> links_;
   std::unique_ptr<IngestLoop> loop_;
   Incarnation incarnation_;
+  Csn anchored_;  // the anchor in the file names it
   asio::steady_timer anchor_timer_{runtime_.io()};
+  asio::steady_timer retention_timer_{runtime_.io()};
   Metrics metrics_;
 };
 

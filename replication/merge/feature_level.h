@@ -19,6 +19,9 @@ inline constexpr uint32_t kFirstLevel = 1;
 
 // Since when an office's outbox may have two lanes.
 inline constexpr uint32_t kLanesLevel = 2;
+// Since when a branch's subscription may change and a server may be removed: before, a branch
+// refuses to go on.
+inline constexpr uint32_t kSubscriptionLevel = 2;
 
 // The one table of what came with which level. A kind that is added gets its row here; of entities
 // and fields the schema says it (`since` in crm.yaml).

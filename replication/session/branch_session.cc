@@ -120,20 +120,40 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       if (state_ != LinkState::following) break;
       return on_feed(frame, out);
     case FrameType::snapshot_head: {
-      if (state_ != LinkState::joining || chunks_ > 0) break;
+      if (head_seen_) break;
+      if (state_ != LinkState::joining && !switching_) break;
       BL_ASSIGN(out.begin_join, decode_snapshot_head(frame.payload));
+      if (out.begin_join->partial != switching_) {
+        return fail(ErrorKind::invalid, "session.snapshot",
+                    "another kind of snapshot than the welcome announced");
+      }
+      if (switching_ && out.begin_join->at.csn != received_) {
+        return fail(ErrorKind::invalid, "session.snapshot",
+                    "a snapshot of what is missing here at csn " +
+                        std::to_string(out.begin_join->at.csn.value) + " where " +
+                        std::to_string(received_.value) + " was due");
+      }
+      bool resumed = intro_.join.snapshot != 0 && intro_.join.snapshot == out.begin_join->id;
+      if (out.begin_join->first_chunk != (resumed ? intro_.join.chunks : 0)) {
+        return fail(ErrorKind::invalid, "session.snapshot",
+                    "a snapshot that goes on at another chunk than this branch has come to");
+      }
+      head_seen_ = true;
+      state_ = LinkState::joining;
+      chunks_ = out.begin_join->first_chunk;
       received_ = out.begin_join->at.csn;
       return {};
     }
     case FrameType::snapshot_chunk:
-      if (state_ != LinkState::joining) break;
+      if (state_ != LinkState::joining || !head_seen_) break;
       ++chunks_;
       out.chunks.push_back(frame.payload);
       return {};
     case FrameType::snapshot_end: {
-      if (state_ != LinkState::joining) break;
+      if (state_ != LinkState::joining || !head_seen_) break;
       BL_ASSIGN(out.end_join, decode_snapshot_end(frame.payload));
       state_ = LinkState::following;
+      // What is pending is shipped once it is replayed on what came: on_joined().
       return {};
     }
     default:
@@ -167,7 +187,7 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   }
   assembler_.emplace(r.head.line);
   state_ = r.join ? LinkState::joining : LinkState::following;
-  installed_ = !r.join;
+  switching_ = r.partial;
   out.welcome = r;
   // Nothing is shipped while joining: fates that come with the snapshot may retire it.
   return r.join ? Result<void>{} : ship(out);
@@ -204,7 +224,8 @@ void BranchSession::acknowledged(const Stream& stream, Seq seq) {
 
 Result<void> BranchSession::ship(BranchEffects& out) {
   held_back_ = false;
-  while (state_ == LinkState::following && installed_) {
+  // Nothing is shipped between the welcome that announces a snapshot and its being in place.
+  while (state_ == LinkState::following && !switching_ && !head_seen_) {
     if (!may_ship(Lane::interactive)) return {};
     BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
     if (interactive) continue;
@@ -271,11 +292,6 @@ Result<void> BranchSession::ship_slice(LaneShipping& lane, const OutboxSlice& sl
   return {};
 }
 
-BranchEffects BranchSession::on_installed() {
-  installed_ = true;
-  return on_outbox();
-}
-
 BranchEffects BranchSession::on_outbox() {
   BranchEffects out;
   if (auto ok = ship(out); !ok) close(out, ok.error());
@@ -298,6 +314,14 @@ BranchEffects BranchSession::on_chunk_installed(uint64_t chunks) {
   BranchEffects out;
   if (state_ == LinkState::closed) return out;
   out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks})));
+  return out;
+}
+
+BranchEffects BranchSession::on_joined(Csn csn) {
+  BranchEffects out;
+  applied_ = std::max(applied_, csn);
+  switching_ = head_seen_ = false;
+  if (auto ok = ship(out); !ok) close(out, ok.error());
   return out;
 }
 
@@ -357,6 +381,8 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
     h.durable_csn = facts.durable;
     h.pending = facts.pending;
     h.oldest_pending_ms = facts.oldest_pending_ms;
+    h.passed_csn = facts.passed;
+    h.pending_bytes = facts.pending_bytes;
     send(FrameType::heartbeat, encode_heartbeat(h), out);
   }
   if (unreported_bytes_ > 0 && applied_ > reported_ &&

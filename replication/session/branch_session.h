@@ -24,7 +24,7 @@ std::string_view to_string(LinkState state);
 struct BranchEffects {
   std::optional<Registration> welcome;  // note origin, subscription
   std::optional<SnapshotHead> begin_join;
-  std::vector<std::string> chunks;  // snapshot chunks to install
+  std::vector<std::string> chunks;  // snapshot chunks to install, behind the ranges of before
   std::optional<SnapshotEnd> end_join;
   std::vector<FeedRange> ranges;  // to apply, in order; then call on_applied()
   std::vector<LookupAnswer> answers;
@@ -43,13 +43,12 @@ class BranchSession {
   BranchEffects on_outbox();
   // Bulk work up to here goes at any hour: see ReplicaState.
   void set_hurried(PendingRef last) { hurried_ = last; }
-  // The snapshot that `end_join` ended is live, and the outbox is that of its side. Nothing is
-  // shipped before: a pending mutation is forecast anew on the new base, and a fate "as forecast"
-  // means what was shipped.
-  BranchEffects on_installed();
-  // A range or a snapshot is in the store. `pending` and its age are for the heartbeat.
+  // A range or a snapshot is in the store.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
+  // The snapshot is switched to, and the outbox is that of the new side: shipping goes on. Before,
+  // what is pending may still be retired by it, and its forecasts are of the old base.
+  BranchEffects on_joined(Csn csn);
   // Whether a question may be asked now, and why not: the link is not up yet, the master is of an
   // older version (neither helps to wait for), or as many are under way as it takes.
   enum class LookupRoom { room, full, closed, unknown };
@@ -62,6 +61,8 @@ class BranchSession {
     Csn applied, durable;
     uint64_t pending = 0;
     int64_t oldest_pending_ms = 0;
+    Csn passed;
+    uint64_t pending_bytes = 0;
   };
   BranchEffects tick(int64_t now_us, int64_t wall_ms, const Facts& facts);
 
@@ -120,8 +121,9 @@ class BranchSession {
   std::optional<FeedAssembler> assembler_;
   Csn received_;  // end of the last complete range
   Csn master_head_;
+  bool switching_ = false;  // a partial snapshot is due: nothing is shipped until it is installed
   uint64_t chunks_ = 0;
-  bool installed_ = true;  // no snapshot is under way
+  bool head_seen_ = false;
   size_t unreported_bytes_ = 0;
   Csn applied_, reported_;
   int64_t reported_at_ = 0;

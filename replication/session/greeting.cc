@@ -102,6 +102,13 @@ std::string encode_hello(const Introduction& intro, int64_t wall_ms) {
     out->set_last(p.last.value);
   }
   m.set_wall_ms(wall_ms);
+  if (intro.join.snapshot != 0) {
+    m.set_join_snapshot(intro.join.snapshot);
+    m.set_join_chunks(intro.join.chunks);
+    m.set_join_chain(std::string(intro.join.chain.view()));
+  }
+  for (auto t : intro.installed) m.add_installed(t.value);
+  m.set_says_installed(intro.says_installed);
   return m.SerializeAsString();
 }
 
@@ -135,6 +142,12 @@ Result<Introduction> decode_hello(std::string_view bytes) {
     BL_ASSIGN(Stream stream, get(p.stream()));
     intro.pending.push_back({stream, Seq(p.first()), Seq(p.last())});
   }
+  if (m.join_snapshot() != 0) {
+    BL_ASSIGN(Digest chain, get_digest(m.join_chain()));
+    intro.join = {m.join_snapshot(), m.join_chunks(), chain};
+  }
+  for (auto t : m.installed()) intro.installed.push_back(TerritoryId(t));
+  intro.says_installed = m.says_installed();
   return intro;
 }
 
@@ -151,6 +164,7 @@ std::string encode_welcome(const Registration& r, int64_t wall_ms) {
   m.set_wall_ms(wall_ms);
   m.set_join(r.join);
   m.set_echo_until(r.echo_until.value);
+  m.set_partial(r.partial);
   m.set_lookups(r.lookups);
   return m.SerializeAsString();
 }
@@ -171,6 +185,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   BL_ASSIGN(r.high_waters, get_high_waters(m.high_waters(), r.origin));
   r.join = m.join();
   r.echo_until = Csn(m.echo_until());
+  r.partial = m.partial();
   r.lookups = m.lookups();
   w.wall_ms = m.wall_ms();
   return w;
@@ -194,13 +209,16 @@ std::string encode_snapshot_head(const SnapshotHead& head) {
   proto::SnapshotHead m;
   put(m.mutable_at(), head.at);
   m.set_records(head.records);
+  m.set_id(head.id);
+  m.set_first_chunk(head.first_chunk);
+  m.set_partial(head.partial);
   return m.SerializeAsString();
 }
 
 Result<SnapshotHead> decode_snapshot_head(std::string_view bytes) {
   BL_ASSIGN(auto m, parse<proto::SnapshotHead>(bytes, "snapshot head"));
   BL_ASSIGN(LineCursor at, get(m.at()));
-  return SnapshotHead{at, m.records()};
+  return SnapshotHead{at, m.records(), m.id(), m.first_chunk(), m.partial()};
 }
 
 std::string encode_snapshot_end(const SnapshotEnd& end) {
@@ -214,6 +232,7 @@ std::string encode_snapshot_end(const SnapshotEnd& end) {
   put_high_waters(m.mutable_high_waters(), end.high_waters);
   if (!end.fates.empty()) m.add_fates(encode_fate_block(end.fates));
   m.set_hlc(end.hlc.value);
+  if (!end.chain.is_zero()) m.set_chain(std::string(end.chain.view()));
   return m.SerializeAsString();
 }
 
@@ -232,6 +251,9 @@ Result<SnapshotEnd> decode_snapshot_end(std::string_view bytes) {
   OriginId origin = end.fates.empty() ? OriginId(0) : end.fates.front().id.origin;
   BL_ASSIGN(end.high_waters, get_high_waters(m.high_waters(), origin));
   end.hlc = Hlc{m.hlc()};
+  if (!m.chain().empty()) {
+    BL_ASSIGN(end.chain, get_digest(m.chain()));
+  }
   return end;
 }
 
@@ -244,13 +266,16 @@ std::string encode_heartbeat(const Heartbeat& h) {
   m.set_durable_csn(h.durable_csn.value);
   m.set_pending(h.pending);
   m.set_oldest_pending_ms(h.oldest_pending_ms);
+  m.set_passed_csn(h.passed_csn.value);
+  m.set_pending_bytes(h.pending_bytes);
   return m.SerializeAsString();
 }
 
 Result<Heartbeat> decode_heartbeat(std::string_view bytes) {
   BL_ASSIGN(auto m, parse<proto::Heartbeat>(bytes, "heartbeat"));
-  return Heartbeat{m.sent_us(),          m.echo_us(), m.wall_ms(),          Csn(m.csn()),
-                   Csn(m.durable_csn()), m.pending(), m.oldest_pending_ms()};
+  return Heartbeat{m.sent_us(),           m.echo_us(),          m.wall_ms(),
+                   Csn(m.csn()),          Csn(m.durable_csn()), m.pending(),
+                   m.oldest_pending_ms(), Csn(m.passed_csn()),  m.pending_bytes()};
 }
 
 std::string encode_progress(const Progress& p) {

@@ -23,6 +23,15 @@ struct HighWater {
   Digest chain;
 };
 
+// What a branch has of a snapshot that broke off.
+struct JoinProgress {
+  uint64_t snapshot = 0;  // its id; 0: nothing
+  uint64_t chunks = 0;
+  Digest chain;  // over these chunks
+
+  bool operator==(const JoinProgress&) const = default;
+};
+
 // What a branch says of itself.
 struct Introduction {
   std::string server;
@@ -38,6 +47,9 @@ struct Introduction {
   bool reseed = false;
   std::vector<IncarnationInfo> incarnations;  // oldest first, the current one last
   std::vector<PendingRange> pending;          // per stream what it still holds
+  JoinProgress join;
+  std::vector<TerritoryId> installed;  // what it holds, without the reference territory
+  bool says_installed = false;         // an older branch does not
 };
 
 // What the master answers, having noted it.
@@ -47,15 +59,19 @@ struct Registration {
   uint32_t feature_level = kFeatureLevel;  // of the master's program
   LineCursor head;
   Term term;
-  std::vector<TerritoryId> territories;
+  std::vector<TerritoryId> territories;  // what it is to hold
   bool holds_everything = false;
   std::vector<HighWater> high_waters;  // of the streams it has pending work in
   // Up to here its own commits are fed with their effects: its disk was rolled back and does not
   // know them (SEMANTICS 1).
   Csn echo_until;
   bool rolled_back = false;
-  bool join = false;     // it gets a snapshot first
-  uint32_t lookups = 0;  // how many look-ups the master takes at a time
+  bool join = false;  // it gets a snapshot first
+  // It follows with what it holds up to a csn, gets there a snapshot of what it lacks, and goes on
+  // with `territories` (SEMANTICS 24).
+  bool partial = false;
+  std::vector<TerritoryId> installed;  // what it holds until then; not sent, it knows
+  uint32_t lookups = 0;                // how many look-ups the master takes at a time
 };
 
 std::string encode_hello(const Introduction& intro, int64_t wall_ms);
@@ -75,6 +91,9 @@ Error decode_refused(std::string_view bytes);
 struct SnapshotHead {
   LineCursor at;
   uint64_t records = 0;
+  uint64_t id = 0;           // 0: it cannot be resumed
+  uint64_t first_chunk = 0;  // where it goes on
+  bool partial = false;      // see Registration
 };
 std::string encode_snapshot_head(const SnapshotHead& head);
 Result<SnapshotHead> decode_snapshot_head(std::string_view bytes);
@@ -86,6 +105,7 @@ struct SnapshotEnd {
   std::vector<HighWater> high_waters;
   std::vector<FateEntry> fates;
   Hlc hlc;
+  Digest chain;  // over the chunks; zeros: of an older master
 };
 std::string encode_snapshot_end(const SnapshotEnd& end);
 Result<SnapshotEnd> decode_snapshot_end(std::string_view bytes);
@@ -98,6 +118,8 @@ struct Heartbeat {
   Csn durable_csn;
   uint64_t pending = 0;
   int64_t oldest_pending_ms = 0;
+  Csn passed_csn;  // SEMANTICS 26
+  uint64_t pending_bytes = 0;
 };
 std::string encode_heartbeat(const Heartbeat& h);
 Result<Heartbeat> decode_heartbeat(std::string_view bytes);

@@ -1,6 +1,7 @@
 #include "replication/session/master_session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/limits.h"
 #include "replication/session/link_timing.h"
@@ -154,8 +155,7 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   }
   registration_ = *registration;
   scope_.origin = registration_.origin;
-  scope_.territories.insert(registration_.territories.begin(), registration_.territories.end());
-  scope_.territories.insert(kReferenceTerritory);
+  set_territories(registration_.partial ? registration_.installed : registration_.territories);
   scope_.echo_until = registration_.echo_until;
   registration_.lookups = limits::kMaxLookupsUnderWay;
   head_ = registration_.head;
@@ -170,18 +170,41 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   sent_.line = head_.line;
   if (sent_.csn.value == 0) sent_.chain = line_start(head_.line);
   scanned_ = sent_;
+  if (registration_.partial) {
+    // Nothing is fed before it is open: one that goes on is of an earlier csn than the head.
+    out.open_snapshot = true;
+    scope_.until = sent_.csn;
+  }
   if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
   return out;
 }
 
+void MasterSession::set_territories(const std::vector<TerritoryId>& territories) {
+  scope_.territories = {territories.begin(), territories.end()};
+  scope_.territories.insert(kReferenceTerritory);
+}
+
 MasterEffects MasterSession::on_snapshot(const SnapshotHead& head, int64_t now_us) {
   MasterEffects out;
+  if (head.partial) {
+    if (state_ != State::feeding || !registration_.partial) return out;
+    switch_ = head;
+    scope_.until = head.at.csn;
+    if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
+    return out;
+  }
   if (state_ != State::snapshotting) return out;
   sent_ = scanned_ = head.at;
-  chunk_wanted_ = false;
-  out.frames.push_back(encode_frame(FrameType::snapshot_head, encode_snapshot_head(head)));
+  begin_chunks(head, out);
   (void)pump(now_us, out);
   return out;
+}
+
+void MasterSession::begin_chunks(const SnapshotHead& head, MasterEffects& out) {
+  state_ = State::snapshotting;
+  chunk_wanted_ = false;
+  chunks_sent_ = chunks_installed_ = head.first_chunk;
+  out.frames.push_back(encode_frame(FrameType::snapshot_head, encode_snapshot_head(head)));
 }
 
 MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const SnapshotEnd& end,
@@ -195,6 +218,8 @@ MasterEffects MasterSession::on_chunk(std::optional<std::string> payload, const 
   } else {
     out.frames.push_back(encode_frame(FrameType::snapshot_end, encode_snapshot_end(end)));
     state_ = State::feeding;
+    scope_.until = Csn(0);
+    set_territories(registration_.territories);
   }
   if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
   return out;
@@ -259,6 +284,10 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
   }
   while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes &&
          budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no) {
+    if (switch_ && sent_.csn == switch_->at.csn) {
+      begin_chunks(*std::exchange(switch_, std::nullopt), out);
+      return pump(now_us, out);
+    }
     if (scanned_.csn < head_.csn && open_bytes_ < target) {
       BL_ASSIGN(FeedRange more, feed_.read(scanned_, scope_, target - open_bytes_));
       if (more.to.csn > scanned_.csn) {
@@ -285,6 +314,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
     int64_t wait = !open_.blocks.empty() || open_bytes_ >= target ? 0
                    : !open_.fates.empty()                         ? link_timing::kFatesWait
                                                                   : link_timing::kQuietWait;
+    // What a snapshot waits for does not wait for company.
+    if (switch_ && scanned_.csn == switch_->at.csn) wait = 0;
     if (now_us - open_since_ < wait) return {};
     send_open_range(out);
   }

@@ -20,6 +20,7 @@ struct FeedScope {
   OriginId origin;
   std::set<TerritoryId> territories;  // the reference territory included
   Csn echo_until;                     // see Registration
+  Csn until;                          // the end of a batch behind which nothing is read; 0: none
 };
 
 class FeedSource {
@@ -55,7 +56,10 @@ class MasterSession {
   MasterEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
   MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us,
                               int64_t wall_ms);
+  // It is open. A partial one's head is sent when the feed has come to its csn.
   MasterEffects on_snapshot(const SnapshotHead& head, int64_t now_us);
+  // The number of the chunk that was asked for.
+  uint64_t next_chunk() const { return chunks_sent_; }
   // A chunk, or at the end nothing and what ends it.
   MasterEffects on_chunk(std::optional<std::string> payload, const SnapshotEnd& end,
                          int64_t now_us);
@@ -88,6 +92,8 @@ class MasterSession {
   Result<void> pump(int64_t now_us, MasterEffects& out);
   void send(FrameType type, std::string_view payload, MasterEffects& out);
   void send_open_range(MasterEffects& out);
+  void begin_chunks(const SnapshotHead& head, MasterEffects& out);
+  void set_territories(const std::vector<TerritoryId>& territories);
   void send_acks(MasterEffects& out);
   void close(MasterEffects& out, const Error& error, bool tell);
 
@@ -113,6 +119,7 @@ class MasterSession {
 
   std::set<uint64_t> lookups_;  // under way
 
+  std::optional<SnapshotHead> switch_;  // a partial snapshot whose csn the feed has not reached
   uint64_t chunks_sent_ = 0;
   uint64_t chunks_installed_ = 0;
   bool chunk_wanted_ = false;

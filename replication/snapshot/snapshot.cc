@@ -15,20 +15,51 @@ void put_row(Writer& w, Table table, std::string_view key_with_side, std::string
 
 }  // namespace
 
+Digest chunk_chain(const Digest& before, const Digest& digest) {
+  std::string both(before.view());
+  both += digest.view();
+  return sha256(both);
+}
+
 SnapshotWriter::SnapshotWriter(std::shared_ptr<const StoreView> view, keys::Side side,
-                               Filter filter)
-    : view_(std::move(view)), side_(side), filter_(std::move(filter)) {
-  std::string begin(1, static_cast<char>(side_));
-  records_ = scan_prefix(*view_, Table::records, begin);
-  elements_ = scan_prefix(*view_, Table::elements, begin);
+                               Filter filter, size_t chunk_bytes)
+    : view_(std::move(view)), side_(side), filter_(std::move(filter)), chunk_bytes_(chunk_bytes) {
+  seek(std::string(1, static_cast<char>(side_)));
+}
+
+// Keys of both tables begin alike, so both walks begin at the same one.
+void SnapshotWriter::seek(const std::string& begin) {
+  std::string end = prefix_end(std::string(1, static_cast<char>(side_)));
+  records_ = view_->scan(Table::records, begin, end);
+  elements_ = view_->scan(Table::elements, begin, end);
+}
+
+bool SnapshotWriter::rewind(uint64_t number) {
+  if (number > made_.size()) return false;
+  if (number == made_.size()) return true;
+  seek(made_[number].begin);
+  made_.resize(number);
+  finished_ = false;
+  return true;
+}
+
+Digest SnapshotWriter::chain_before(uint64_t number) const {
+  return number == 0 ? Digest{} : made_.at(number - 1).chain;
+}
+
+Digest SnapshotWriter::digest() const {
+  Sha256 all;
+  for (const auto& m : made_) all.add(m.digest.view());
+  return all.finish();
 }
 
 Result<std::optional<std::string>> SnapshotWriter::next() {
   if (finished_) return std::optional<std::string>();
-  std::string rows;
+  std::string rows, begin;
+  if (records_->valid()) begin = std::string(records_->key());
   Writer w(rows);
   // Both tables start their keys alike, so one walk over each finds every record's elements.
-  for (; records_->valid() && rows.size() < limits::kSnapshotChunkBytes; records_->next()) {
+  for (; records_->valid() && rows.size() < chunk_bytes_; records_->next()) {
     auto key = keys::parse_record(records_->key());
     if (!key) return fail(ErrorKind::corrupt, "record.key", "a record's key is damaged");
     BL_ASSIGN(auto record, Record::decode(*key, std::string(records_->value())));
@@ -45,12 +76,12 @@ Result<std::optional<std::string>> SnapshotWriter::next() {
   }
   if (rows.empty()) {
     finished_ = true;
-    digest_ = all_.finish();
     return std::optional<std::string>();
   }
-  all_.add(sha256(rows).view());
+  Digest digest = sha256(rows);
   std::string payload;
-  Writer(payload).varint(chunks_++);
+  Writer(payload).varint(made_.size());
+  made_.push_back({std::move(begin), digest, chunk_chain(chain_before(made_.size()), digest)});
   payload += compress(rows);
   return std::optional<std::string>(std::move(payload));
 }
@@ -64,8 +95,6 @@ Result<void> SnapshotReader::open(std::string_view payload, const Visit& visit) 
                     " was due");
   }
   BL_ASSIGN(std::string rows, decompress(r.rest(), limits::kMaxFrameBytes * 4));
-  all_.add(sha256(rows).view());
-  ++chunks_;
   Reader in(rows);
   while (in.ok() && in.remaining() > 0) {
     uint8_t table = in.u8();
@@ -77,11 +106,17 @@ Result<void> SnapshotReader::open(std::string_view payload, const Visit& visit) 
       return fail(ErrorKind::corrupt, "snapshot.corrupt", "a snapshot chunk is damaged");
     BL_TRY(visit(static_cast<Table>(table), key, value));
   }
+  Digest digest = sha256(rows);
+  all_.add(digest.view());
+  chain_ = chunk_chain(chain_, digest);
+  ++chunks_;
   return {};
 }
 
-Result<void> SnapshotReader::finish(uint64_t chunks, const Digest& digest) {
-  if (chunks != chunks_ || digest != all_.finish()) {
+Result<void> SnapshotReader::finish(uint64_t chunks, const Digest& digest, const Digest& chain) {
+  bool same = chunks == chunks_ && (chain.is_zero() ? !resumed_ : chain == chain_);
+  if (!resumed_) same = same && digest == all_.finish();
+  if (!same) {
     return fail(ErrorKind::corrupt, "snapshot.corrupt",
                 "the snapshot received is not the one that was sent; it will be fetched again");
   }

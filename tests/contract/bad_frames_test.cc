@@ -563,10 +563,6 @@ TEST_CASE("a real master refuses greetings that do not fit, by name", "[bad_fram
     stranger.greet(stranger.introduction());
     CHECK(stranger.refusal() == "session.unknown");
   }
-  SECTION("another topology") {
-    intro.topology_digest = "other";
-    CHECK(refused() == "session.topology");
-  }
   SECTION("another schema") {
     intro.schema_version += 1;
     CHECK(refused() == "session.schema");

@@ -73,6 +73,11 @@ Format keyspace_format() {
   add("meta.origin", keys::meta_origin(OriginId(3)));
   add("meta.collation", keys::meta_collation(1));
   add("meta.program", keys::meta_program(OriginId(3)));
+  add("meta.join", keys::meta_join());
+  add("meta.compact", keys::meta_compact());
+  add("meta.trim", keys::meta_trim());
+  add("meta.trimmed_fates", keys::meta_trimmed_fates(stream_of(id)));
+  add("meta.branch", keys::meta_branch(OriginId(3)));
   return f;
 }
 
@@ -146,9 +151,14 @@ std::vector<Format> store_formats() {
            BL_ASSIGN(auto s, decode_replica_state(in));
            return encode_replica_state(s);
          }},
-        {"key", encode_key_row(key_row()), [](std::string_view in) -> Result<std::string> {
+        {"key", encode_key_row(key_row()),
+         [](std::string_view in) -> Result<std::string> {
            BL_ASSIGN(auto row, decode_branch_key_row(in));
            return encode_key_row(row);
+         }},
+        {"join", encode_seed_row(seed_row()), [](std::string_view in) -> Result<std::string> {
+           BL_ASSIGN(auto row, decode_seed_row(in));
+           return encode_seed_row(row);
          }}}});
   all.push_back({"master_rows",
                  1,
@@ -172,6 +182,16 @@ std::vector<Format> store_formats() {
                    [](std::string_view in) -> Result<std::string> {
                      BL_ASSIGN(auto s, decode_program_seen(in));
                      return encode_program_seen(s);
+                   }},
+                  {"trimmed", encode_trim_state(trim_state()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_trim_state(in));
+                     return encode_trim_state(s);
+                   }},
+                  {"branch", encode_branch_progress(branch_progress()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_branch_progress(in));
+                     return encode_branch_progress(s);
                    }},
                   {"key", encode_key_row(mutation_id(), version().hlc),
                    [](std::string_view in) -> Result<std::string> {

@@ -1,9 +1,18 @@
 #include "tests/simulation/servers.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "common/base/check.h"
 #include "master/ingest/topology_commit.h"
 
 namespace branchline::sim {
+namespace {
+
+// Small, so that snapshots of a small world have many.
+constexpr size_t kChunkBytes = 4 * 1024;
+
+}  // namespace
 
 // --- Master ---
 
@@ -29,16 +38,66 @@ void SimMaster::start() {
   feed = std::make_unique<LineFeed>(
       store_, LineCursor{ingest->state().line, ingest->state().head, ingest->state().chain},
       16 * 1024);
-  auto plan = plan_topology(*schema, ingest->directory(), topology_);
-  BL_CHECK(plan);
-  if (!plan->ops.empty()) commit(plan->ops, "");
+  apply_topology();
   world_.after(kTick, [this, epoch = epoch_] {
     if (epoch == epoch_) tick();
   });
 }
 
+void SimMaster::apply_topology() {
+  auto plan = plan_topology(*schema, ingest->directory(), topology_);
+  BL_CHECK(plan);
+  if (plan->ops.empty()) return;
+  commit(plan->ops, "");
+  auto all = connections_;
+  for (auto& c : all) {
+    const auto& names = plan->subscriptions_changed;
+    if (std::find(names.begin(), names.end(), c->session->peer()) == names.end()) continue;
+    perform(
+        c, c->session->on_broken({ErrorKind::unavailable, "session.subscription", "connect anew"}));
+  }
+}
+
+std::pair<TerritoryId, std::vector<TerritoryId>> SimMaster::all_territories() const {
+  std::set<TerritoryId> all;
+  for (const auto& [name, number] : ingest->directory().territories()) all.insert(number);
+  return {*all.begin(), {std::next(all.begin()), all.end()}};
+}
+
+// As the server does, with the same floors.
+void SimMaster::retain() {
+  RetentionInput input;
+  input.now_ms = clock.wall_ms();
+  input.max_offline_ms = ingest->directory().policies().max_offline_us / 1000;
+  input.floor = shelf_.lowest().value_or(feed->head().csn);
+  for (auto& c : connections_) {
+    auto state = c->session->state();
+    if (c->snapshot) input.floor = std::min(input.floor, c->snapshot->head().at.csn);
+    if (state == MasterSession::State::feeding)
+      input.floor = std::min(input.floor, c->session->sent().csn);
+    bool open =
+        state == MasterSession::State::feeding || state == MasterSession::State::snapshotting;
+    const Heartbeat& h = c->session->peer_heartbeat();
+    if (!open || h.sent_us == 0) continue;
+    input.connected.push_back({c->session->registration().origin, h.passed_csn, h.pending,
+                               h.pending_bytes, h.oldest_pending_ms});
+  }
+  Batch rows;
+  auto result = ingest->retain(input, rows);
+  if (!result) return fail("retention: " + result.error().message);
+  BL_CHECK(store_.write(rows, Sync::yes));
+  world_.counts["seen: branch lapsed"] += result->lapsed.size();
+  world_.counts["seen: batches trimmed"] += result->trimmed;
+}
+
+void SimMaster::forget(const Handle& c) {
+  if (c->snapshot) shelf_.put(std::exchange(c->snapshot, nullptr), world_.now());
+  std::erase(connections_, c);
+}
+
 void SimMaster::crash() {
   ++epoch_;
+  shelf_ = {};
   for (auto& c : connections_) c->line->close_from(false);
   connections_.clear();
   queue_.clear();
@@ -67,7 +126,7 @@ void SimMaster::accept(std::shared_ptr<Line> line, const std::string& peer) {
     if (auto handle = weak.lock(); handle && epoch == epoch_) received(handle, bytes);
   };
   line->master.closed = [this, weak, epoch = epoch_] {
-    if (auto handle = weak.lock(); handle && epoch == epoch_) std::erase(connections_, handle);
+    if (auto handle = weak.lock(); handle && epoch == epoch_) forget(handle);
   };
 }
 
@@ -84,6 +143,7 @@ void SimMaster::received(const Handle& c, const std::string& bytes) {
 void SimMaster::perform(const Handle& c, MasterEffects effects) {
   if (effects.introduce) {
     c->pending = effects.introduce->pending;
+    c->join = effects.introduce->join;
     Batch rows;
     auto registration = ingest->begin_session(*effects.introduce, rows);
     BL_CHECK(store_.write(rows, Sync::yes));
@@ -101,6 +161,23 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
                                    (registration->rolled_back ? ", rolled back" : "")
                              : registration.error().code));
     if (registration && registration->rolled_back) ++world_.counts["seen: rolled-back disk"];
+    if (registration && registration->partial) ++world_.counts["seen: subscription changed"];
+    auto others = connections_;
+    for (auto& other : others) {
+      if (!registration || other == c || other->session->peer() != c->session->peer()) continue;
+      auto supersede = [this, other] {
+        perform(other, other->session->on_broken(
+                           {ErrorKind::unavailable, "session.superseded", "a newer connection"}));
+      };
+      // Ingest knows of the newer one before the links do: blocks of the old one may come between.
+      if (world_.chance(0.5)) {
+        supersede();
+      } else {
+        world_.after(world_.between(0, 300'000), [this, supersede, epoch = epoch_] {
+          if (epoch == epoch_) supersede();
+        });
+      }
+    }
     perform(c, c->session->on_registered(registration, world_.now(), clock.wall_ms()));
   }
   for (auto& block : effects.blocks) {
@@ -108,24 +185,16 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
   }
   schedule_ingest();
   for (auto& frame : effects.frames) c->line->send_down(std::move(frame));
-  if (effects.open_snapshot) {
-    FeedScope scope;
-    scope.origin = c->session->registration().origin;
-    const auto& t = c->session->registration().territories;
-    scope.territories.insert(t.begin(), t.end());
-    scope.territories.insert(kReferenceTerritory);
-    auto source = SnapshotSource::open(store_.snapshot(), scope, c->pending);
-    BL_CHECK(source);
-    c->snapshot = std::move(*source);
-    ++world_.counts["seen: snapshot"];
-    perform(c, c->session->on_snapshot(c->snapshot->head(), world_.now()));
-  }
+  if (effects.open_snapshot) open_snapshot(c);
   if (effects.want_chunk) {
     world_.after(1000, [this, c, epoch = epoch_] {
       if (epoch != epoch_ || c->session->state() != MasterSession::State::snapshotting) return;
-      auto chunk = c->snapshot->next();
+      if (!c->snapshot) return;  // its connection is gone
+      auto chunk = c->snapshot->chunk(c->session->next_chunk());
       BL_CHECK(chunk);
+      bool last = !*chunk;
       perform(c, c->session->on_chunk(std::move(*chunk), c->snapshot->end(), world_.now()));
+      if (last && c->snapshot) shelf_.put(std::exchange(c->snapshot, nullptr), world_.now());
     });
   }
   if (effects.close) {
@@ -134,8 +203,40 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
       fail("closed the link of " + c->session->peer() + ": " + effects.close->message);
     }
     c->line->close_from(false);
-    std::erase(connections_, c);
+    forget(c);
   }
+}
+
+void SimMaster::open_snapshot(const Handle& c) {
+  const Registration& r = c->session->registration();
+  FeedScope scope;
+  scope.origin = r.origin;
+  scope.territories.insert(r.territories.begin(), r.territories.end());
+  scope.territories.insert(kReferenceTerritory);
+  std::set<TerritoryId> held;
+  if (r.partial) {
+    held.insert(r.installed.begin(), r.installed.end());
+    held.insert(kReferenceTerritory);
+  }
+  c->snapshot = shelf_.take(r.origin, world_.now());
+  if (c->snapshot) {
+    auto goes_on = c->snapshot->resume(c->join, scope, held, c->pending);
+    BL_CHECK(goes_on);
+    if (*goes_on) {
+      ++world_.counts["seen: snapshot resumed"];
+    } else {
+      c->snapshot.reset();
+    }
+  }
+  if (!c->snapshot) {
+    uint64_t id = 0;
+    while (id == 0) id = world_.random.next();
+    auto source = SnapshotSource::open(store_.snapshot(), scope, c->pending, held, id, kChunkBytes);
+    BL_CHECK(source);
+    c->snapshot = std::move(*source);
+    ++world_.counts["seen: snapshot"];
+  }
+  perform(c, c->session->on_snapshot(c->snapshot->head(), world_.now()));
 }
 
 void SimMaster::run_ingest() {
@@ -201,6 +302,10 @@ void SimMaster::publish(const IngestResult& result) {
 }
 
 void SimMaster::tick() {
+  if (world_.now() - retained_at_ > 500'000) {
+    retained_at_ = world_.now();
+    retain();
+  }
   auto all = connections_;
   for (auto& c : all) perform(c, c->session->tick(world_.now(), clock.wall_ms()));
   world_.after(kTick, [this, epoch = epoch_] {
@@ -225,7 +330,12 @@ void SimBranch::fail(const std::string& what) {
   if (failure.empty()) failure = name + ": " + what;
 }
 
-Result<void> SimBranch::put(const Batch& batch, Sync sync) { return store_.write(batch, sync); }
+Result<void> SimBranch::put(const Batch& batch, Sync sync) {
+  auto ok = store_.write(batch, sync);
+  // What was written before is durable with it.
+  if (sync == Sync::yes && replica) durable_ = replica->state().cursor.csn;
+  return ok;
+}
 
 void SimBranch::start() {
   ++epoch_;
@@ -235,6 +345,7 @@ void SimBranch::start() {
   replica = std::move(*opened);
   BL_CHECK(put(rows, Sync::yes));
   reseed_ = false;
+  finishing_ = false;
   uint64_t epoch = epoch_;
   world_.after(1000, [this, epoch] {
     if (epoch == epoch_) connect();
@@ -302,8 +413,10 @@ void SimBranch::connect() {
   session = std::make_unique<BranchSession>(*outbox_, world_.now(), &budget_);
   session->set_hurried(replica->state().hurried);
   ranges_->clear();
+  finishing_ = false;
+  held_.clear();
   Introduction intro = replica->introduction(name, topology_digest_);
-  intro.reseed = reseed_;
+  intro.reseed = intro.reseed || reseed_;
   perform(session->start(intro, clock.wall_ms()));
 }
 
@@ -324,25 +437,20 @@ void SimBranch::perform(BranchEffects effects) {
     if (!rows) return fail("welcome: " + rows.error().message);
     BL_CHECK(put(*rows, Sync::no));
   }
-  if (effects.begin_join) chunks_installed_ = 0;  // a crash may have broken off another
-  if (effects.begin_join) BL_CHECK(replica->begin_seed(*effects.begin_join, write));
+  if (effects.begin_join) {
+    auto ok = replica->begin_seed(*effects.begin_join, write);
+    if (!ok) return fail("snapshot: " + ok.error().message);
+  }
   for (const auto& chunk : effects.chunks) {
     auto ok = replica->seed_chunk(chunk, write);
     if (!ok) return fail("snapshot: " + ok.error().message);
-    perform(session->on_chunk_installed(1 + chunks_installed_++));
+    perform(session->on_chunk_installed(replica->seeded_chunks()));
   }
   if (effects.end_join) {
-    auto done = replica->end_seed(*effects.end_join, write);
-    if (!done) return fail("snapshot: " + done.error().message);
-    BL_CHECK(put(done->batch, Sync::yes));
-    reseed_ = false;
-    chunks_installed_ = 0;
-    *outbox_ = ReplicaOutbox(store_, replica->state().side);
-    perform(session->on_installed());
+    finishing_ = true;
+    finish_later(*effects.end_join);
   }
-  for (auto& range : effects.ranges) {
-    if (ranges_->add(std::move(range))) apply_later();
-  }
+  for (auto& range : effects.ranges) take_range(std::move(range));
   if (!line_) return;
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
   if (effects.close) {
@@ -350,6 +458,33 @@ void SimBranch::perform(BranchEffects effects) {
       fail("closes its link: " + effects.close->message);
     disconnect();
   }
+}
+
+void SimBranch::take_range(FeedRange range) {
+  if (finishing_) {
+    held_.push_back(std::move(range));
+  } else if (ranges_->add(std::move(range))) {
+    apply_later();
+  }
+}
+
+void SimBranch::finish_later(const SnapshotEnd& end) {
+  world_.after(world_.between(0, 20'000), [this, end, epoch = epoch_, connection = connection_] {
+    if (epoch != epoch_ || connection != connection_ || !session) return;
+    auto write = [this](const Batch& b, Sync s) { return put(b, s); };
+    auto copied = replica->copy_kept(write);
+    if (!copied && copied.error().code != "snapshot.early")
+      return fail("snapshot: " + copied.error().message);
+    if (!copied || !*copied) return finish_later(end);
+    auto done = replica->end_seed(end, write);
+    if (!done) return fail("snapshot: " + done.error().message);
+    BL_CHECK(put(done->batch, Sync::yes));
+    reseed_ = false;
+    *outbox_ = ReplicaOutbox(store_, replica->state().side);
+    finishing_ = false;
+    for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
+    perform(session->on_joined(replica->state().cursor.csn));
+  });
 }
 
 // As the servers' writing thread does: whenever its turn comes, what waits until then as one.
@@ -379,7 +514,9 @@ void SimBranch::tick() {
     line_->stalled = stalled;
     line_->latency_us = latency_us;
     BranchSession::Facts facts;
-    facts.applied = facts.durable = replica->state().cursor.csn;
+    facts.applied = replica->state().cursor.csn;
+    facts.durable = durable_;
+    facts.passed = std::min(durable_, replica->passed().value_or(Csn(0)));
     facts.pending = replica->state().ledger.pending;
     perform(session->tick(world_.now(), clock.wall_ms(), facts));
   }

@@ -4,6 +4,9 @@
 
 #include <optional>
 #include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "branch/replica/replica.h"
 #include "branch/uplink/range_queue.h"
@@ -29,6 +32,10 @@ class SimMaster {
   bool up() const { return ingest != nullptr; }
   // A connection whose other end is `peer`.
   void accept(std::shared_ptr<Line> line, const std::string& peer);
+  // As `branchline topology apply` does; also when it starts, where it went down before.
+  void apply_topology();
+  // As home and also_in of a record that is in all of them.
+  std::pair<TerritoryId, std::vector<TerritoryId>> all_territories() const;
   // A commit of its own (users, tokens).
   void commit(std::vector<RecordOp> ops, const std::string& key);
 
@@ -45,8 +52,9 @@ class SimMaster {
     std::shared_ptr<Line> line;
     std::unique_ptr<MasterSession> session;
     FrameDecoder decoder;
-    std::unique_ptr<SnapshotSource> snapshot;
+    std::shared_ptr<SnapshotSource> snapshot;
     std::vector<PendingRange> pending;
+    JoinProgress join;
     uint64_t id = 0;
   };
   using Handle = std::shared_ptr<Connection>;
@@ -55,6 +63,9 @@ class SimMaster {
   void schedule_ingest();
   void run_ingest();
   void publish(const IngestResult& result);
+  void open_snapshot(const Handle& c);
+  void forget(const Handle& c);
+  void retain();
   void tick();
   void fail(const std::string& what);
 
@@ -64,6 +75,8 @@ class SimMaster {
   std::vector<Handle> connections_;
   std::deque<std::pair<Handle, std::string>> queue_, bulk_;
   bool ingest_scheduled_ = false;
+  SnapshotShelf shelf_;
+  int64_t retained_at_ = 0;
   uint64_t epoch_ = 0;  // events of an earlier life are ignored
 };
 
@@ -79,6 +92,9 @@ class SimBranch {
   bool ready() const { return up() && replica->state().joined(); }
   // Drops the connection; a new one is tried later.
   void disconnect();
+  bool joining() const { return session && session->state() == LinkState::joining; }
+  // At its next greeting it asks for everything anew, as when the feed could not be applied.
+  void ask_reseed() { reseed_ = true; }
   bool following() const { return session && session->state() == LinkState::following; }
 
   // Accepts as the servers do: batch synced, then the answer. Nothing if the server is down or dies
@@ -102,6 +118,8 @@ class SimBranch {
   void connect();
   void perform(BranchEffects effects);
   void apply_later();
+  void take_range(FeedRange range);
+  void finish_later(const SnapshotEnd& end);
   void received(const std::string& bytes);
   void closed();
   void tick();
@@ -121,7 +139,9 @@ class SimBranch {
   uint64_t epoch_ = 0;
   uint64_t connection_ = 0;
   bool reseed_ = false;
-  uint64_t chunks_installed_ = 0;
+  bool finishing_ = false;
+  std::vector<FeedRange> held_;
+  Csn durable_;
 };
 
 }  // namespace branchline::sim

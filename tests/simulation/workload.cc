@@ -49,12 +49,12 @@ void Workload::set_up(SimMaster& master) {
   put(d, op, field(entity_id::kUser, "isadministrator"), CellOpKind::set, ValueType::boolean,
       encode_boolean(true));
   master.commit({op}, "user");
-  auto make_token = [&](const std::string& name, const std::set<TerritoryId>& held) {
+  // Of all territories: what an office may write changes with its subscription.
+  auto make_token = [&](const std::string& name) {
     RecordOp token;
     token.kind = RecordOpKind::create;
     token.record = {entity_id::kApiToken, ids.make(master.clock.wall_ms())};
-    token.territory = *held.begin();
-    token.also_in.assign(std::next(held.begin()), held.end());
+    std::tie(token.territory, token.also_in) = master.all_territories();
     put(d, token, field(entity_id::kApiToken, "tokenhash"), CellOpKind::set, ValueType::text,
         token_hash(name));
     put(d, token, field(entity_id::kApiToken, "systemuserid"), CellOpKind::set, ValueType::lookup,
@@ -64,11 +64,8 @@ void Workload::set_up(SimMaster& master) {
     master.commit({token}, "token " + name);
     return token.record.id;
   };
-  std::set<TerritoryId> all;
-  for (const auto& [name, t] : master.ingest->directory().territories()) all.insert(t);
-  mover_ = make_token("mover", all);
-  for (SimBranch* b : branches_)
-    tokens_[b->name] = make_token(b->name, master.ingest->directory().server(b->name)->territories);
+  mover_ = make_token("mover");
+  for (SimBranch* b : branches_) tokens_[b->name] = make_token(b->name);
 }
 
 bool Workload::attempt_as(SimBranch& branch, const RecordId& credential, const What& what) {

@@ -50,11 +50,10 @@ void PolicyWorkload::set_up(SimMaster& master, const std::vector<SimBranch*>& br
     master.commit({op}, "");
   }
   for (SimBranch* b : branches) {
-    const auto& held = master.ingest->directory().server(b->name)->territories;
     RecordOp token = create(entity_id::kApiToken);
     tokens_[b->name] = token.record.id;
-    token.territory = *held.begin();
-    token.also_in.assign(std::next(held.begin()), held.end());
+    // Of all territories: what an office may write changes with its subscription.
+    std::tie(token.territory, token.also_in) = master.all_territories();
     cell(token, "tokenhash", CellOpKind::set, token_hash("seller " + b->name));
     cell(token, "systemuserid", CellOpKind::set, encode_lookup({entity_id::kUser, user_}));
     cell(token, "access", CellOpKind::set, encode_integer(2));

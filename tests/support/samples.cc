@@ -415,6 +415,9 @@ Introduction introduction() {
   i.incarnations = {incarnation()};
   i.pending = {{stream(Lane::interactive), Seq(100), Seq(141)},
                {stream(Lane::bulk), Seq(5), Seq(6)}};
+  i.join = {0x0102030405060708, 7, digest(0x08)};
+  i.installed = {TerritoryId(3), TerritoryId(500)};
+  i.says_installed = true;
   return i;
 }
 
@@ -432,11 +435,13 @@ Registration registration() {
   r.echo_until = Csn(1290);
   r.rolled_back = true;
   r.join = true;
+  r.partial = true;
+  r.installed = {TerritoryId(3)};
   r.lookups = 4;
   return r;
 }
 
-SnapshotHead snapshot_head() { return {cursor(), 100'000}; }
+SnapshotHead snapshot_head() { return {cursor(), 100'000, 0x0102030405060708, 7, true}; }
 
 SnapshotEnd snapshot_end() {
   SnapshotEnd e;
@@ -446,6 +451,7 @@ SnapshotEnd snapshot_end() {
   e.high_waters = registration().high_waters;
   e.fates = fates();
   e.hlc = Hlc::at_ms(kMs, 9);
+  e.chain = digest(0x09);
   return e;
 }
 
@@ -500,6 +506,25 @@ ReplicaState replica_state() {
 }
 
 KeyRow key_row() { return {mutation_id(), std::string(digest(0x0b).view().substr(0, 16))}; }
+
+SeedRow seed_row() {
+  return {0x0102030405060708, cursor(), true, 1, 7, digest(0x08), 793, 20'793, totals()};
+}
+
+TrimState trim_state() { return {Csn(1200), digest(0x10), 41, 37}; }
+
+BranchProgress branch_progress() {
+  BranchProgress p;
+  p.passed = Csn(1250);
+  p.heard_ms = kMs;
+  p.lapsed_at = Csn(1290);
+  p.pending = 7;
+  p.pending_bytes = 70'000;
+  p.oldest_ms = kMs - 1000;
+  p.installed = {TerritoryId(3), TerritoryId(500)};
+  p.former = {{TerritoryId(4), Csn(1100)}};
+  return p;
+}
 
 MasterState master_state() {
   MasterState s;

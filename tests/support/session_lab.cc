@@ -38,9 +38,9 @@ struct SessionLab::Link {
   FrameDecoder to_branch, to_master;
   std::deque<std::string> up, down;
   StreamDecompressor seen;  // what describes mutation frames, in order of sending
-  std::unique_ptr<SnapshotSource> snapshot;
+  std::shared_ptr<SnapshotSource> snapshot;
   std::vector<PendingRange> pending;
-  uint64_t chunks = 0;
+  JoinProgress join;
   LineId line;
 };
 
@@ -189,6 +189,7 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
   } else if (a[0] == "hang") {  // both ends learn that the connection is gone
     Link& l = link(a.at(1));
     l.at_branch = l.at_master = false;
+    if (l.snapshot) shelf_.put(l.snapshot, now_us_);
     links_.erase(a[1]);
   } else if (a[0] == "look") {  // look east a hq: reads it with the token of hq
     Link& l = link(a.at(1));
@@ -212,10 +213,14 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
       links_.clear();
       all_.clear();
       ingest_.clear();
+      shelf_ = {};
       world_->master.crash();
       world_->master.start();
     } else {
-      if (links_.count(a[1])) link(a[1]).at_branch = link(a[1]).at_master = false;
+      if (links_.count(a[1])) {
+        link(a[1]).at_branch = link(a[1]).at_master = false;
+        if (link(a[1]).snapshot) shelf_.put(link(a[1]).snapshot, now_us_);
+      }
       links_.erase(a[1]);
       office(a[1]).crash();
       if (a[0] == "rollback") office(a[1]).store.restore(saved_.at(a[1]));
@@ -254,7 +259,7 @@ void SessionLab::dial(const std::string& name, const Args& lies) {
   l->master = std::make_unique<MasterSession>(*world_->master.feed, name, now_us_);
   l->line = world_->master.feed->head().line;
   Introduction intro = o.introduction();
-  intro.reseed = reseed_[name];
+  intro.reseed = intro.reseed || reseed_[name];
   for (const auto& lie : lies) {
     if (lie == "reseed") intro.reseed = true;
     if (lie == "as=west") intro.server = "west";
@@ -322,9 +327,10 @@ void SessionLab::perform(Link& l, BranchEffects e) {
   for (const auto& chunk : e.chunks) {
     auto ok = o.replica->seed_chunk(chunk, put);
     if (!ok) return give_up(ok.error());
-    perform(l, l.branch->on_chunk_installed(++l.chunks));
+    perform(l, l.branch->on_chunk_installed(o.replica->seeded_chunks()));
   }
   if (e.end_join) {
+    for (bool copied = false; !copied;) copied = must(o.replica->copy_kept(put));
     auto done = o.replica->end_seed(*e.end_join, put);
     if (!done) return give_up(done.error());
     must(o.store.write(done->batch, Sync::yes));
@@ -332,7 +338,7 @@ void SessionLab::perform(Link& l, BranchEffects e) {
     *o.outbox = ReplicaOutbox(o.store, o.replica->state().side);
     say(l.name + " holds csn " + number(o.replica->state().cursor.csn) + ", retired " +
         std::to_string(done->retired));
-    perform(l, l.branch->on_installed());
+    perform(l, l.branch->on_joined(o.replica->state().cursor.csn));
   }
   for (const auto& range : e.ranges) {
     auto applied = o.replica->apply(range);
@@ -368,6 +374,7 @@ void SessionLab::perform(const std::shared_ptr<Link>& l, MasterEffects e) {
   SmallMaster& m = world_->master;
   if (e.introduce) {
     l->pending = e.introduce->pending;
+    l->join = e.introduce->join;
     Batch rows;
     auto registration = m.ingest->begin_session(*e.introduce, rows);
     must(m.store.write(rows, Sync::yes));
@@ -390,11 +397,20 @@ void SessionLab::perform(const std::shared_ptr<Link>& l, MasterEffects e) {
     scope.origin = r.origin;
     scope.territories.insert(r.territories.begin(), r.territories.end());
     scope.territories.insert(kReferenceTerritory);
-    l->snapshot = must(SnapshotSource::open(m.store.snapshot(), scope, l->pending));
+    std::set<TerritoryId> held;
+    if (r.partial) {
+      held.insert(r.installed.begin(), r.installed.end());
+      held.insert(kReferenceTerritory);
+    }
+    l->snapshot = shelf_.take(r.origin, now_us_);
+    if (!l->snapshot || !must(l->snapshot->resume(l->join, scope, held, l->pending))) {
+      l->snapshot =
+          must(SnapshotSource::open(m.store.snapshot(), scope, l->pending, held, ++snapshots_));
+    }
     perform(l, l->master->on_snapshot(l->snapshot->head(), now_us_));
   }
   if (e.want_chunk) {
-    auto chunk = must(l->snapshot->next());
+    auto chunk = must(l->snapshot->chunk(l->master->next_chunk()));
     perform(l, l->master->on_chunk(std::move(chunk), l->snapshot->end(), now_us_));
   }
   if (e.close) {
@@ -529,6 +545,7 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
       Introduction i = must(decode_hello(frame.payload));
       std::string out =
           "hello " + i.server + " at csn " + number(i.cursor.csn) + (i.reseed ? " reseed" : "");
+      if (i.join.snapshot != 0) out += ", has " + std::to_string(i.join.chunks) + " chunks";
       for (const auto& p : i.pending) {
         out += ", " + stream_name(p.stream) +
                (p.last < p.first ? " nothing pending"
@@ -538,7 +555,8 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     }
     case FrameType::welcome: {
       Registration r = must(decode_welcome(frame.payload)).registration;
-      std::string out = "welcome, head " + number(r.head.csn) + (r.join ? ", join" : "");
+      std::string out = "welcome, head " + number(r.head.csn) + (r.join ? ", join" : "") +
+                        (r.partial ? ", other territories" : "");
       for (const auto& h : r.high_waters)
         out += ", " + stream_name(h.stream) + " known to " + std::to_string(h.seq.value);
       if (r.echo_until.value != 0) out += ", echo until " + number(r.echo_until);
@@ -578,7 +596,9 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     }
     case FrameType::snapshot_head: {
       SnapshotHead h = must(decode_snapshot_head(frame.payload));
-      return "snapshot at csn " + number(h.at.csn);
+      return (h.partial ? "snapshot of what is missing, at csn " : "snapshot at csn ") +
+             number(h.at.csn) +
+             (h.first_chunk > 0 ? ", from chunk " + std::to_string(h.first_chunk) : "");
     }
     case FrameType::snapshot_end: {
       SnapshotEnd e = must(decode_snapshot_end(frame.payload));

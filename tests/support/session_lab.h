@@ -57,6 +57,8 @@ class SessionLab {
   std::map<std::string, MemStore::Tables> saved_;
   std::map<Incarnation, size_t> starts_;
   std::map<std::string, bool> reseed_;
+  SnapshotShelf shelf_;
+  uint64_t snapshots_ = 0;
   int64_t now_us_ = 1'000'000;
   bool quiet_ = false;
   std::string out_;

@@ -62,6 +62,30 @@ void SmallMaster::start() {
   if (!plan.ops.empty()) BL_CHECK(commit(plan.ops) == "applied");
 }
 
+void SmallMaster::apply_topology() {
+  auto plan = must(plan_topology(*world_.schema, ingest->directory(), world_.topology));
+  if (!plan.ops.empty()) BL_CHECK(commit(plan.ops) == "applied");
+  for (const auto& [t, id] : ingest->directory().territories()) world_.names.territory(t, id);
+}
+
+RetentionResult SmallMaster::retain(const std::vector<std::string>& told, int64_t max_offline_ms,
+                                    Csn floor) {
+  RetentionInput input;
+  input.now_ms = clock.wall_ms();
+  input.max_offline_ms = max_offline_ms;
+  input.floor = floor;
+  for (const auto& name : told) {
+    SmallOffice& o = world_[name];
+    const ReplicaState& s = o.replica->state();
+    input.connected.push_back(
+        {s.self, must(o.replica->passed()), s.ledger.pending, o.replica->outbox_bytes(), 0});
+  }
+  Batch rows;
+  auto result = must(ingest->retain(input, rows));
+  must(store.write(rows, Sync::yes));
+  return result;
+}
+
 void SmallMaster::crash(size_t keep) {
   ingest.reset();
   feed.reset();
@@ -135,6 +159,7 @@ std::string SmallOffice::write(const std::string& ops, const std::string& operat
   WrittenCommand command(world_, ops);
   command.author = world_.user;
   command.credential = credential;
+  command.lane = lane;
   command.operation_key = operation_key;
   if (!operation_key.empty()) command.request = std::string(sha256(ops).view().substr(0, 16));
   clock.ms += 1;
@@ -155,6 +180,7 @@ std::string SmallOffice::write(const std::vector<std::string>& ops) {
     commands.push_back(std::make_unique<WrittenCommand>(world_, o));
     commands.back()->author = world_.user;
     commands.back()->credential = credential;
+    commands.back()->lane = lane;
     group.push_back(commands.back().get());
   }
   auto result = must(replica->accept(group));
@@ -179,16 +205,48 @@ void SmallOffice::connect() {
   registration = world_.master.register_branch(intro);
   must(store.write(must(replica->welcome(registration)), Sync::yes));
   shipped_ = {};
-  if (registration.join) take_snapshot();
+  if (registration.partial) {
+    fetch();
+    registration.partial = false;
+    Registration wanted = registration;
+    registration.partial = true;
+    take_snapshot();
+    registration = wanted;
+  } else if (registration.join) {
+    take_snapshot();
+  }
+}
+
+FeedScope SmallOffice::scope() const {
+  FeedScope scope;
+  scope.origin = registration.origin;
+  const auto& t = registration.territories;
+  scope.territories.insert(t.begin(), t.end());
+  scope.territories.insert(kReferenceTerritory);
+  scope.echo_until = registration.echo_until;
+  return scope;
+}
+
+std::unique_ptr<SnapshotSource> SmallOffice::open_snapshot(size_t chunk_bytes, uint64_t id) {
+  std::set<TerritoryId> held;
+  if (registration.partial) {
+    held.insert(registration.installed.begin(), registration.installed.end());
+    held.insert(kReferenceTerritory);
+  }
+  return must(SnapshotSource::open(world_.master.store.snapshot(), scope(), introduction().pending,
+                                   held, id, chunk_bytes));
+}
+
+void SmallOffice::end_join(const SnapshotEnd& end) {
+  auto put = [this](const Batch& b, Sync s) { return store.write(b, s); };
+  for (bool copied = false; !copied;) copied = must(replica->copy_kept(put));
+  must(store.write(must(replica->end_seed(end, put)).batch, Sync::yes));
+  outbox = std::make_unique<ReplicaOutbox>(store, replica->state().side);
+  shipped_ = {};
 }
 
 void SmallOffice::take_snapshot() {
-  FeedScope scope;
-  scope.origin = registration.origin;
-  scope.territories.insert(registration.territories.begin(), registration.territories.end());
-  scope.territories.insert(kReferenceTerritory);
-  auto source =
-      must(SnapshotSource::open(world_.master.store.snapshot(), scope, introduction().pending));
+  auto source = open_snapshot();
   auto put = [this](const Batch& b, Sync s) { return store.write(b, s); };
   must(replica->begin_seed(source->head(), put));
   for (;;) {
@@ -196,20 +254,23 @@ void SmallOffice::take_snapshot() {
     if (!chunk) break;
     must(replica->seed_chunk(*chunk, put));
   }
-  must(store.write(must(replica->end_seed(source->end(), put)).batch, Sync::yes));
-  outbox = std::make_unique<ReplicaOutbox>(store, replica->state().side);
-  shipped_ = {};
+  end_join(source->end());
 }
 
 std::vector<std::string> SmallOffice::take_blocks(size_t blocks) {
   std::map<Stream, Seq> known;
   for (const auto& h : registration.high_waters) known[h.stream] = h.seq;
   std::vector<std::string> out;
-  while (out.size() < blocks) {
-    auto slice =
-        must(outbox->read(shipped_, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
-    if (slice.mutations.empty()) break;
-    shipped_ = slice.last;
+  // People's work first, as a session does it.
+  for (size_t l = 0; l < kLaneCount && out.size() < blocks;) {
+    PendingRef& shipped = shipped_[l];
+    shipped.lane = static_cast<Lane>(l);
+    auto slice = must(outbox->read(shipped, limits::kMaxBlockMutations, limits::kTargetBlockBytes));
+    if (slice.mutations.empty()) {
+      ++l;
+      continue;
+    }
+    shipped = slice.last;
     MutationBlockWriter writer;
     for (size_t i = 0; i < slice.mutations.size(); ++i) {
       const Mutation& m = slice.mutations[i];
@@ -232,13 +293,13 @@ void SmallOffice::ship(size_t blocks) {
 }
 
 void SmallOffice::fetch(size_t range_bytes) {
-  FeedScope scope;
-  scope.origin = registration.origin;
-  scope.territories.insert(registration.territories.begin(), registration.territories.end());
-  scope.territories.insert(kReferenceTerritory);
-  scope.echo_until = registration.echo_until;
+  FeedScope of = scope();
+  if (registration.partial) {
+    of.territories = {registration.installed.begin(), registration.installed.end()};
+    of.territories.insert(kReferenceTerritory);
+  }
   while (replica->state().cursor.csn < world_.master.feed->head().csn) {
-    auto range = must(world_.master.feed->read(replica->state().cursor, scope, range_bytes));
+    auto range = must(world_.master.feed->read(replica->state().cursor, of, range_bytes));
     must(store.write(must(replica->apply(range)).batch, Sync::no));
   }
 }

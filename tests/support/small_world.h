@@ -5,6 +5,7 @@
 // Territories: `common` is everyone's, `east` and `west` their offices'; `hq` holds all.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
@@ -31,6 +32,11 @@ class SmallMaster {
   explicit SmallMaster(SmallWorld& world);
   void start();
   void crash(size_t keep = 0);
+  // The world's topology, as `branchline topology apply` commits it; offices learn it by connect().
+  void apply_topology();
+  // One pass of retention, the offices that are told having come to where their stores are.
+  RetentionResult retain(const std::vector<std::string>& told, int64_t max_offline_ms,
+                         Csn floor = Csn(UINT64_MAX));
   // A commit of the master's own; the verdict in words.
   std::string commit(std::vector<RecordOp> ops);
   Registration register_branch(const Introduction& intro);
@@ -73,6 +79,11 @@ class SmallOffice {
   // Follows the line to its head.
   void fetch(size_t range_bytes = 256 * 1024);
   void take_snapshot();
+  // As the master would open it for this office now.
+  std::unique_ptr<SnapshotSource> open_snapshot(size_t chunk_bytes = limits::kSnapshotChunkBytes,
+                                                uint64_t id = 0);
+  FeedScope scope() const;
+  void end_join(const SnapshotEnd& end);
 
   std::string show(const std::string& name);
   // What became of the last write: "pending", or the fate in words.
@@ -90,10 +101,11 @@ class SmallOffice {
   Accepted last;
   std::map<MutationId, std::vector<RecordOp>> made;  // by what it accepted, for words
   RecordId credential;
+  Lane lane = Lane::interactive;  // that writes ask for
 
  private:
   SmallWorld& world_;
-  PendingRef shipped_;
+  std::array<PendingRef, kLaneCount> shipped_;  // by lane
 };
 
 class SmallWorld {

@@ -44,6 +44,9 @@ TEST_CASE("fields: the samples leave none at its default") {
   CHECK(unfilled(samples::snapshot_end()) == Paths{});
   CHECK(unfilled(samples::anchor()) == Paths{});
   CHECK(unfilled(samples::replica_state()) == Paths{});
+  CHECK(unfilled(samples::seed_row()) == Paths{});
+  CHECK(unfilled(samples::trim_state()) == Paths{});
+  CHECK(unfilled(samples::branch_progress()) == Paths{});
   CHECK(unfilled(samples::key_row()) == Paths{});
   CHECK(unfilled(samples::master_state()) == Paths{});
   CHECK(unfilled(samples::stream_state()) == Paths{});
@@ -174,6 +177,9 @@ TEST_CASE("fields: rows of the line, of a branch and of a master") {
   ReplicaState beyond = replica_state();
   beyond.generation = 0x80000000;
   CHECK_FALSE(decode_replica_state(encode_replica_state(beyond)));
+  round_trip(seed_row(), encode_seed_row, decode_seed_row);
+  round_trip(trim_state(), encode_trim_state, decode_trim_state);
+  round_trip(branch_progress(), encode_branch_progress, decode_branch_progress);
   round_trip(master_state(), encode_master_state, decode_master_state);
   round_trip(stream_state(), encode_stream_state, decode_stream_state);
   round_trip(origin_state(), encode_origin_state, decode_origin_state);
@@ -223,10 +229,12 @@ TEST_CASE("fields: greetings and the rare messages") {
   Registration told = registration();
   told.session = 0;
   told.rolled_back = false;
+  told.installed.clear();
   CHECK(same(*welcome, Welcome{told, 77}));
   round_trip(snapshot_head(), encode_snapshot_head, decode_snapshot_head);
   round_trip(snapshot_end(), encode_snapshot_end, decode_snapshot_end);
-  round_trip(Heartbeat{1, 2, 3, Csn(4), Csn(5), 6, 7}, encode_heartbeat, decode_heartbeat);
+  round_trip(Heartbeat{1, 2, 3, Csn(4), Csn(5), 6, 7, Csn(8), 9}, encode_heartbeat,
+             decode_heartbeat);
   round_trip(Progress{Csn(1), 2}, encode_progress, decode_progress);
   round_trip(StreamAck{{OriginId(0), Incarnation(1), Lane::bulk}, Seq(2)}, encode_ack, decode_ack);
 }

@@ -187,9 +187,9 @@ TEST_CASE("Who greets with another topology, schema, line, head or past is refus
     intro.server = "master";
     CHECK(refusal(intro) == "session.unknown");
   }
-  SECTION("topology") {
+  SECTION("another topology file is taken: what was committed counts") {
     intro.topology_digest = "00";
-    CHECK(refusal(intro) == "session.topology");
+    CHECK(refusal(intro) == "taken");
   }
   SECTION("schema") {
     intro.schema_version += 1;

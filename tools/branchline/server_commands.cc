@@ -1,4 +1,5 @@
 // Subcommands that ask servers: status, token, log, release, escrow.
+#include <algorithm>
 #include <cstdio>
 #include <limits>
 #include <map>
@@ -102,6 +103,20 @@ int run_status(const CommandContext& context) {
       const Json* connected = seen->second->member("connected");
       if (std::string why = text_of(*seen->second, "quarantined"); !why.empty())
         notes.push_back(a.server->name + " is quarantined: " + why);
+      if (flag_of(*seen->second, "lapsed"))
+        notes.push_back(a.server->name +
+                        " was away for longer than max_offline; it gets a snapshot when it comes "
+                        "back, its changes are kept and shipped");
+      if (const Json* unshipped = seen->second->member("unshipped")) {
+        if (uint64_t n = number_of(*unshipped, "mutations"); n > 0) {
+          uint64_t heard = number_of(*seen->second, "heardMsAgo");
+          notes.push_back(a.server->name + " would lose " + std::to_string(n) + " changes (" +
+                          std::to_string((number_of(*unshipped, "bytes") + 1023) / 1024) +
+                          " KiB, the oldest " + age(number_of(*unshipped, "oldestMs")) +
+                          " old) with its disk" +
+                          (heard > 0 ? ", as it said " + age(heard) + " ago" : ""));
+        }
+      }
       std::string closed = connected && connected->boolean ? "" : text_of(*seen->second, "refused");
       if (!closed.empty() && (!link || closed != text_of(*link, "problem")))
         notes.push_back("the link of " + a.server->name + " was closed: " + closed);
@@ -123,6 +138,14 @@ int run_status(const CommandContext& context) {
                       "space there. Offices work on and keep their changes");
     }
     propose_subscription(*a.server, s, notes);
+    if (flag_of(s, "outboxWarning")) {
+      uint64_t quota = number_of(s, "outboxQuota");
+      notes.push_back(
+          a.server->name + ": changes that wait for the master take " +
+          std::to_string(number_of(s, "outboxBytes") / std::max<uint64_t>(quota / 100, 1)) +
+          " % of the " + std::to_string(quota >> 20) +
+          " MiB that they may; beyond that its writes are refused");
+    }
     const Json* link = s.member("link");
     std::string state = "-", trip = "-", lag = "-";
     if (link) {

@@ -1,0 +1,184 @@
+// Real servers, real lines: subscriptions that change while people work, and joins whose line is
+// cut.
+#include <atomic>
+#include <regex>
+#include <set>
+#include <thread>
+
+#include "tests/crash/office_fixture.h"
+#include "tests/support/decoded_files.h"
+
+namespace branchline::crash {
+namespace {
+
+bool stands_in_files(const std::string& data, const std::string& needle) {
+  bool found = false;
+  for_each_decoded(data, [&](const std::string& file, std::string_view bytes) {
+    if (bytes.find(needle) == bytes.npos) return;
+    UNSCOPED_INFO(needle << " stands in " << file);
+    found = true;
+  });
+  return found;
+}
+
+void create(Http& http, const std::string& territory, const std::string& text) {
+  auto a = http.request("POST", kAccounts,
+                        R"({"name":")" + text + R"(-name","description":")" + text +
+                            R"(-text","Branchline.territory":")" + territory + R"("})");
+  INFO((a ? a->body : "no answer"));
+  REQUIRE(a);
+  REQUIRE(a->ok());
+}
+
+size_t times(const std::string& text, const std::string& what) {
+  size_t n = 0;
+  for (size_t at = text.find(what); at != text.npos; at = text.find(what, at + 1)) ++n;
+  return n;
+}
+
+// An account with bytes that do not compress well.
+auto create_noise(Http& http) {
+  static uint64_t state = 88172645463325252ull;
+  std::string noise;
+  while (noise.size() < 1'900) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    noise += std::to_string(state);
+  }
+  noise.resize(1'900);
+  return http.request("POST", kAccounts, R"({"name":"noise","description":")" + noise + R"("})");
+}
+
+void fill_with_noise(Http& http, int count) {
+  for (int i = 0; i < count; ++i) {
+    auto a = create_noise(http);
+    REQUIRE(a);
+    REQUIRE(a->ok());
+  }
+}
+
+void wait_gone_from_files(Company& c, const std::string& server, size_t times_before) {
+  eventually("the files to be compacted",
+             [&] { return times(c.log(server), "gone from its files") > times_before; });
+}
+
+void apply(Company& c, const std::string& from, const std::string& to) {
+  std::string text = read_file(c.topology());
+  size_t at = text.find(from);
+  REQUIRE(at != text.npos);
+  text.replace(at, from.size(), to);
+  write_file(c.topology(), text);
+  Finished done = run({program("branchline"), "topology", "apply", c.topology(), "--token",
+                       c.operator_token("master")});
+  INFO(done.output);
+  REQUIRE(done.code == 0);
+}
+
+TEST_CASE("a subscription is taken away and given back while people write", "[subscription]") {
+  TempFolder folder;
+  CompanyPlan plan;
+  plan.folder = folder.path().string();
+  plan.territories = {"east", "south"};
+  plan.branches = {{"hq", {}, "", ""}, {"east", {"east", "south"}, "", ""}};
+  Company c(plan);
+  c.start_all();
+  auto hq = c.office("hq");
+  for (int i = 0; i < 20; ++i) {
+    create(*hq, "south", "canary-south-" + std::to_string(i));
+    create(*hq, "east", "canary-east-" + std::to_string(i));
+  }
+  c.wait_drained();
+  c.stop("east");
+  CHECK(stands_in_files(c.data("east"), "canary-south-"));
+  c.start("east");
+  c.wait_ready("east");
+
+  // People at both offices go on all the time, east in the territory that stays.
+  std::atomic<bool> stop{false};
+  std::atomic<int> written{0}, refused{0};
+  std::vector<std::thread> people;
+  for (const char* office : {"hq", "east"}) {
+    people.emplace_back([&, office] {
+      auto http = c.office(office);
+      for (int n = 0; !stop; ++n) {
+        auto a = http->request("POST", kAccounts,
+                               R"({"name":")" + std::string(office) + std::to_string(n) +
+                                   R"(","Branchline.territory":"east"})");
+        ++(a && a->ok() ? written : refused);
+      }
+    });
+  }
+  auto sums = [&] { return c.admin_get("east", "/admin/status"); };
+  apply(c, "territories: [east, south]", "territories: [east]");
+  eventually("south to be gone", [&] { return !sums().member("sums")->member("south"); });
+  int before = written;
+  eventually("writes to go on", [&] { return written > before + 20; });
+  stop = true;
+  for (auto& t : people) t.join();
+  CHECK(refused == 0);
+  c.wait_drained();
+  wait_gone_from_files(c, "east", 0);
+  CHECK(c.audit().code == 0);
+  c.stop("east");
+  CHECK(stands_in_files(c.data("east"), "canary-east-"));
+  CHECK_FALSE(stands_in_files(c.data("east"), "canary-south-"));
+  c.start("east");
+  c.wait_ready("east");
+
+  apply(c, "territories: [east]", "territories: [east, south]");
+  eventually("south to be back", [&] { return sums().member("sums")->member("south"); });
+  create(*hq, "south", "canary-south-last");
+  c.wait_drained();
+  Finished audit = c.audit();
+  INFO(audit.output);
+  CHECK(audit.code == 0);
+  c.stop("east");
+  CHECK(stands_in_files(c.data("east"), "canary-south-last"));
+}
+
+TEST_CASE("a join whose line is cut goes on, no chunk comes twice", "[subscription]") {
+  TempFolder folder;
+  CompanyPlan plan;
+  plan.folder = folder.path().string();
+  // 1.3 MB in five or more chunks at 1 Mbit/s: eleven seconds in which to catch it.
+  plan.branches = {{"office", {}, "", ""}, {"late", {}, "20ms", "1Mbit"}};
+  Company c(plan);
+  c.start("master");
+  c.wait_ready("master");
+  c.make_token();
+  c.start("office");
+  c.wait_ready("office");
+  auto office = c.office("office");
+  fill_with_noise(*office, 1500);
+  eventually("all at the master", [&] { return c.pending("office") == 0; });
+  c.start_line("late");
+  c.start("late");
+  auto joined = [&] {
+    Http late(c.host(), c.http_port("late"), c.token());
+    auto ready = late.request("GET", "/readyz");
+    return ready && ready->status == 200;
+  };
+  // It is not ready before it has its data, but its operators' address answers.
+  auto records = [&] {
+    auto up = Http(c.host(), c.admin_port("late")).request("GET", "/healthz");
+    if (!up || !up->ok()) return uint64_t{0};
+    Json status = c.admin_get("late", "/admin/status");
+    const Json* joining = status.member("joining");
+    return joining ? number_in(*joining, "records") : uint64_t{0};
+  };
+  eventually("some chunks", [&] { return records() > 100; });
+  REQUIRE_FALSE(joined());
+  c.line("late", "/down");
+  c.kill("late");  // what was installed and synced is there, and what the system had written
+  c.line("late", "/up");
+  c.start("late");
+  eventually("the join", joined, std::chrono::seconds(60));
+  CHECK(times(c.log("late"), "going on where it broke off") >= 1);
+  CHECK(times(c.log("master"), "goes on with its snapshot at chunk") >= 1);
+  c.wait_drained();
+  Finished audit = c.audit();
+  INFO(audit.output);
+  CHECK(audit.code == 0);
+}
+
+}  // namespace
+}  // namespace branchline::crash
