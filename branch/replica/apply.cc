@@ -70,9 +70,10 @@ struct Replica::Apply {
   std::map<PendingRef, std::vector<RecordOp>> undone;
   Arena arena;
   std::map<RecordKey, PendingRef>
-      walked;           // down to where a record's pending mutations were looked up
-  uint64_t freed = 0;   // what the finished blocks took
-  bool single = false;  // fates are taken one by one
+      walked;            // down to where a record's pending mutations were looked up
+  uint64_t freed = 0;    // what the finished blocks took
+  bool single = false;   // fates are taken one by one
+  bool dropped = false;  // a record is held here no longer: its bytes must go from the files
 
   // --- Finding what is affected ---
 
@@ -391,6 +392,7 @@ struct Replica::Apply {
       if (!found.record || r.holds_any(territories_of(*found.record))) continue;
       BL_PROBE("apply.record_left");
       were_in.emplace(key, territories_of(*found.record));
+      dropped = true;
       r.workspace_->begin();
       auto ok = r.workspace_->drop(*found.record);
       add_to_base(note(r.workspace_->end()));
@@ -598,6 +600,7 @@ struct Replica::Apply {
     }
     r.workspace_->flush(out.batch);
     r.state_.cursor = range.to;
+    if (dropped) out.batch.put(Table::meta, keys::meta_compact(), compaction_row(range.to.csn));
     r.write_state(out.batch);
     r.workspace_->evict();
     out.changes.records.assign(changed.begin(), changed.end());

@@ -261,11 +261,13 @@ Result<void> RocksStore::sync() {
 Result<bool> RocksStore::compact() {
   // All tables are flushed together: only then no log is needed any more that holds the values.
   std::vector<rocksdb::ColumnFamilyHandle*> all(impl_->tables.begin(), impl_->tables.end());
+  uint64_t erased = impl_->db->GetLatestSequenceNumber();
   rocksdb::Status status = impl_->db->Flush(rocksdb::FlushOptions(), all);
   if (!status.ok()) return std::unexpected(error_of(status, "flushing"));
-  // A compaction keeps what a snapshot can see; one taken from now on sees the values no more.
-  uint64_t snapshots = 0;
-  bool told = impl_->db->GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots);
+  // A compaction keeps what a snapshot can see; one of now sees the values no more. Readers come
+  // and go all the time, so it counts how old theirs are.
+  uint64_t oldest = 0;
+  bool told = impl_->db->GetIntProperty(rocksdb::DB::Properties::kOldestSnapshotSequence, &oldest);
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
@@ -273,7 +275,7 @@ Result<bool> RocksStore::compact() {
     status = impl_->db->CompactRange(options, handle, nullptr, nullptr);
     if (!status.ok()) return std::unexpected(error_of(status, "compacting"));
   }
-  return told && snapshots == 0;
+  return told && (oldest == 0 || oldest >= erased);
 }
 
 std::shared_ptr<const StoreView> RocksStore::snapshot() const {

@@ -294,6 +294,28 @@ TEST_CASE("SEMANTICS 23, 24: moves meet another subscription", "[snapshot][subsc
   CHECK(w.holds(e, "canary-left") == west_comes);
 }
 
+TEST_CASE("that bytes of what is held no longer must go from the files is written with the switch",
+          "[snapshot][subscription][move]") {
+  Filled w;
+  SmallOffice &e = w["east"], &hq = w["hq"];
+  auto due = [&] { return e.store.get(Table::meta, keys::meta_compact()).value(); };
+  REQUIRE_FALSE(due());
+  SECTION("by another subscription") {
+    w.subscribe("east", {"common"});
+    e.connect();
+    CHECK(due() == compaction_row(e.replica->state().cursor.csn));
+  }
+  SECTION("by a move") {
+    REQUIRE(hq.write("move a3 @east") == "ok");  // which is held here too
+    w.settle();
+    CHECK_FALSE(due());
+    REQUIRE(hq.write("move a3 @west") == "ok");
+    w.settle();
+    CHECK(due());
+    CHECK(e.show("a3") == "not held");
+  }
+}
+
 TEST_CASE("SEMANTICS 24: both lanes' pending work is taken back newest first, and made again",
           "[snapshot][subscription][lanes]") {
   Filled w;
