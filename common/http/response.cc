@@ -4,7 +4,7 @@
 namespace branchline {
 int http_status(const Error& error) {
   if (error.code == "key.reused") return 422;
-  if (error.code == "disk.full") return 507;
+  if (error.code == "disk.full" || error.code == "outbox.full") return 507;
   if (error.code == "body.type") return 415;
   if (error.code == "precondition.required") return 428;
   if (error.code == "record.deleted") return 410;

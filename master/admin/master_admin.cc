@@ -460,6 +460,7 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
   auto topology = parse_topology(std::string(request.body), "the file");
   if (!topology) co_return error_response(topology.error());
   bool force = parameter(request.target, "force") == "true";
+  auto lines = line_policies(*topology);
   struct Applied {
     Csn csn;
     std::vector<std::string> territories_added, servers_added, servers_removed,
@@ -494,6 +495,9 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
         return out;
       });
   if (!done) co_return error_response(done.error());
+  // They are not part of what is committed, but a new server's line must not be flooded until the
+  // next start.
+  parts_.links->set_lines(lines);
   std::vector<std::string> concerned = done->subscriptions_changed;
   concerned.insert(concerned.end(), done->servers_removed.begin(), done->servers_removed.end());
   parts_.links->subscriptions_changed(concerned);

@@ -41,14 +41,19 @@ struct LinkService::Connection {
 };
 
 LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
-                         LineFeed& feed, Clock& clock, std::map<std::string, LinePolicy> lines)
+                         LineFeed& feed, Clock& clock,
+                         const std::map<std::string, LinePolicy>& lines)
     : runtime_(runtime),
       store_(store),
       schema_(std::move(schema)),
       feed_(feed),
       clock_(clock),
       bulk_timer_(runtime.io()) {
-  for (auto& [server, policy] : lines) budgets_.emplace(server, LinkBudget(std::move(policy)));
+  set_lines(lines);
+}
+
+void LinkService::set_lines(const std::map<std::string, LinePolicy>& lines) {
+  for (const auto& [server, policy] : lines) budgets_[server].set_policy(policy);
 }
 
 asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {

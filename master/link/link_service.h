@@ -35,7 +35,9 @@ class LinkService {
  public:
   // `lines`: what is known of the lines down to the branches, by server.
   LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
-              LineFeed& feed, Clock& clock, std::map<std::string, LinePolicy> lines = {});
+              LineFeed& feed, Clock& clock, const std::map<std::string, LinePolicy>& lines = {});
+  // Counts at once, also over lines that are up. What it does not name stays as it was.
+  void set_lines(const std::map<std::string, LinePolicy>& lines);
 
   // Set once, before run(): they refer to each other.
   void set_ingest(IngestLoop* ingest) { ingest_ = ingest; }

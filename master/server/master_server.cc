@@ -122,13 +122,8 @@ class MasterServer {
     }
     const MasterState& s = ingest_->state();
     feed_ = std::make_unique<LineFeed>(*store_, LineCursor{s.line, s.head, s.chain});
-    std::map<std::string, LinePolicy> lines;
-    for (const auto& server : config_.topology.servers) {
-      if (server.kind == ServerKind::branch)
-        lines[server.name] = line_policy(config_.topology, server);
-    }
-    links_ =
-        std::make_unique<LinkService>(runtime_, *store_, schema_, *feed_, clock_, std::move(lines));
+    links_ = std::make_unique<LinkService>(runtime_, *store_, schema_, *feed_, clock_,
+                                           line_policies(config_.topology));
     incarnation_ = ingest_->origins().at(s.self).latest;
     if (lost_accepted) {
       BL_TRY(write_anchor(anchor_path(config_), {incarnation_, s.head.value, s.chain}));

@@ -21,6 +21,14 @@ LinePolicy line_policy(const Topology& topology, const ServerSpec& branch) {
   return {line->rate_bits / 8, line->bytes_per_day, line->bulk_hours};
 }
 
+std::map<std::string, LinePolicy> line_policies(const Topology& topology) {
+  std::map<std::string, LinePolicy> out;
+  for (const auto& server : topology.servers) {
+    if (server.kind == ServerKind::branch) out[server.name] = line_policy(topology, server);
+  }
+  return out;
+}
+
 std::string_view to_string(SendHold hold) {
   switch (hold) {
     case SendHold::no:

@@ -11,7 +11,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "common/base/ids.h"
 #include "common/config/topology.h"
@@ -27,6 +30,8 @@ struct LinePolicy {
 
 // As the topology describes the line between the sites of `branch` and its upstream.
 LinePolicy line_policy(const Topology& topology, const ServerSpec& branch);
+// Of every branch, by name.
+std::map<std::string, LinePolicy> line_policies(const Topology& topology);
 
 // Why a lane does not send now.
 enum class SendHold : uint8_t {
@@ -45,6 +50,8 @@ class LinkBudget {
 
   explicit LinkBudget(LinePolicy policy = {}) : policy_(std::move(policy)) {}
   const LinePolicy& policy() const { return policy_; }
+  // What was sent so far still counts.
+  void set_policy(LinePolicy policy) { policy_ = std::move(policy); }
 
   // Whether something of this lane may be sent now. `hurried`: bulk work that people's edits wait
   // for goes at any hour.

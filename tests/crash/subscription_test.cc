@@ -187,6 +187,92 @@ TEST_CASE("of a record that moves away no byte stays in the files of the office 
   CHECK(stands_in_files(c.data("hq"), "canary-moved-"));
 }
 
+TEST_CASE("the line of a server that is added is not flooded before the master starts again",
+          "[subscription]") {
+  TempFolder folder;
+  CompanyPlan plan;
+  plan.folder = folder.path().string();
+  plan.branches = {{"office", {}, "", ""}, {"late", {}, "", ""}};
+  Company c(plan);
+  // `late` is at another site behind a thin line, and not yet in the file that the master commits.
+  const std::string whole = read_file(c.topology());
+  const size_t at = whole.find("  - name: late\n");
+  REQUIRE(at != whole.npos);
+  write_file(c.topology(), whole.substr(0, at));
+  c.start("master");
+  c.wait_ready("master");
+  c.make_token();
+  c.start("office");
+  c.wait_ready("office");
+  fill_with_noise(*c.office("office"), 700);  // 600 KB, three chunks
+  eventually("all at the master", [&] { return c.pending("office") == 0; });
+  std::string late = whole.substr(at);
+  late.replace(late.find("site: here"), 10, "site: far");
+  std::string text = whole.substr(0, at) + late;
+  text.replace(text.find("  - {name: here}\n"), 17, "  - {name: here}\n  - {name: far}\n");
+  text += "links:\n  - {from: here, to: far, rtt: 20ms, rate: 1Mbit}\n";
+  write_file(c.topology(), text);
+  apply(c, "name: crash", "name: crash");
+  // The line itself is as fast as it goes: who is slow is the master.
+  auto began = std::chrono::steady_clock::now();
+  c.start("late");
+  c.wait_ready("late");
+  auto took = std::chrono::steady_clock::now() - began;
+  CHECK(took > std::chrono::seconds(2));
+}
+
+TEST_CASE("an office that holds as much as it may warns, then refuses writes, and loses nothing",
+          "[subscription]") {
+  TempFolder folder;
+  CompanyPlan plan;
+  plan.folder = folder.path().string();
+  plan.branches = {{"office", {}, "20ms", ""}};
+  Company c(plan);
+  c.start_all();
+  constexpr uint64_t kQuota = 1024 * 1024;
+  apply(c, "version: 1\n", "version: 1\npolicies: {outbox_quota: 1MiB}\n");
+  auto status = [&] { return c.admin_get("office", "/admin/status"); };
+  eventually("the quota to count", [&] { return number_in(status(), "outboxQuota") == kQuota; });
+  c.line("office", "/down");
+  auto http = c.office("office");
+  size_t acknowledged = 0;
+  while (number_in(status(), "outboxBytes") < kQuota / 10 * 8) {
+    fill_with_noise(*http, 10);
+    acknowledged += 10;
+  }
+  eventually("the warning", [&] { return status().member("outboxWarning")->boolean; });
+  auto health = Http(c.host(), c.admin_port("office")).request("GET", "/healthz");
+  REQUIRE(health);
+  CHECK(health->status == 200);
+  CHECK(health->body.find("outbox") != std::string::npos);
+  std::string refused;
+  for (int i = 0; i < 1000 && refused.empty(); ++i) {
+    auto a = create_noise(*http);
+    REQUIRE(a);
+    if (a->ok()) {
+      ++acknowledged;
+    } else {
+      CHECK(a->status == 507);
+      refused = a->body;
+    }
+  }
+  CHECK(refused.find("outbox.full") != std::string::npos);
+  CHECK(number_in(status(), "outboxBytes") < kQuota + kQuota / 10);
+  CHECK(c.pending("office") == acknowledged);
+  auto read = http->request("GET", std::string(kAccounts) + "?$top=1");
+  REQUIRE(read);
+  CHECK(read->status == 200);
+  c.line("office", "/up");
+  eventually("what waited to be taken", [&] { return c.pending("office") == 0; });
+  eventually("the warning to end", [&] { return !status().member("outboxWarning")->boolean; });
+  create(*http, "common", "again");
+  c.wait_drained();
+  auto count = http->request("GET", std::string(kAccounts) + "/$count");
+  REQUIRE(count);
+  CHECK(count->body == std::to_string(acknowledged + 1));
+  CHECK(c.audit().code == 0);
+}
+
 TEST_CASE("a join whose line is cut goes on, no chunk comes twice", "[subscription]") {
   TempFolder folder;
   CompanyPlan plan;
