@@ -257,6 +257,23 @@ TEST_CASE("SEMANTICS 24: of a territory that is taken away nothing stays, and it
   CHECK(w.whole());
 }
 
+TEST_CASE("SEMANTICS 12: what is decided again behind a switch forecasts nothing of what went",
+          "[snapshot][subscription]") {
+  Filled w;
+  SmallOffice& e = w["east"];
+  REQUIRE(e.write("create account n @east name=New; update a0 name=mine") == "ok");
+  w.subscribe("east", {"common"});
+  REQUIRE(w["hq"].write("update a0 telephone1=5") == "ok");
+  e.connect();
+  w["hq"].ship();
+  e.fetch();  // a0 changes beneath what is pending
+  CHECK(e.replica->state().ledger.pending == 1);
+  CHECK(e.show("n") == "not held");
+  CHECK(e.show("a0").find("name=mine") != std::string::npos);
+  CHECK(w.whole());
+  CHECK(w.master.show("n").find("name=New") != std::string::npos);
+}
+
 TEST_CASE("SEMANTICS 23, 24: moves meet another subscription", "[snapshot][subscription][move]") {
   Filled w;
   SmallOffice &e = w["east"], &hq = w["hq"];
