@@ -353,7 +353,8 @@ namespace {
 bool holds_no_longer(const Schema& schema, const ReplicaState& state, const RecordOp& op) {
   if (op.kind != RecordOpKind::create || op.territory == kNoTerritory) return false;
   if (state.holds_everything) return false;
-  if (schema.entity(op.record.entity)->territory == TerritoryRule::reference) return false;
+  const Entity* entity = schema.entity(op.record.entity);
+  if (entity && entity->territory == TerritoryRule::reference) return false;
   auto held = [&](TerritoryId t) {
     return t == kReferenceTerritory || std::find(state.territories.begin(), state.territories.end(),
                                                  t) != state.territories.end();
