@@ -143,9 +143,10 @@ SmallOffice::SmallOffice(SmallWorld& world, std::string office)
 
 void SmallOffice::start() {
   Batch rows;
-  replica = must(Replica::open(store, schema ? schema : world_.schema, clock, world_.random, rows));
-  must(store.write(rows, Sync::yes));
-  outbox = std::make_unique<ReplicaOutbox>(store, replica->state().side);
+  replica =
+      must(Replica::open(home(), schema ? schema : world_.schema, clock, world_.random, rows));
+  must(home().write(rows, Sync::yes));
+  outbox = std::make_unique<ReplicaOutbox>(home(), replica->state().side);
   shipped_ = {};
 }
 
@@ -164,7 +165,7 @@ std::string SmallOffice::write(const std::string& ops, const std::string& operat
   if (!operation_key.empty()) command.request = std::string(sha256(ops).view().substr(0, 16));
   clock.ms += 1;
   auto group = must(replica->accept({&command}));
-  if (!group.batch.empty()) must(store.write(group.batch, Sync::yes));
+  if (!group.batch.empty()) must(home().write(group.batch, Sync::yes));
   auto& result = group.results.at(0);
   if (!result) return result.error().code;
   last = *result;
@@ -184,7 +185,7 @@ std::string SmallOffice::write(const std::vector<std::string>& ops) {
     group.push_back(commands.back().get());
   }
   auto result = must(replica->accept(group));
-  if (!result.batch.empty()) must(store.write(result.batch, Sync::yes));
+  if (!result.batch.empty()) must(home().write(result.batch, Sync::yes));
   std::string out;
   for (size_t i = 0; i < ops.size(); ++i) {
     const auto& r = result.results[i];
@@ -203,7 +204,7 @@ Introduction SmallOffice::introduction() {
 void SmallOffice::connect() {
   Introduction intro = introduction();
   registration = world_.master.register_branch(intro);
-  must(store.write(must(replica->welcome(registration)), Sync::yes));
+  must(home().write(must(replica->welcome(registration)), Sync::yes));
   shipped_ = {};
   if (registration.partial) {
     fetch();
@@ -238,16 +239,16 @@ std::unique_ptr<SnapshotSource> SmallOffice::open_snapshot(size_t chunk_bytes, u
 }
 
 void SmallOffice::end_join(const SnapshotEnd& end) {
-  auto put = [this](const Batch& b, Sync s) { return store.write(b, s); };
+  auto put = [this](const Batch& b, Sync s) { return home().write(b, s); };
   for (bool copied = false; !copied;) copied = must(replica->copy_kept(put));
-  must(store.write(must(replica->end_seed(end, put)).batch, Sync::yes));
-  outbox = std::make_unique<ReplicaOutbox>(store, replica->state().side);
+  must(home().write(must(replica->end_seed(end, put)).batch, Sync::yes));
+  outbox = std::make_unique<ReplicaOutbox>(home(), replica->state().side);
   shipped_ = {};
 }
 
 void SmallOffice::take_snapshot() {
   auto source = open_snapshot();
-  auto put = [this](const Batch& b, Sync s) { return store.write(b, s); };
+  auto put = [this](const Batch& b, Sync s) { return home().write(b, s); };
   must(replica->begin_seed(source->head(), put));
   for (;;) {
     auto chunk = must(source->next());
@@ -300,7 +301,7 @@ void SmallOffice::fetch(size_t range_bytes) {
   }
   while (replica->state().cursor.csn < world_.master.feed->head().csn) {
     auto range = must(world_.master.feed->read(replica->state().cursor, of, range_bytes));
-    must(store.write(must(replica->apply(range)).batch, Sync::no));
+    must(home().write(must(replica->apply(range)).batch, Sync::no));
   }
 }
 
@@ -309,7 +310,7 @@ std::string SmallOffice::show(const std::string& record) {
 }
 
 std::string SmallOffice::fate_of(const MutationId& id) {
-  auto rows = scan_prefix(store, Table::fates, keys::fate_prefix(stream_of(id)));
+  auto rows = scan_prefix(home(), Table::fates, keys::fate_prefix(stream_of(id)));
   for (; rows->valid(); rows->next()) {
     auto first = keys::parse_fate(rows->key());
     auto row = must(decode_fate_row(*first, rows->value()));
@@ -375,7 +376,7 @@ std::vector<std::string> SmallWorld::audit() {
   auto line = must(audit_line(master.store, master.schema ? *master.schema : *schema));
   for (const auto& p : line.problems) out.push_back("master: " + p);
   for (const auto& [name, office] : offices) {
-    auto report = must(audit_replica(office->store, office->schema ? *office->schema : *schema));
+    auto report = must(audit_replica(office->home(), office->schema ? *office->schema : *schema));
     for (const auto& p : report.problems) out.push_back(name + ": " + p);
     if (report.at != line.at) continue;
     // Of a territory that it does not hold an office has only what lies in one of its own as well.

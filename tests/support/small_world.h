@@ -93,7 +93,10 @@ class SmallOffice {
 
   const std::string name;
   std::shared_ptr<const Schema> schema;  // of its program, at the next start; null: the world's
+  // Where its data are: on `disk` where one is set, else in memory.
+  Store& home() { return disk ? *disk : static_cast<Store&>(store); }
   MemStore store;
+  std::unique_ptr<Store> disk;
   FixedClock clock{kWorldMs};
   std::unique_ptr<Replica> replica;
   std::unique_ptr<ReplicaOutbox> outbox;
