@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 
 #include "common/base/bytes.h"
 #include "common/base/check.h"
@@ -37,6 +39,27 @@ const LinkSpec* Topology::line_of(const ServerSpec& branch) const {
     if (there || back) return &l;
   }
   return nullptr;
+}
+
+std::vector<std::string> with_below(const std::vector<TerritorySpec>& tree,
+                                    const std::vector<std::string>& names) {
+  std::map<std::string_view, const TerritorySpec*> by_name;
+  for (const auto& t : tree) by_name.emplace(t.name, &t);
+  std::set<std::string_view> wanted(names.begin(), names.end());
+  std::vector<std::string> out;
+  for (const auto& t : tree) {
+    const TerritorySpec* at = &t;
+    // A file with a circle is refused, but not before this is asked.
+    for (size_t steps = 0; at && steps <= tree.size(); ++steps) {
+      if (wanted.count(at->name)) {
+        out.push_back(t.name);
+        break;
+      }
+      auto up = by_name.find(at->parent);
+      at = up == by_name.end() ? nullptr : up->second;
+    }
+  }
+  return out;
 }
 
 std::string Topology::canonical() const {

@@ -37,6 +37,10 @@ struct TerritorySpec {
   std::string name;
   std::string parent;  // empty: a root of the tree
 };
+// `names` and all that lies below them in the tree, in the tree's order: who holds a territory, or
+// works there, does so in those below it.
+std::vector<std::string> with_below(const std::vector<TerritorySpec>& tree,
+                                    const std::vector<std::string>& names);
 
 // A line between two sites. Servers run without; what it says of rate, bytes and hours they keep
 // to.
@@ -57,7 +61,7 @@ struct ServerSpec {
   std::string site;
   std::string upstream;  // a branch's; empty at the master
   std::vector<std::string>
-      territories;  // a branch's subscription; `all` in the file is expanded here
+      territories;  // a branch's subscription; `all`, and what lies below, is expanded here
   Endpoint link;    // master: where branches connect
   Endpoint http;    // branch: where the office's clients connect
   Endpoint admin;   // operators

@@ -92,6 +92,7 @@ void TopologyParser::read_subscription(Fields& fields, ServerSpec& server) {
     mistakes_.add(node->line, "`territories` of " + fields.what() + " is " + quoted(node->text) +
                                   ", not a list; write `[name, ...]` with brackets, or `all`");
   }
+  held = with_below(topology_.territories, held);
   size_t length = held.size();
   for (const auto& name : held) length += name.size();
   if (length > limits::kMaxSubscriptionText) {

@@ -469,9 +469,11 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
   };
   auto done = co_await on_ingest<Result<Applied>>(
       *parts_.ingest,
-      [topology = std::move(*topology), force](Ingest& ingest,
-                                               const IngestLoop::Tools& tools) -> Result<Applied> {
-        BL_ASSIGN(TopologyPlan plan, plan_topology(ingest.schema(), ingest.directory(), topology));
+      [topology = std::move(*topology), force, &store = *parts_.store](
+          Ingest& ingest, const IngestLoop::Tools& tools) -> Result<Applied> {
+        BL_ASSIGN(auto tokens, token_places(store));
+        BL_ASSIGN(TopologyPlan plan,
+                  plan_topology(ingest.schema(), ingest.directory(), topology, tokens));
         Applied out{ingest.state().head,  plan.territories_added,     plan.servers_added,
                     plan.servers_removed, plan.subscriptions_changed, !plan.ops.empty()};
         if (plan.ops.empty()) return out;

@@ -71,16 +71,16 @@ Result<TokenPlan> plan_token(const Schema& schema, Workspace& workspace, const D
   if (request.territories.empty()) {
     b.op().territory = kReferenceTerritory;
   }
+  std::set<TerritoryId> also_in;  // who works in a territory works in those below it
   for (const auto& name : request.territories) {
     auto t = directory.territory(name);
     if (!t)
       return fail(ErrorKind::invalid, "token.territory", "there is no territory `" + name + "`");
-    if (b.op().territory == kNoTerritory) {
-      b.op().territory = *t;
-    } else if (*t != b.op().territory) {
-      b.op().also_in.push_back(*t);
-    }
+    if (b.op().territory == kNoTerritory) b.op().territory = *t;
+    for (TerritoryId below : directory.with_below(*t)) also_in.insert(below);
   }
+  also_in.erase(b.op().territory);
+  b.op().also_in.assign(also_in.begin(), also_in.end());
   b.done();
   return plan;
 }

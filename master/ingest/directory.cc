@@ -22,6 +22,9 @@ void Directory::take(const Schema& schema, const Record& record) {
   if (entity.id == entity_id::kTerritory) {
     territories_[text(entity, record, "name")] =
         TerritoryId(static_cast<uint32_t>(number(entity, record, "territorynumber")));
+    Value parent = record.value(entity.field("parentterritoryid")->id);
+    tree_[record.key().id] = {territories_[text(entity, record, "name")],
+                              parent.is_null() ? RecordId{} : decode_lookup(parent.payload).id};
   } else if (entity.id == entity_id::kServer) {
     ServerEntry s;
     s.origin = OriginId(static_cast<uint16_t>(number(entity, record, "servernumber")));
@@ -64,6 +67,30 @@ std::optional<TerritoryId> Directory::territory(std::string_view name) const {
   auto at = territories_.find(name);
   if (at == territories_.end()) return std::nullopt;
   return at->second;
+}
+
+std::set<TerritoryId> Directory::with_below(TerritoryId t) const {
+  std::set<TerritoryId> out{t};
+  for (const auto& [id, node] : tree_) {
+    // Committed trees have no circles (`topology check`); a damaged one is walked no longer.
+    auto at = tree_.find(id);
+    for (size_t steps = 0; at != tree_.end() && steps <= tree_.size(); ++steps) {
+      if (at->second.number == t) {
+        out.insert(node.number);
+        break;
+      }
+      at = tree_.find(at->second.parent);
+    }
+  }
+  return out;
+}
+
+RecordId Directory::parent_of(std::string_view territory_name) const {
+  auto number = territory(territory_name);
+  for (const auto& [id, node] : tree_) {
+    if (number && node.number == *number) return node.parent;
+  }
+  return {};
 }
 
 bool Directory::knows(const std::vector<TerritoryId>& territories) const {

@@ -38,6 +38,10 @@ class Directory {
   const ServerEntry* server(std::string_view name) const;
   const ServerEntry* server(OriginId origin) const;
   std::optional<TerritoryId> territory(std::string_view name) const;
+  // This territory and all below it in the tree.
+  std::set<TerritoryId> with_below(TerritoryId t) const;
+  // Of a territory's record: the record above it; nil at a root, or where it is not known.
+  RecordId parent_of(std::string_view territory) const;
   // Whether each of these is a territory, or the reference territory.
   bool knows(const std::vector<TerritoryId>& territories) const;
   const std::map<OriginId, ServerEntry>& servers() const { return servers_; }
@@ -57,6 +61,11 @@ class Directory {
   std::map<OriginId, ServerEntry> servers_;
   std::map<OriginId, std::string> territory_names_;
   std::map<std::string, TerritoryId, std::less<>> territories_;
+  struct Node {
+    TerritoryId number;
+    RecordId parent;
+  };
+  std::map<RecordId, Node> tree_;
   std::string topology_digest_;
   uint32_t feature_level_ = kFeatureLevel;
   TopologyPolicies policies_;

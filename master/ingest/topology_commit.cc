@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/limits.h"
+
 namespace branchline {
 namespace {
 
@@ -32,6 +34,8 @@ class Builder {
     set(op, field, ValueType::lookup, plan_.arena.copy(encode_lookup({entity, id})));
   }
 
+  void null(RecordOp& op, std::string_view field) { set(op, field, ValueType::null, {}); }
+
  private:
   void set(RecordOp& op, std::string_view field, ValueType type, std::string_view payload) {
     op.cells.push_back(
@@ -51,10 +55,74 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
+// What comes below a territory with this topology and was not below it before.
+std::set<TerritoryId> newly_below(TerritoryId t, const Directory& directory,
+                                  const Topology& topology,
+                                  const std::map<std::string, TerritoryId>& numbers) {
+  std::set<TerritoryId> out;
+  for (const auto& [name, number] : numbers) {
+    if (number != t) continue;
+    for (const auto& below : with_below(topology.territories, {name}))
+      out.insert(numbers.at(below));
+  }
+  for (TerritoryId known : directory.with_below(t)) out.erase(known);
+  return out;
+}
+
+Result<void> extend_tokens(TopologyPlan& plan, const std::vector<TokenPlace>& tokens,
+                           const Directory& directory, const Topology& topology,
+                           const std::map<std::string, TerritoryId>& numbers) {
+  std::map<TerritoryId, std::set<TerritoryId>> gains;
+  for (const auto& [name, number] : numbers) {
+    auto below = newly_below(number, directory, topology, numbers);
+    if (!below.empty()) gains[number] = std::move(below);
+  }
+  if (gains.empty()) return {};
+  for (const auto& token : tokens) {
+    std::set<TerritoryId> good(token.also_in.begin(), token.also_in.end());
+    good.insert(token.home);
+    std::set<TerritoryId> wanted = good;
+    for (TerritoryId t : good) {
+      if (auto at = gains.find(t); at != gains.end())
+        wanted.insert(at->second.begin(), at->second.end());
+    }
+    if (wanted == good) continue;
+    RecordOp& op = plan.ops.emplace_back();
+    op.kind = RecordOpKind::move;
+    op.record = {entity_id::kApiToken, token.token};
+    op.territory = token.home;
+    wanted.erase(token.home);
+    op.also_in.assign(wanted.begin(), wanted.end());
+  }
+  if (plan.ops.size() < limits::kMaxOperationsPerMutation) return {};
+  return fail(ErrorKind::conflict, "topology.tokens",
+              std::to_string(plan.ops.size()) +
+                  " tokens and servers are concerned by what changes in the tree of territories, "
+                  "more than one commit may change; add the territories without `parent` and give "
+                  "those who work there tokens of their own");
+}
+
 }  // namespace
 
+Result<std::vector<TokenPlace>> token_places(const StoreView& store) {
+  std::vector<TokenPlace> out;
+  RecordKey first{entity_id::kApiToken, RecordId{}};
+  std::string prefix = keys::record(0, first);
+  prefix.resize(prefix.size() - first.id.view().size());
+  auto cursor = scan_prefix(store, Table::records, prefix);
+  for (; cursor->valid(); cursor->next()) {
+    auto key = keys::parse_record(cursor->key());
+    if (!key) return fail(ErrorKind::corrupt, "record.key", "a record's key is damaged");
+    BL_ASSIGN(auto record, Record::decode(*key, std::string(cursor->value())));
+    if (record.live()) out.push_back({key->id, record.territory(), record.also_in()});
+  }
+  if (auto e = cursor->error()) return std::unexpected(*e);
+  return out;
+}
+
 Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& directory,
-                                   const Topology& topology) {
+                                   const Topology& topology,
+                                   const std::vector<TokenPlace>& tokens) {
   TopologyPlan plan;
   if (directory.topology_digest() == topology.digest()) return plan;
   Builder b(schema, plan);
@@ -71,13 +139,22 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   }
   TerritoryId next_territory = directory.next_territory();
   for (const auto& t : topology.territories) {
-    if (numbers.count(t.name)) continue;
+    RecordId parent = t.parent.empty() ? RecordId{} : id_of("territory", t.parent);
+    if (numbers.count(t.name)) {
+      if (directory.parent_of(t.name) == parent) continue;
+      RecordOp& op = b.op(RecordOpKind::update, entity_id::kTerritory, "territory", t.name);
+      if (t.parent.empty()) {
+        b.null(op, "parentterritoryid");
+      } else {
+        b.lookup(op, "parentterritoryid", entity_id::kTerritory, parent);
+      }
+      continue;
+    }
     numbers[t.name] = next_territory;
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kTerritory, "territory", t.name);
     b.text(op, "name", t.name);
     b.number(op, "territorynumber", next_territory.value);
-    if (!t.parent.empty())
-      b.lookup(op, "parentterritoryid", entity_id::kTerritory, id_of("territory", t.parent));
+    if (!t.parent.empty()) b.lookup(op, "parentterritoryid", entity_id::kTerritory, parent);
     next_territory = next_territory.next();
     plan.territories_added.push_back(t.name);
   }
@@ -141,6 +218,7 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
                     std::to_string(directory.feature_level()) +
                     ". Upgrade all servers, then: branchline feature-level raise");
   }
+  BL_TRY(extend_tokens(plan, tokens, directory, topology, numbers));
   RecordOp& op = b.op(first ? RecordOpKind::create : RecordOpKind::update, entity_id::kTopology,
                       "topology", "topology");
   b.text(op, "name", topology.name);

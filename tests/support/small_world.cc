@@ -63,7 +63,8 @@ void SmallMaster::start() {
 }
 
 void SmallMaster::apply_topology() {
-  auto plan = must(plan_topology(*world_.schema, ingest->directory(), world_.topology));
+  auto plan = must(plan_topology(*world_.schema, ingest->directory(), world_.topology,
+                                 must(token_places(store))));
   if (!plan.ops.empty()) BL_CHECK(commit(plan.ops) == "applied");
   for (const auto& [t, id] : ingest->directory().territories()) world_.names.territory(t, id);
 }

@@ -124,6 +124,23 @@ class TemporaryFile {
 
 }  // namespace
 
+TEST_CASE("who holds a territory holds all below it", "[config][topology]") {
+  std::string tree = replaced(kGood, "  - {name: east, parent: central}\n",
+                              "  - {name: coast, parent: east}\n  - {name: east, parent: central}\n"
+                              "  - west\n");
+  auto held = [&](const std::string& named) {
+    auto t = parse_topology(replaced(tree, "[central, east]", named), kOrigin);
+    REQUIRE(t);
+    return t->server("east")->territories;
+  };
+  using Names = std::vector<std::string>;
+  CHECK(held("[central]") == Names{"central", "coast", "east"});
+  CHECK(held("[east]") == Names{"coast", "east"});
+  CHECK(held("[coast, west]") == Names{"coast", "west"});
+  CHECK(held("[east, coast]") == Names{"coast", "east"});  // said twice, held once
+  CHECK(held("all") == Names{"central", "coast", "east", "west"});
+}
+
 TEST_CASE("durations are whole microseconds", "[config][units]") {
   CHECK(parse_duration_us("1us") == 1);
   CHECK(parse_duration_us("80ms") == 80'000);

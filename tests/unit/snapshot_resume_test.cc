@@ -441,6 +441,46 @@ TEST_CASE("a branch speaks for a territory that it held only up to the base of t
   CHECK(p.former.empty());
 }
 
+TEST_CASE("what comes below a territory goes to who holds it, and who works there works below",
+          "[snapshot][subscription][tree]") {
+  Filled w;
+  SmallOffice& e = w["east"];
+  SmallOffice& west = w["west"];
+  auto below = [&](const char* name) {
+    return with_below(w.topology.territories, {name, "common"});
+  };
+  w.topology.territories.push_back({"northeast", "east"});
+  w.topology.territories.push_back({"coast", "northeast"});
+  w.subscribe("east", below("east"));
+  Workspace& view = w.master.ingest->workspace();
+  for (const auto& [t, id] : w.master.ingest->directory().territories()) w.names.territory(t, id);
+  REQUIRE(w.master.commit(w.names.parse_all("create account n1 @coast name=Coast", view,
+                                            w.arena)) == "applied");
+  e.connect();
+  CHECK(w.whole());
+  CHECK(e.show("n1").find("name=Coast") != std::string::npos);
+  CHECK(west.show("n1") == "not held");
+  // Its people's token came from before there was a coast.
+  REQUIRE(e.write("update n1 name=Ours") == "ok");
+  w.settle();
+  CHECK(e.fate() == "applied");
+  CHECK(w.master.show("n1").find("name=Ours") != std::string::npos);
+  // A branch of the tree is hung elsewhere: with all below it.
+  for (auto& t : w.topology.territories) {
+    if (t.name == "northeast") t.parent = "west";
+  }
+  w.subscribe("west", below("west"));
+  w.subscribe("east", below("east"));
+  west.connect();
+  e.connect();
+  CHECK(w.whole());
+  CHECK(west.show("n1").find("name=Ours") != std::string::npos);
+  CHECK(e.show("n1") == "not held");
+  REQUIRE(west.write("update n1 name=Theirs") == "ok");
+  w.settle();
+  CHECK(west.fate() == "applied");
+}
+
 TEST_CASE("a new territory without records costs a branch nothing", "[snapshot][subscription]") {
   Filled w;
   SmallOffice& hq = w["hq"];
