@@ -109,8 +109,8 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.merged_follows",
                                    "apply.merged_away"};
 
-// A seed takes less than a second; what takes this long, of the processor and not of a busy machine,
-// has no end.
+// A seed takes less than a second; what takes this long, of the processor and not of a busy
+// machine, has no end.
 constexpr itimerval kLongest{{0, 0}, {120, 0}};
 uint64_t seed_under_way = 0;
 
