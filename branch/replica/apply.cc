@@ -450,6 +450,7 @@ struct Replica::Apply {
       if (ref == block->last()) {
         finished.push_back(ref);
         freed += block->bytes.size();
+        r.keep_block(out.batch, *block);
         // A lane is decided in order, so nothing of the block is asked for again; ranges of fates
         // may be long.
         cache.erase({lane_of(ref), ref.order});
@@ -502,9 +503,9 @@ struct Replica::Apply {
   // Decided again on another base a mutation may reach records that it did not reach before, on
   // which later ones wait that nothing has disturbed so far. Those are undone first, since
   // pre-images are put back newest first.
-  Result<Decision> decide_again(PendingRef ref, const Mutation& m) {
+  Result<Decision> decide_again(PendingRef ref, Mutation& m) {
     for (;;) {
-      BL_ASSIGN(Decision decision, r.decide_pending(m));
+      BL_ASSIGN(Decision decision, r.run_again(m));
       walked.clear();
       std::set<PendingRef> open, later;
       for (const auto& b : decision.journal.records) {
@@ -601,6 +602,7 @@ struct Replica::Apply {
     r.workspace_->flush(out.batch);
     r.state_.cursor = range.to;
     if (dropped) out.batch.put(Table::meta, keys::meta_compact(), compaction_row(range.to.csn));
+    r.drop_old_kept(out.batch);
     r.write_state(out.batch);
     r.workspace_->evict();
     out.changes.records.assign(changed.begin(), changed.end());
@@ -619,6 +621,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
   ReplicaState before = state_;
   auto open_before = open_fates_;
   uint32_t level_before = merger_->level();
+  ReplicaHistory history_before = history_;
   auto steps = [&]() -> Result<void> {
     BL_TRY(work.decode());
     BL_TRY(work.find_affected());
@@ -632,6 +635,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     state_ = std::move(before);
     open_fates_ = std::move(open_before);
     merger_->set_level(level_before);
+    history_ = std::move(history_before);
     workspace_->discard();
     return std::unexpected(ok.error());
   }

@@ -162,6 +162,7 @@ void Committer::publish() {
   status_.seed_expected = replica_.seed_expected();
   status_.pending = replica_.pending_by_lane();
   status_.hurried = s.hurried;
+  status_.offered_again = replica_.history().offered_again;
   if (status_.territories != s.territories) status_.territories = s.territories;
   standing_ = {s.self, s.cursor, s.incarnation, {}, replica_.pending_streams()};
   for (size_t l = 0; l < kLaneCount; ++l) standing_.last[l] = s.ends[l].seq;

@@ -37,6 +37,7 @@ struct ReplicaStatus {
   uint64_t seeded = 0, seed_expected = 0;      // records, while a snapshot is taken in
   std::array<uint64_t, kLaneCount> pending{};  // by lane
   PendingRef hurried;
+  PendingRef offered_again;
 };
 
 // What a client of this moment may have seen here (SEMANTICS 36).

@@ -21,6 +21,13 @@ bool is_pending(const Retired& retired, PendingRef ref) {
   return at != retired.end() && ref.order > at->second.order;
 }
 
+void forget_effects(PendingEntry& entry) {
+  entry.current = entry.forecast;
+  entry.original.clear();
+  entry.undo.assign(1, '\0');  // an empty pre-image
+  entry.sums.clear();
+}
+
 std::string encode_effects(const std::vector<RecordOp>& effects) {
   std::string out;
   Writer w(out);

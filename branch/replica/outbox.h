@@ -26,6 +26,9 @@ struct PendingEntry {
   std::string original;
 };
 
+// Of a mutation that is decided: it has nothing to undo.
+void forget_effects(PendingEntry& entry);
+
 struct OutboxBlock {
   uint32_t generation = 0;
   Lane lane = Lane::interactive;

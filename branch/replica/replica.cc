@@ -33,6 +33,10 @@ Result<void> Replica::load(Batch& start, const IndexUpkeep& upkeep) {
   } else {
     start.put(Table::meta, keys::meta_identity(), store_identity(StoreRole::branch));
   }
+  BL_ASSIGN(auto history, store_.get(Table::meta, keys::meta_reconciling()));
+  if (history) {
+    BL_ASSIGN(history_, decode_replica_history(*history));
+  }
   auto rows = scan_prefix(store_, Table::meta, keys::meta_incarnation_prefix());
   for (; rows->valid(); rows->next()) {
     BL_ASSIGN(auto info, decode_incarnation(rows->value()));
@@ -454,8 +458,8 @@ Result<bool> Replica::touches_bulk(const Mutation& m, const Journal& journal) {
 
 // --- The link ---
 
-Introduction Replica::introduction(const std::string& server,
-                                   const std::string& topology_digest) const {
+Result<Introduction> Replica::introduction(const std::string& server,
+                                           const std::string& topology_digest) const {
   Introduction intro;
   intro.server = server;
   intro.origin = state_.self;
@@ -464,14 +468,20 @@ Introduction Replica::introduction(const std::string& server,
   intro.schema_extends = schema_->extends();
   intro.by_older_schema = !state_.joined() || merger_->level() < kFeatureLevel;
   intro.topology_digest = topology_digest;
-  intro.cursor = state_.cursor;
   intro.installed = state_.joined() ? state_.territories : std::vector<TerritoryId>{};
   intro.says_installed = true;
-  // What was applied is never taken back: a snapshot of an earlier csn is of no use any more.
-  if (seed_ && seed_->head.id != 0 && state_.cursor.csn <= seed_->head.at.csn)
-    intro.join = {seed_->head.id, seed_->reader.chunks(), seed_->reader.chain()};
   // What was begun for a reason is ended: the reason is not known any more after a restart.
   intro.reseed = distrust_ || (state_.joined() && seed_ && !seed_->head.partial);
+  // What was applied is never taken back: a snapshot of an earlier csn is of no use any more.
+  bool goes_on = seed_ && seed_->head.id != 0 && state_.cursor.csn <= seed_->head.at.csn;
+  if (history_.leaving) {
+    intro.reseed = true;  // nothing that is held is of the line to come
+    goes_on = seed_ && seed_->head.id != 0 && !is_past(history_.past, seed_->head.at.line);
+  } else {
+    intro.cursor = state_.cursor;
+  }
+  if (goes_on) intro.join = {seed_->head.id, seed_->reader.chunks(), seed_->reader.chain()};
+  for (const auto& p : history_.past) intro.past_lines.push_back(p.line);
   uint32_t oldest = state_.retired.begin()->first.generation;
   for (const auto& i : incarnations_) {
     if (i.generation > state_.announced || i.generation >= oldest) intro.incarnations.push_back(i);
@@ -480,10 +490,17 @@ Introduction Replica::introduction(const std::string& server,
       auto retired = state_.retired.find({i.generation, static_cast<Lane>(l)});
       if (retired == state_.retired.end()) continue;
       Seq last = last_of(retired->first);
-      bool told = current && l == size_t(Lane::interactive);
+      // Where this line replaced another, its master may lack what is not kept here any more: it is
+      // told where what is here begins.
+      bool follows_another = !history_.past.empty() && last.value > 0;
+      bool told = current && (l == size_t(Lane::interactive) || follows_another);
       if (!told && retired->second.seq == last) continue;
-      intro.pending.push_back(
-          {{state_.self, i.incarnation, static_cast<Lane>(l)}, retired->second.seq.next(), last});
+      PendingRange& range =
+          intro.pending.emplace_back(Stream{state_.self, i.incarnation, static_cast<Lane>(l)},
+                                     retired->second.seq.next(), last);
+      if (follows_another) {
+        BL_ASSIGN(range.chain_before, chain_before_pending(retired->first));
+      }
     }
   }
   return intro;
@@ -518,6 +535,16 @@ Result<Batch> Replica::welcome(const Registration& r) {
   }
   state_.term = r.term;
   state_.announced = state_.generation;
+  // What the master knows of earlier lines, and those that only we remember.
+  LineHistory past = r.past_lines;
+  for (const auto& p : history_.past) {
+    if (!is_past(past, p.line) && p.line != r.head.line)
+      past.insert(past.begin(), {p.line, Csn(0)});
+  }
+  if (past != history_.past) {
+    history_.past = std::move(past);
+    write_history(batch);
+  }
   echo_until_ = r.echo_until;
   if (!state_.joined()) state_.cursor.line = r.head.line;
   workspace_->reset(state_.side, state_.holds_everything);
@@ -532,6 +559,28 @@ Seq Replica::last_of(const PendingLane& lane) const {
   return lane.generation == state_.generation
              ? state_.ends[l].seq
              : incarnations_[lane.generation].predecessor_ends[l].seq;
+}
+
+Result<Digest> Replica::chain_before_pending(const PendingLane& lane) const {
+  size_t l = size_t(lane.lane);
+  auto info = std::find_if(incarnations_.begin(), incarnations_.end(),
+                           [&](const auto& i) { return i.generation == lane.generation; });
+  BL_CHECK(info != incarnations_.end());
+  Order decided = state_.retired.at(lane).order;
+  BL_ASSIGN(auto block,
+            OutboxReader(store_, state_.side).next({lane.generation, decided, lane.lane}));
+  if (!block || lane_of(block->last()) != lane) {
+    return lane.generation == state_.generation
+               ? state_.ends[l].chain
+               : incarnations_[lane.generation].predecessor_ends[l].chain;
+  }
+  Digest chain = block->chain_before;
+  MutationHasher hasher(info->salt_key, lane.lane);
+  for (const auto& e : block->entries) {
+    if (e.mutation.order > decided) break;
+    chain = chain_next(chain, hasher.digest(e.mutation));
+  }
+  return chain;
 }
 
 std::array<uint64_t, kLaneCount> Replica::pending_by_lane() const {
@@ -577,10 +626,8 @@ Result<Replica::Oldest> Replica::oldest_pending() const {
       if (!is_pending(state_.retired, block->ref(e))) continue;
       int64_t ms = e.mutation.hlc.ms();
       if (oldest.ms == 0 || ms < oldest.ms) oldest.ms = ms;
-      // Bases of another line say nothing about this one.
-      if (e.mutation.line == state_.cursor.line) {
-        oldest.base = oldest.base ? std::min(*oldest.base, e.mutation.base) : e.mutation.base;
-      }
+      Csn base = present_base(history_.past, state_.cursor.line, e.mutation.line, e.mutation.base);
+      oldest.base = oldest.base ? std::min(*oldest.base, base) : base;
       break;
     }
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "branch/replica/state.h"
+#include "common/base/limits.h"
 #include "common/base/random.h"
 #include "common/time/clock.h"
 #include "replication/merge/index_upkeep.h"
@@ -86,7 +87,8 @@ class Replica {
   Result<GroupResult> accept(const std::vector<Command*>& commands);
 
   // --- The link ---
-  Introduction introduction(const std::string& server, const std::string& topology_digest) const;
+  Result<Introduction> introduction(const std::string& server,
+                                    const std::string& topology_digest) const;
   // Notes what the master said; the rows need not be synced.
   Result<Batch> welcome(const Registration& registration);
   // SEMANTICS 26, of what is in the store, synced or not.
@@ -111,6 +113,16 @@ class Replica {
   Result<bool> copy_kept(const Write& write);
   Result<ApplyResult> end_seed(const SnapshotEnd& end, const Write& write);
   uint64_t seeded_chunks() const { return seed_ ? seed_->reader.chunks() : 0; }
+  // The master says that the line followed is replaced (it was restored behind its branches): what
+  // is kept of decided mutations becomes pending again, and introduction() asks for a snapshot. In
+  // steps, each of which is whole: after a crash, say it again.
+  Result<void> leave_line(const Write& write);
+  // How long decided mutations are kept for that, and how much of them at most.
+  void set_restore_window(int64_t ms, uint64_t bytes = limits::kMaxKeptBytes);
+  const ReplicaHistory& history() const { return history_; }
+  // When the oldest that is kept was decided; 0: nothing is kept.
+  Result<int64_t> kept_since_ms() const;
+
   uint64_t seeded_records() const { return seed_ ? seed_->records : 0; }
   uint64_t seed_expected() const { return seed_ ? seed_->expected : 0; }
 
@@ -166,6 +178,8 @@ class Replica {
   static void remember(const Command& command, const MutationId& id, Group& group);
   // The last seq that this server has given in a lane of one of its starts.
   Seq last_of(const PendingLane& lane) const;
+  // Of a stream, before the first mutation that is pending, or after the last where none is.
+  Result<Digest> chain_before_pending(const PendingLane& lane) const;
   void add_counts(const Deltas& deltas);
   bool holds(TerritoryId t) const;
   bool holds_any(const std::vector<TerritoryId>& of) const;
@@ -175,6 +189,15 @@ class Replica {
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);
   void write_fate(Batch& batch, FateEntry entry, std::string_view content);
+  // keep.cc
+  void keep_block(Batch& batch, const OutboxBlock& block);
+  void drop_old_kept(Batch& batch);
+  void write_history(Batch& batch) const;
+  Result<void> take_back_kept(const Write& write);
+  Result<uint64_t> take_back_fates(Batch& batch, PendingLane lane, Seq from);
+  std::unique_ptr<Cursor> kept_of(Lane lane) const;
+  // Decides a pending mutation again; its base may be of an earlier line.
+  Result<Decision> run_again(Mutation& m);
   Result<void> replay_pending(const SnapshotEnd& end, const Write& write, ApplyResult& result,
                               ReplicaState& next);
   struct LaneWalk;  // seed.cc
@@ -190,7 +213,12 @@ class Replica {
   Random& random_;
   std::string collation_;  // index_version() of the rows that this process writes
   ReplicaState state_;
-  std::vector<IncarnationInfo> incarnations_;  // all of this data directory, by generation
+  ReplicaHistory history_;
+  int64_t restore_window_ms_ = limits::kRestoreWindowMs;
+  uint64_t kept_limit_ = limits::kMaxKeptBytes;
+  std::array<PendingRef, kLaneCount> kept_from_;  // by lane: nothing is kept through here
+  int64_t kept_look_ms_ = 0;                      // when it was last looked what is too old
+  std::vector<IncarnationInfo> incarnations_;     // all of this data directory, by generation
   Lineage lineage_;
   HybridClock hlc_;
   Csn echo_until_;                   // see Registration

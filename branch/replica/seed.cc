@@ -1,7 +1,6 @@
 // Snapshots: the other side of the keyspace is filled beside the live one, pending work is replayed
 // on it, and one batch switches (SEMANTICS 24, 25).
 #include <algorithm>
-#include <utility>
 
 #include "branch/replica/replica.h"
 #include "common/base/check.h"
@@ -49,8 +48,9 @@ Result<void> Replica::load_seed() {
   });
   BL_ASSIGN(auto collation, store_.get(Table::meta, keys::meta_collation(progress.side)));
   // Index rows of another collation would stay; and what is applied is never taken back.
-  bool usable = progress.side != state_.side && collation == collation_ &&
-                state_.cursor.csn <= progress.at.csn;
+  bool ahead = history_.leaving ? !is_past(history_.past, progress.at.line)
+                                : state_.cursor.csn <= progress.at.csn;
+  bool usable = progress.side != state_.side && collation == collation_ && ahead;
   if (!usable) return {};  // what is there is erased when another begins
   BL_PROBE("seed.found_at_start");
   seed_ = std::move(seed);
@@ -342,6 +342,9 @@ Result<ApplyResult> Replica::end_seed(const SnapshotEnd& end, const Write& write
   result.batch.erase(Table::meta, keys::meta_join());
   write_state(result.batch);
   distrust_ = false;
+  if (history_.leaving) BL_PROBE("seed.line_changed");
+  history_.leaving = false;
+  write_history(result.batch);
   seed_.reset();
   return result;
 }
@@ -421,8 +424,7 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
     PendingRef ref = walk->next();
     PendingEntry& e = block.entries[walk->at];
     if (!is_pending(old.retired, ref)) {
-      e.undo = std::string(1, '\0');  // decided before: an empty pre-image
-      e.sums.clear();
+      forget_effects(e);  // decided before
     } else if (e.mutation.id.seq <= high[stream_of(e.mutation.id)]) {
       BL_TRY(retire_by_snapshot(fates, ref, e, result));
     } else {
@@ -440,6 +442,12 @@ Result<void> Replica::replay_pending(const SnapshotEnd& end, const Write& write,
       workspace_->flush(early);
       workspace_->evict();
       BL_TRY(write(early, Sync::no));
+    } else {
+      // Not bound to a side; a snapshot that broke off may have left it already.
+      Batch early;
+      BL_ASSIGN(auto kept, store_.get(Table::outbox, keys::outbox(keys::kKept, last)));
+      if (!kept) keep_block(early, block);
+      if (!early.empty()) BL_TRY(write(early, Sync::no));
     }
     BL_TRY(walk->read(last));
   }
@@ -464,14 +472,13 @@ Result<void> Replica::retire_by_snapshot(const std::map<MutationId, const FateEn
   count_fate(one, 1, true);
   ++result.retired;
   state_.retired.at(lane_of(ref)) = {e.mutation.id.seq, ref.order};
-  e.undo = std::string(1, '\0');
-  e.sums.clear();
+  forget_effects(e);
   return {};
 }
 
 Result<void> Replica::replay_one(PendingRef ref, PendingEntry& e, ApplyResult& result) {
   BL_PROBE("seed.pending_replayed");
-  BL_ASSIGN(Decision decision, decide_pending(e.mutation));
+  BL_ASSIGN(Decision decision, run_again(e.mutation));
   BL_TRY(note_unplaced(e.mutation, ref));
   std::string bytes;
   put_forecast(bytes, e.mutation.hlc, decision.effects);

@@ -173,6 +173,56 @@ Result<SeedRow> decode_seed_row(std::string_view bytes) {
   return s;
 }
 
+std::string encode_replica_history(const ReplicaHistory& h) {
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  put_line_history(w, h.past);
+  w.u8(h.leaving ? 1 : 0);
+  w.varint(h.kept_blocks);
+  w.varint(h.kept_bytes);
+  w.varint(h.offered_again.generation);
+  w.varint(h.offered_again.order.value);
+  return out;
+}
+
+Result<ReplicaHistory> decode_replica_history(std::string_view bytes) {
+  Reader r(bytes);
+  uint8_t format = r.u8();
+  ReplicaHistory h;
+  h.past = get_line_history(r);
+  h.leaving = r.flag();
+  h.kept_blocks = r.varint();
+  h.kept_bytes = r.varint();
+  h.offered_again.generation = static_cast<uint32_t>(r.varint_max(0x7fffffff));
+  h.offered_again.order = Order(r.varint());
+  if (!r.done() || format != kFormat) {
+    return fail(ErrorKind::corrupt, "replica.history", "the replica's history row is damaged");
+  }
+  return h;
+}
+
+std::string encode_kept_block(int64_t decided_ms, OutboxBlock block) {
+  for (auto& e : block.entries) forget_effects(e);
+  std::string out;
+  Writer w(out);
+  w.u8(kFormat);
+  w.fixed64(static_cast<uint64_t>(decided_ms));
+  w.bytes(encode_outbox_block(block));
+  return out;
+}
+
+Result<KeptBlock> decode_kept_block(PendingRef last, std::string_view bytes) {
+  Reader r(bytes);
+  uint8_t format = r.u8();
+  KeptBlock out;
+  out.decided_ms = static_cast<int64_t>(r.fixed64());
+  if (!r.ok() || format != kFormat)
+    return fail(ErrorKind::corrupt, "replica.kept", "a kept block of decided changes is damaged");
+  BL_ASSIGN(out.block, decode_outbox_block(last, std::string(r.rest())));
+  return out;
+}
+
 std::string encode_key_row(const KeyRow& row) {
   std::string out;
   Writer w(out);

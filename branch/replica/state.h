@@ -3,6 +3,7 @@
 
 #include "branch/replica/outbox.h"
 #include "replication/line/commit.h"
+#include "replication/line/line_history.h"
 
 namespace branchline {
 
@@ -40,6 +41,28 @@ struct ReplicaState {
 // one hash over the chains of its lanes.
 using LaneEnds = std::array<ReplicaState::LaneEnd, kLaneCount>;
 Digest chain_of(const LaneEnds& ends);
+// What does not change with every batch: the lines it has followed, and what is kept of decided
+// mutations so that they can be offered again to a restored master (SEMANTICS 29).
+struct ReplicaHistory {
+  LineHistory past;
+  bool leaving = false;  // the line followed is replaced: a snapshot of its successor is wanted
+  uint64_t kept_blocks = 0;
+  uint64_t kept_bytes = 0;
+  // Whatever is pending through here was so when a line was left. The restored master decides it by
+  // time, whichever lane it comes in.
+  PendingRef offered_again;
+  bool operator==(const ReplicaHistory&) const = default;
+};
+std::string encode_replica_history(const ReplicaHistory& history);
+Result<ReplicaHistory> decode_replica_history(std::string_view bytes);
+// A block in the place keys::kKept: when its last mutation was decided, and the block, without
+// pre-images.
+std::string encode_kept_block(int64_t decided_ms, OutboxBlock block);
+struct KeptBlock {
+  int64_t decided_ms = 0;
+  OutboxBlock block;
+};
+Result<KeptBlock> decode_kept_block(PendingRef last, std::string_view bytes);
 
 std::string encode_replica_state(const ReplicaState& state);
 Result<ReplicaState> decode_replica_state(std::string_view bytes);

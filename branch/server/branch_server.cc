@@ -10,7 +10,9 @@
 #include "common/access/token_auth.h"
 #include "common/http/drain.h"
 #include "common/http/operator_access.h"
+#include "common/json/json.h"
 #include "common/metrics/metrics.h"
+#include "common/program/backup_job.h"
 #include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
 #include "common/program/start_log.h"
@@ -38,6 +40,7 @@ class BranchServer {
       between ? log.progress(describe(r)) : log.milestone(describe(r));
     };
     BL_ASSIGN(replica_, Replica::open(*store_, schema_, clock_, random_, start, upkeep));
+    replica_->set_restore_window(config_.topology.policies.restore_window_us / 1000);
     BL_TRY(store_->write(start, Sync::yes));
     if (opened.lost_accepted) {
       const ReplicaState& s = replica_->state();
@@ -63,6 +66,7 @@ class BranchServer {
         },
         [this] { api_->on_moved(); });
 
+    backup_ = std::make_unique<BackupJob>(*store_, clock_);
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
     parts.server = config_.server;
@@ -363,7 +367,22 @@ class BranchServer {
       put_audit_json(w, *report, names());
       co_return json_response(std::move(body));
     }
-    co_return not_found_response("/healthz, /readyz, /metrics, /admin/status, /admin/audit");
+    if (path == "/admin/backup" && request.method == "GET") co_return backup_->status();
+    if (path == "/admin/backup" && request.method == "POST") {
+      auto json = parse_json(request.body);
+      if (!json) co_return error_response(json.error());
+      const Json* directory = json->member("directory");
+      if (!directory || directory->kind != Json::Kind::string) {
+        co_return error_response({ErrorKind::invalid, "backup.directory",
+                                  "expected {\"directory\": \"/absolute/path\"}"});
+      }
+      LineCursor at = committer_->status().cursor;
+      co_return backup_->start(directory->text, config_.server + " branch\nline " +
+                                                    to_hex(at.line.value) + "\ncsn " +
+                                                    std::to_string(at.csn.value));
+    }
+    co_return not_found_response(
+        "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/backup");
   }
 
   std::map<TerritoryId, std::string> territory_names() {
@@ -469,6 +488,7 @@ class BranchServer {
   std::shared_ptr<const Schema> schema_ = config_.schema ? config_.schema : Schema::built_in();
   Runtime runtime_;
   std::unique_ptr<Store> store_;
+  std::unique_ptr<BackupJob> backup_;
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<ChangeHub> changes_;
   std::unique_ptr<Uplink> uplink_;

@@ -58,6 +58,8 @@ asio::awaitable<void> Uplink::run() {
     int64_t begin = clock_.steady_us();
     Error why = co_await connect_once();
     if (stopping_) co_return;
+    if (why.code == kLineReplaced) co_await leave_line();
+    if (stopping_) co_return;
     if (status_.down_since_ms == 0) status_.down_since_ms = clock_.wall_ms();
     bool refused = why.kind == ErrorKind::conflict || why.kind == ErrorKind::denied;
     if (why.message != status_.problem) {
@@ -76,6 +78,25 @@ asio::awaitable<void> Uplink::run() {
   }
 }
 
+asio::awaitable<void> Uplink::leave_line() {
+  using Done = Result<uint64_t>;
+  ranges_.clear();
+  Done done =
+      co_await committer_.run<Done>([](Replica& replica, const Committer::Write& write) -> Done {
+        uint64_t before = replica.state().ledger.pending;
+        BL_TRY(replica.leave_line(write));
+        return replica.state().ledger.pending - before;
+      });
+  if (!done) {
+    spdlog::critical("what is kept for a restored master cannot be read: {}", done.error().message);
+    co_return;
+  }
+  if (*done > 0) {
+    spdlog::warn("the master was restored: {} changes that had been decided are offered again",
+                 *done);
+  }
+}
+
 asio::awaitable<Error> Uplink::connect_once() {
   if (status_.state != "refused") status_.state = "connecting";
   auto link = co_await tls_dial(runtime_.io(), config_.address.host, config_.address.port, tls_,
@@ -86,12 +107,14 @@ asio::awaitable<Error> Uplink::connect_once() {
   // again.
   ranges_.clear();
   // What is committed after this moment is announced by on_outbox().
-  auto introduction =
-      co_await committer_.run<Introduction>([this](Replica& replica, const Committer::Write&) {
-        Introduction intro = replica.introduction(config_.server, config_.topology_digest);
-        intro.reseed = intro.reseed || reseed_;
-        return intro;
-      });
+  using Intro = Result<Introduction>;
+  auto introduction = co_await committer_.run<Intro>([this](Replica& replica,
+                                                            const Committer::Write&) -> Intro {
+    BL_ASSIGN(Introduction intro, replica.introduction(config_.server, config_.topology_digest));
+    intro.reseed = intro.reseed || reseed_;
+    return intro;
+  });
+  if (!introduction) co_return introduction.error();
   uint64_t connection = ++connection_;
   close_reason_.reset();
   finishing_ = false;
@@ -100,8 +123,9 @@ asio::awaitable<Error> Uplink::connect_once() {
   outbox_ = std::make_unique<ReplicaOutbox>(store_, committer_.side());
   session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us(), &budget_);
   session_->set_hurried(committer_.status().hurried);
+  session_->set_offered_again(committer_.status().offered_again);
   ++status_.connects;
-  perform(session_->start(introduction, clock_.wall_ms()));
+  perform(session_->start(*introduction, clock_.wall_ms()));
   runtime_.tasks().spawn("uplink ticks", [this, connection]() -> asio::awaitable<void> {
     co_await send_ticks(connection);
   });
@@ -206,6 +230,7 @@ asio::awaitable<void> Uplink::refresh_oldest() {
 void Uplink::on_outbox() {
   if (!session_) return;
   session_->set_hurried(committer_.status().hurried);
+  session_->set_offered_again(committer_.status().offered_again);
   perform(session_->on_outbox());
 }
 

@@ -67,6 +67,7 @@ class Uplink {
 
  private:
   boost::asio::awaitable<Error> connect_once();
+  boost::asio::awaitable<void> leave_line();
   boost::asio::awaitable<void> send_ticks(uint64_t connection);
   boost::asio::awaitable<void> refresh_oldest();
   // What the lanes' shipping has come to, for forecasts over connections.

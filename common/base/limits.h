@@ -71,6 +71,11 @@ inline constexpr size_t kMaxCommittedPending = 10'000;  // mutations that a comm
 inline constexpr size_t kMaxGroupMutations = 256;
 inline constexpr size_t kTargetGroupBytes = 1024 * 1024;  // a group takes nothing more beyond this
 
+// What branches keep of decided mutations, to offer them again to a restored master.
+inline constexpr int64_t kRestoreWindowMs = 35ll * 86'400'000;  // unless the topology says another
+inline constexpr uint64_t kMaxKeptBytes = 1024ull * 1024 * 1024;  // the oldest go first beyond this
+inline constexpr size_t kKeptStepBytes = 4 * 1024 * 1024;         // taken back in one batch
+
 // HTTP.
 inline constexpr size_t kMaxHttpHeaderBytes = 32 * 1024;
 inline constexpr size_t kMaxHttpBodyBytes = 1024 * 1024;

@@ -240,6 +240,8 @@ std::string meta_branch_prefix() { return meta('t') + "b"; }
 std::string meta_branch(OriginId origin) {
   return meta_branch_prefix() + meta_origin(origin).substr(1);
 }
+std::string meta_reconciling() { return meta('r'); }
+std::string meta_restored() { return meta('b'); }
 std::string meta_collation(Side side) {
   std::string key = meta('c');
   Writer(key).u8(side);

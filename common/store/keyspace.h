@@ -51,6 +51,8 @@ std::string deleted_child(Side side, const RecordKey& parent, const RecordKey& r
 // block.
 std::string outbox(Side side, PendingRef last);
 std::optional<PendingRef> parse_outbox(std::string_view key);
+// In the place of a side: blocks of decided mutations, kept for the restore window.
+inline constexpr Side kKept = 2;
 
 // Table::fates: origin (2), incarnation (8), lane, first seq (8) -> fate row.
 std::string fate(const MutationId& first);
@@ -105,6 +107,10 @@ std::string meta_trimmed_fates(const Stream& stream);  // what the trimmed part 
 std::string meta_trimmed_fates_prefix();
 std::string meta_branch(OriginId origin);  // master: how far a branch has come, what it holds
 std::string meta_branch_prefix();
+// Master: earlier lines, and which branches are awaited while reconciling. Branch: earlier lines,
+// and what is kept of decided mutations.
+std::string meta_reconciling();
+std::string meta_restored();  // master: the store came out of a backup and has not started since
 // Which collation made the text keys in Table::index of a side.
 std::string meta_collation(Side side);
 

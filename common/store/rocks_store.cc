@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "common/base/check.h"
+#include "common/store/backup.h"
 
 namespace branchline {
 namespace {
@@ -276,6 +277,10 @@ Result<bool> RocksStore::compact() {
     if (!status.ok()) return std::unexpected(error_of(status, "compacting"));
   }
   return told && (oldest == 0 || oldest >= erased);
+}
+
+Result<uint32_t> RocksStore::backup(const BackupRequest& request) {
+  return add_backup(*impl_->db, request);
 }
 
 std::shared_ptr<const StoreView> RocksStore::snapshot() const {

@@ -35,6 +35,7 @@ class RocksStore : public Store {
   Result<void> sync() override;
   Result<bool> compact() override;
   std::shared_ptr<const StoreView> snapshot() const override;
+  Result<uint32_t> backup(const BackupRequest& request) override;
 
  private:
   struct Impl;

@@ -77,6 +77,13 @@ class StoreView {
 
 enum class Sync { no, yes };
 
+// Makes a backup of a live store; see backup.h.
+struct BackupRequest {
+  std::string directory;                         // absolute
+  std::string label;                             // what it is of, for who restores it
+  std::function<void(uint64_t bytes)> progress;  // copied so far; may be empty
+};
+
 class Store : public StoreView {
  public:
   // Atomic. An error means that this process must not write again.
@@ -87,6 +94,11 @@ class Store : public StoreView {
   // writes, on another thread. False where a view that is held still needs some of them: try again
   // later.
   virtual Result<bool> compact() { return true; }
+  // Adds a backup to a folder; returns its number. Any thread; writes go on meanwhile.
+  virtual Result<uint32_t> backup(const BackupRequest& request) {
+    (void)request;
+    return fail(ErrorKind::unavailable, "backup.unsupported", "this store makes no backups");
+  }
   // A consistent view of now; valid while it is held and the store lives.
   virtual std::shared_ptr<const StoreView> snapshot() const = 0;
 };

@@ -22,7 +22,8 @@ constexpr const char* kPaths =
     "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/log?after=CSN&limit=N, POST "
     "/admin/tokens, "
     "POST /admin/tokens/revoke?id=ID, "
-    "POST /admin/release?server=NAME, POST /admin/topology?force=true, "
+    "POST /admin/release?server=NAME, POST /admin/write-off?server=NAME, POST "
+    "/admin/reconcile/close, GET and POST /admin/backup, POST /admin/topology?force=true, "
     "/admin/feature-level, POST /admin/feature-level?level=N, "
     "POST /admin/escrow/write-off?server=NAME&shares=frozen|all&pieces=returned|sold";
 
@@ -107,12 +108,13 @@ struct Facts {
   Directory directory;
   TrimState trimmed;
   std::map<OriginId, BranchProgress> progress;
+  Reconciling reconciling;
 };
 
 asio::awaitable<Facts> facts_of(IngestLoop& loop) {
   co_return co_await on_ingest<Facts>(loop, [](Ingest& ingest, const IngestLoop::Tools&) {
-    return Facts{ingest.state(),     ingest.origins(), ingest.programs(),
-                 ingest.directory(), ingest.trimmed(), ingest.branches()};
+    return Facts{ingest.state(),   ingest.origins(),  ingest.programs(),   ingest.directory(),
+                 ingest.trimmed(), ingest.branches(), ingest.reconciling()};
   });
 }
 
@@ -137,7 +139,11 @@ ReportNames names_of(const Directory& directory) {
 asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
   std::string path(request.target.substr(0, request.target.find('?')));
   bool get = request.method == "GET";
-  if (path == "/healthz" || path == "/readyz") co_return json_response("{\"status\":\"ok\"}");
+  if (path == "/healthz" || path == "/readyz") {
+    bool reconciling = parts_.ingest->counters().reconciling;
+    co_return json_response(reconciling ? R"({"status":"ok","reconciling":true})"
+                                        : R"({"status":"ok"})");
+  }
   if (path == "/metrics") {
     HttpResponse r;
     r.content_type = "text/plain; version=0.0.4";
@@ -164,6 +170,12 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
     co_return co_await raise_feature_level(parameter(request.target, "level"));
   if (path == "/admin/topology" && request.method == "POST")
     co_return co_await apply_topology(request);
+  if (path == "/admin/write-off" && request.method == "POST")
+    co_return co_await write_off_disk(parameter(request.target, "server"));
+  if (path == "/admin/reconcile/close" && request.method == "POST")
+    co_return co_await close_reconciling();
+  if (path == "/admin/backup" && get) co_return parts_.backup->status();
+  if (path == "/admin/backup" && request.method == "POST") co_return co_await start_backup(request);
   co_return not_found_response(kPaths);
 }
 
@@ -183,6 +195,18 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
   int64_t now = parts_.clock->wall_ms();
   w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
   w.member("diskFull", parts_.links->disk_full());
+  if (const Reconciling& r = facts.reconciling; r.open() || !r.late.empty()) {
+    auto list = [&](const char* name, const std::set<OriginId>& origins) {
+      w.key(name).begin_array();
+      for (OriginId o : origins) w.text(names_of(facts.directory).server(o));
+      w.end_array();
+    };
+    w.key("reconciling").begin_object().member("open", r.open());
+    if (r.open()) w.member("since", format_instant(r.since_ms)).member("why", r.why);
+    list("awaited", r.awaited);
+    list("notWaitedFor", r.late);
+    w.end_object();
+  }
   w.key("branches").begin_array();
   for (const auto& [origin, server] : facts.directory.servers()) {
     if (server.master || server.removed) continue;
@@ -227,7 +251,13 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
     if (state != facts.origins.end()) {
       w.key("ledger");
       put_ledger_json(w, state->second.ledger);
-      if (state->second.quarantined) w.member("quarantined", state->second.why);
+      const OriginState& o = state->second;
+      if (o.quarantined) w.member("quarantined", o.why);
+      if (o.refused.value != 0) w.member("copyRefused", format_instant(o.refused_ms));
+      if (o.written_off) w.member("writtenOff", true);
+      uint64_t missing = 0;
+      for (const auto& gap : o.missing) missing += gap.count();
+      if (missing > 0) w.member("missing", missing);
     }
     w.end_object();
   }
@@ -438,6 +468,71 @@ asio::awaitable<HttpResponse> MasterAdmin::write_off(std::string_view target) {
     more = step->more;
   }
   co_return json_response("{\"shares\":" + std::to_string(written_off) + "}");
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::write_off_disk(const std::string& server) {
+  for (const auto& link : parts_.links->status()) {
+    if (link.server != server) continue;
+    co_return error_response({ErrorKind::conflict, "write_off.connected",
+                              server + " is connected, so its disk is not lost; stop it first"});
+  }
+  auto lost = co_await on_ingest<Result<uint64_t>>(
+      *parts_.ingest, [server](Ingest& ingest, const IngestLoop::Tools& tools) -> Result<uint64_t> {
+        const ServerEntry* entry = ingest.directory().server(server);
+        if (!entry || entry->master)
+          return fail(ErrorKind::not_found, "write_off.unknown",
+                      "there is no branch `" + server + "`");
+        Batch rows;
+        BL_ASSIGN(uint64_t n, ingest.write_off_disk(entry->origin, rows));
+        tools.write(rows);
+        return n;
+      });
+  if (!lost) co_return error_response(lost.error());
+  co_return json_response("{\"writtenOff\":true,\"lost\":" + std::to_string(*lost) + "}");
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::close_reconciling() {
+  std::set<std::string> names;
+  for (const auto& link : parts_.links->status()) names.insert(link.server);
+  using Done = Result<std::pair<std::vector<std::string>, std::map<std::string, uint64_t>>>;
+  auto done = co_await on_ingest<Done>(
+      *parts_.ingest, [names](Ingest& ingest, const IngestLoop::Tools& tools) -> Done {
+        std::set<OriginId> connected;
+        for (const auto& [origin, server] : ingest.directory().servers()) {
+          if (names.count(server.name)) connected.insert(origin);
+        }
+        Batch rows;
+        BL_ASSIGN(auto closed, ingest.close_reconciling(connected, rows));
+        tools.write(rows);
+        std::pair<std::vector<std::string>, std::map<std::string, uint64_t>> out;
+        auto name = [&](OriginId o) { return ingest.directory().server(o)->name; };
+        for (OriginId o : closed.left) out.first.push_back(name(o));
+        for (const auto& [o, count] : closed.lost) out.second[name(o)] = count;
+        return out;
+      });
+  if (!done) co_return error_response(done.error());
+  std::string body;
+  JsonWriter w(body);
+  w.begin_object().key("notWaitedFor").begin_array();
+  for (const auto& name : done->first) w.text(name);
+  w.end_array().key("lost").begin_object();
+  for (const auto& [name, count] : done->second) w.member(name, count);
+  w.end_object().end_object();
+  co_return json_response(std::move(body));
+}
+
+asio::awaitable<HttpResponse> MasterAdmin::start_backup(const HttpRequest& request) {
+  auto json = parse_json(request.body);
+  if (!json) co_return error_response(json.error());
+  const Json* directory = json->member("directory");
+  if (!directory || directory->kind != Json::Kind::string) {
+    co_return error_response(
+        {ErrorKind::invalid, "backup.directory", "expected {\"directory\": \"/absolute/path\"}"});
+  }
+  Facts facts = co_await facts_of(*parts_.ingest);
+  co_return parts_.backup->start(directory->text, parts_.server + " master\nline " +
+                                                      to_hex(facts.state.line.value) + "\ncsn " +
+                                                      std::to_string(facts.state.head.value));
 }
 
 asio::awaitable<HttpResponse> MasterAdmin::release(const std::string& server) {

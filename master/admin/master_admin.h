@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "common/http/operator_access.h"
+#include "common/program/backup_job.h"
 #include "common/runtime/runtime.h"
 #include "master/ingest/ingest_loop.h"
 #include "master/link/link_service.h"
@@ -20,6 +21,7 @@ struct MasterParts {
   LineFeed* feed = nullptr;
   Clock* clock = nullptr;
   const OperatorAccess* access = nullptr;
+  BackupJob* backup = nullptr;
   std::function<std::string()> metrics;
 };
 
@@ -39,6 +41,9 @@ class MasterAdmin {
   boost::asio::awaitable<HttpResponse> write_off(std::string_view target);
   boost::asio::awaitable<HttpResponse> release(const std::string& server);
   boost::asio::awaitable<HttpResponse> apply_topology(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> write_off_disk(const std::string& server);
+  boost::asio::awaitable<HttpResponse> close_reconciling();
+  boost::asio::awaitable<HttpResponse> start_backup(const HttpRequest& request);
 
   MasterParts parts_;
 };

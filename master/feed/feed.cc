@@ -138,6 +138,8 @@ Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& r
   return {};
 }
 
+void LineFeed::rename(const LineCursor& head) { head_ = head; }
+
 Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope,
                                  size_t budget) const {
   FeedRange range;

@@ -21,6 +21,8 @@ class LineFeed : public FeedSource {
   // A batch that is written and synced.
   void add(std::shared_ptr<const LineBatch> batch);
   const LineCursor& head() const { return head_; }
+  // The line goes on under another id.
+  void rename(const LineCursor& head);
 
   Result<FeedRange> read(const LineCursor& after, const FeedScope& scope,
                          size_t budget) const override;

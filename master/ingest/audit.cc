@@ -49,6 +49,8 @@ struct Auditor {
   std::map<Stream, std::vector<FateEntry>> line_fates;
   std::map<std::pair<OriginId, Incarnation>, IncarnationInfo> incarnations;
   std::set<std::string> row_keys;
+  std::map<Stream, std::map<Seq, Seq>> lost;  // first -> last, entered by an operator
+  std::map<OriginId, uint64_t> lost_in_gaps;
   // Elements that the line put and did not remove: those of deleted records are in no checksum.
   int64_t elements_due = 0;
   std::set<std::tuple<Csn, RecordKey, FieldId, ElementKey>>
@@ -132,7 +134,17 @@ struct Auditor {
   }
 
   Result<void> walk_line() {
-    Digest chain = trim.csn.value == 0 ? line_start(state.line) : trim.chain;
+    BL_ASSIGN(auto history, view.get(Table::meta, keys::meta_reconciling()));
+    LineId first = state.line;
+    if (history) {
+      auto reconciling = decode_reconciling(*history);
+      if (!reconciling) {
+        report.problem(reconciling.error().message);
+      } else if (!reconciling->past.empty()) {
+        first = reconciling->past.front().line;
+      }
+    }
+    Digest chain = trim.csn.value == 0 ? line_start(first) : trim.chain;
     Csn at = trim.csn;
     elements_due = trim.elements;
     uint64_t rows_seen = 0;
@@ -212,17 +224,46 @@ struct Auditor {
     return {};
   }
 
+  Result<void> read_lost() {
+    auto rows = scan_prefix(view, Table::meta, keys::meta_origin_prefix());
+    for (; rows->valid(); rows->next()) {
+      auto row = decode_origin_state(rows->value());
+      if (!row) continue;  // told of below
+      OriginId origin(Reader(rows->key().substr(1)).fixed16());
+      for (const auto& gap : row->lost) {
+        lost[{origin, gap.incarnation, gap.lane}][gap.first] = gap.last;
+        lost_in_gaps[origin] += gap.count();
+      }
+    }
+    return rows->error() ? Result<void>(std::unexpected(*rows->error())) : Result<void>{};
+  }
+
+  // What stands as lost in front of `next` needs no fate.
+  void pass_lost(FateCoverage& coverage, const Stream& stream, Seq next) {
+    auto gaps = lost.find(stream);
+    if (gaps == lost.end()) return;
+    for (auto [first, last] : gaps->second) {
+      if (first < next) coverage.pass(stream, first, last);
+    }
+  }
+  void pass_lost_ends(FateCoverage& coverage) {
+    for (const auto& [stream, gaps] : lost) pass_lost(coverage, stream, Seq(UINT64_MAX));
+  }
+
   Result<void> check_fates() {
+    BL_TRY(read_lost());
     std::map<OriginId, Ledger> counted;
     std::map<Csn, Csn> covered;  // first -> last
     FateCoverage coverage;
     for (auto& [stream, entries] : line_fates) {
       for (const auto& f : entries) {
+        pass_lost(coverage, stream, f.id.seq);
         coverage.add(f, true, report);
         counted[stream.origin].count(f.fate, f.count);
         covered[f.csn] = Csn(f.csn.value + f.count - 1);
       }
     }
+    pass_lost_ends(coverage);
     Csn next(1);
     for (const auto& [first, last] : covered) {
       if (first != next)
@@ -244,11 +285,13 @@ struct Auditor {
         report.problem("a damaged fate");
         continue;
       }
+      pass_lost(stored, stream_of(*id), id->seq);
       stored.add(row->entry, true, report);
       stored_counts[id->origin].count(row->entry.fate, row->entry.count);
       stored_fates[stream_of(*id)].push_back(std::move(row->entry));
     }
     if (auto e = rows->error()) return std::unexpected(*e);
+    pass_lost_ends(stored);
     if (stored.ends() != coverage.ends()) report.problem("the fates kept and the main line differ");
     for (const auto& [stream, entries] : line_fates) {
       if (joined(entries) != joined(stored_fates[stream])) {
@@ -307,13 +350,20 @@ struct Auditor {
     BL_TRY(check_programs(kept));
     for (auto& [origin, ledger] : kept) counted[origin];
     for (auto& [origin, ledger] : counted) {
-      ledger.accepted = ledger.applied + ledger.merged + ledger.overridden + ledger.rejected;
+      // Written by an operator only: what was announced by a disk that is written off, and gaps.
+      ledger.lost = kept[origin].lost;
+      if (ledger.lost < lost_in_gaps[origin])
+        report.problem("the ledger of server " + std::to_string(origin.value) +
+                       " lacks what was entered as lost");
+      ledger.accepted =
+          ledger.applied + ledger.merged + ledger.overridden + ledger.rejected + ledger.lost;
       if (ledger != kept[origin]) {
         report.problem("the ledger of server " + std::to_string(origin.value) +
                        " differs from the main line");
       }
       Ledger s = stored_counts[origin];
       s.accepted = ledger.accepted;
+      s.lost = ledger.lost;
       if (s != ledger)
         report.problem("the fates of server " + std::to_string(origin.value) +
                        " differ from the line");
@@ -454,7 +504,7 @@ Result<AuditReport> audit_line(const StoreView& view, const Schema& schema) {
     report.problem(trim.error().message);
     return report;
   }
-  Auditor auditor{view, schema, std::move(*state), *trim, {}, {}, {}, {}, 0, {}};
+  Auditor auditor{view, schema, std::move(*state), *trim};
   return auditor.run();
 }
 

@@ -125,6 +125,7 @@ std::vector<Holder> Ingest::Impl::holders_of(const Record& record) const {
 bool Ingest::grants_due() const {
   const Impl& s = *impl_;
   bool active = s.merger->level() >= level_of(CellOpKind::grant);
+  if (s.reconciling.open()) return false;  // SEMANTICS 31
   return s.granting && active && (s.grant_scan || !s.grants_due.empty());
 }
 

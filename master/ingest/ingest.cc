@@ -46,6 +46,11 @@ Result<std::unique_ptr<Ingest>> Ingest::open(Store& store, std::shared_ptr<const
   }
   impl->grants_due_everywhere();  // what was due when the last process ended is not stored
   start.put(Table::meta, keys::meta_state(), encode_master_state(impl->state));
+  if (impl->reconciling_changed) {
+    start.put(Table::meta, keys::meta_reconciling(), encode_reconciling(impl->reconciling));
+    start.erase(Table::meta, keys::meta_restored());
+    impl->reconciling_changed = false;
+  }
   return std::unique_ptr<Ingest>(new Ingest(std::move(impl)));
 }
 
@@ -98,6 +103,10 @@ Result<void> Ingest::Impl::load() {
               decode_branch_progress(rows->value()));
   }
   if (auto e = rows->error()) return std::unexpected(*e);
+  BL_ASSIGN(auto reconciling_row, store.get(Table::meta, keys::meta_reconciling()));
+  if (reconciling_row) {
+    BL_ASSIGN(reconciling, decode_reconciling(*reconciling_row));
+  }
   for (EntityId entity : {entity_id::kTerritory, entity_id::kServer, entity_id::kTopology}) {
     auto records = scan_prefix(store, Table::records, keys::record_prefix(0, entity));
     for (; records->valid(); records->next()) {
@@ -109,6 +118,13 @@ Result<void> Ingest::Impl::load() {
     if (auto e = records->error()) return std::unexpected(*e);
   }
   directory.resolve();
+  BL_ASSIGN(auto restored, store.get(Table::meta, keys::meta_restored()));
+  if (restored) {
+    BL_TRY(decode_restored_mark(*restored));
+    reconciling.restored_at = state.head;
+    reconciling.why = "this master was restored from a backup";
+    await_all();
+  }
   return {};
 }
 
@@ -188,39 +204,11 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                         std::to_string(schema->version()) +
                         "), and neither is the version before the other; upgrade the older one");
   }
-  const LineCursor& cursor = intro.cursor;
-  if (cursor.csn.value == 0) return {};
-  if (cursor.line != state.line) {
-    return conflict("session.line_replaced", server.name + " follows main line " +
-                                                 to_hex(cursor.line.value) + ", this master's is " +
-                                                 to_hex(state.line.value) +
-                                                 "; was the wrong data directory started?");
-  }
-  if (cursor.csn > state.head) {
-    return conflict("session.ahead",
-                    server.name + " is at csn " + std::to_string(cursor.csn.value) +
-                        ", this master only at " + std::to_string(state.head.value) +
-                        ": the master's data are older than what it had confirmed; start it with "
-                        "the newer copy");
-  }
-  // Behind what is kept nothing can be compared: it is seeded anew.
-  if (cursor.csn < trim.csn) return {};
-  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
-  std::optional<Digest> chain;
-  if (cursor.csn == trim.csn) chain = trim.chain;
-  if (row) {
-    BL_ASSIGN(auto header, decode_batch_header(*row));
-    chain = header.chain;
-  }
-  if (chain != cursor.chain) {
-    return conflict("session.off_line", "the history of " + server.name + " up to csn " +
-                                            std::to_string(cursor.csn.value) +
-                                            " is not this main line's (chain hashes differ)");
-  }
   return {};
 }
 
-Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& rows) {
+Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& rows,
+                                           bool other_alive) {
   Impl& s = *impl_;
   const ServerEntry* server = s.directory.server(intro.server);
   if (server && server->removed) {
@@ -240,6 +228,8 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   program = {intro.feature_level, intro.schema_version, s.clock.wall_ms()};
   rows.put(Table::meta, keys::meta_program(origin_id), encode_program_seen(program));
   BL_TRY(s.check_introduction(intro, *server));
+  BL_TRY(s.check_line(intro, *server, rows));
+  BL_TRY(s.check_copy(intro, *server, other_alive, rows));
   for (const auto& info : intro.incarnations) {
     auto known = s.incarnations.find({origin_id, info.incarnation});
     if (known == s.incarnations.end()) {
@@ -253,6 +243,7 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
               " describes its own past in another way than before; is a copy of it running?");
     }
   }
+  BL_TRY(s.check_missing(intro, *server, rows));
   Registration out;
   out.session = ++s.last_session;
   out.origin = origin_id;
@@ -277,6 +268,7 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   out.partial = !out.join && other;
   p.heard_ms = s.clock.wall_ms();
   rows.put(Table::meta, keys::meta_branch(origin_id), encode_branch_progress(p));
+  out.past_lines = s.reconciling.past;
   for (const auto& [stream, at] : s.streams) {
     if (stream.origin != origin_id) continue;
     auto pending = std::find_if(intro.pending.begin(), intro.pending.end(), [&](const auto& p) {
@@ -305,6 +297,18 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   origin.latest = intro.incarnations.back().incarnation;
   // A new data directory has no share of anything; that of the one before is frozen.
   if (joins || chain != s.lineage.chain_of(origin_id, origin.latest)) s.grants_due_everywhere();
+  origin.announced = 0;
+  for (const auto& range : intro.pending) {
+    Stream stream = range.stream;
+    stream.origin = origin_id;
+    auto known = s.streams.find(stream);
+    Seq have = known == s.streams.end() ? Seq(0) : known->second.seq;
+    // Level 1 has no room for it.
+    if (range.last > have && s.directory.feature_level() >= 2)
+      origin.announced += range.last.value - std::max(have.value, range.first.value - 1);
+  }
+  s.drop_held(origin_id);  // it comes again
+  s.note_offer(intro, origin_id, out.join, rows);
   rows.put(Table::meta, keys::meta_origin(origin_id), encode_origin_state(origin));
   return out;
 }
@@ -349,18 +353,6 @@ Result<Ingest::Local> Ingest::raise_feature_level(uint32_t level) {
 void Ingest::note_shown(OriginId origin, const RecordId& credential, Batch& rows) {
   if (!impl_->shown.emplace(origin, credential).second) return;
   rows.put(Table::meta, keys::meta_shown(origin, credential), {});
-}
-
-Result<void> Ingest::release(OriginId origin, Batch& rows) {
-  auto at = impl_->origins.find(origin);
-  if (at == impl_->origins.end() || !at->second.quarantined) {
-    return fail(ErrorKind::not_found, "release.not_quarantined",
-                "this server's link is not quarantined");
-  }
-  at->second.quarantined = false;
-  at->second.why.clear();
-  rows.put(Table::meta, keys::meta_origin(origin), encode_origin_state(at->second));
-  return {};
 }
 
 Result<Ingest::Local> Ingest::commit_local(std::vector<RecordOp> ops, const RecordId& author,

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -73,11 +74,32 @@ struct IngestResult {
       rest;  // to be given to ingest() again, before others: the batch is as large as may be
 };
 
+// Of one stream of an origin: mutations that a restored master lacks and their branch does not keep
+// any more.
+struct WorkGap {
+  Incarnation incarnation;
+  Lane lane = Lane::interactive;
+  Seq first, last;
+  Digest chain;  // of the stream, after `last`
+  uint64_t count() const { return last.value - first.value + 1; }
+  bool operator==(const WorkGap&) const = default;
+};
+
 struct OriginState {
   Ledger ledger;
   Incarnation latest;
   bool quarantined = false;
   std::string why;
+  // Two live copies (SEMANTICS 30): the process start that was refused last, and when.
+  Incarnation refused;
+  int64_t refused_ms = 0;
+  Incarnation admitted;      // an operator decided that this one takes over
+  uint64_t announced = 0;    // mutations it named at its last contact that had not arrived then
+  bool written_off = false;  // its disk is gone for good: only an empty one may join
+  std::vector<WorkGap>
+      missing;                // found at its last contact: it is refused until an operator closes
+  std::vector<WorkGap> lost;  // closed
+  bool operator==(const OriginState&) const = default;
 };
 
 // What a branch last said of its program.
@@ -86,6 +108,26 @@ struct ProgramSeen {
   uint32_t schema_version = 0;
   int64_t wall_ms = 0;  // when, by the master's clock
 };
+// While a restored master waits for its branches (SEMANTICS 29).
+struct Reconciling {
+  LineHistory past;
+  Csn restored_at;       // through this csn the line is as it was before the restore; 0: not known
+  int64_t since_ms = 0;  // 0: not reconciling
+  std::string why;
+  std::set<OriginId> awaited;  // have not offered again all that they had when they connected
+  std::set<OriginId> late;     // were not waited for when an operator closed it
+
+  bool open() const { return since_ms != 0; }
+};
+std::string encode_reconciling(const Reconciling& reconciling);
+Result<Reconciling> decode_reconciling(std::string_view bytes);
+// Written into a master's store by `branchline restore`.
+struct RestoredMark {
+  int64_t wall_ms = 0;
+  bool operator==(const RestoredMark&) const = default;
+};
+std::string encode_restored_mark(const RestoredMark& mark);
+Result<RestoredMark> decode_restored_mark(std::string_view bytes);
 
 struct StreamState {
   Seq seq;
@@ -130,13 +172,21 @@ class Ingest {
   ~Ingest();
 
   // A branch has connected; its name is proven. `rows` is to be written synced before it is
-  // answered: what it told of its past it will not tell again. `denied` where it is not in the
-  // topology, `conflict` where its topology, schema or history is not this master's, its program
-  // does not know the line's feature level, or its link is quarantined: an operator must act.
-  Result<Registration> begin_session(const Introduction& intro, Batch& rows);
+  // answered, also where it is refused: what it told of its past it will not tell again, and a new
+  // line id must not be forgotten. `denied` where it is not in the topology, `conflict` where its
+  // topology, schema or history is not this master's, its program does not know the line's feature
+  // level, its link is quarantined or it is a second copy: an operator must act. `unavailable` with
+  // code "session.line_replaced" where it is ahead of the line or off it: the line has, or now
+  // gets, a new id, and the branch offers its work again. `other_alive`: another connection of this
+  // server was heard a moment ago.
+  Result<Registration> begin_session(const Introduction& intro, Batch& rows,
+                                     bool other_alive = false);
 
-  // Decides blocks in the given order. The batch must be written synced, or the process end.
+  // Decides blocks in the given order. The batch must be written synced, or the process end. While
+  // reconciling, some are held back: call it with no blocks while held_ready().
   Result<IngestResult> ingest(std::vector<IncomingBlock> blocks);
+  // Something that was held back may be decided now.
+  bool held_ready() const;
 
   // A mutation of the master's own: topology, tokens.
   struct Local {
@@ -180,8 +230,21 @@ class Ingest {
   // speak for him about records that he read through it (SEMANTICS 6, 28). Empty rows: known.
   void note_shown(OriginId origin, const RecordId& credential, Batch& rows);
 
-  // An operator decided that a quarantined origin may come back.
+  // An operator decided that a quarantined origin may come back, or that the copy that was refused
+  // takes over from the other.
   Result<void> release(OriginId origin, Batch& rows);
+  // An operator decided that nothing more can come from this origin's disk: `lost` mutations that
+  // it had announced are entered as such, its process starts are refused, and only an empty disk
+  // may join under its name. Returns how many were entered.
+  Result<uint64_t> write_off_disk(OriginId origin, Batch& rows);
+  // Enters as lost what branches found missing, and ends the waiting for those that are not in
+  // `connected`, other than these branches. `not_found` where nothing is open or missing.
+  struct Closed {
+    std::vector<OriginId> left;  // not waited for any longer
+    std::map<OriginId, uint64_t> lost;
+  };
+  Result<Closed> close_reconciling(const std::set<OriginId>& connected, Batch& rows);
+  const Reconciling& reconciling() const;
 
   const MasterState& state() const;
   const std::map<OriginId, OriginState>& origins() const;

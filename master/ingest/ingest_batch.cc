@@ -1,6 +1,5 @@
 // Deciding blocks, and the rows that a decided batch consists of.
 #include <algorithm>
-#include <utility>
 
 #include "common/base/probe.h"
 #include "master/ingest/ingest_impl.h"
@@ -24,15 +23,54 @@ Result<IngestResult> Ingest::ingest(std::vector<IncomingBlock> blocks) {
   Impl& s = *impl_;
   IngestBatch work;
   IngestResult result;
-  work.blocks = std::move(blocks);
+  bool of_held = work.of_held = blocks.empty();
+  work.blocks = of_held ? s.take_held() : std::move(blocks);
   size_t taken = 0;
-  while (taken < work.blocks.size() && !work.full())
-    BL_TRY(s.take_block(work, work.blocks[taken++], result));
+  BL_TRY(s.take_blocks(work, taken, result));
+  s.close_if_done();
   BL_TRY(s.finish(work, result));
   // A block that was cut short comes again as a whole: what is decided of it is skipped then.
-  if (work.cut) --taken;
-  for (; taken < work.blocks.size(); ++taken) result.rest.push_back(std::move(work.blocks[taken]));
+  for (size_t i = 0; i < work.blocks.size(); ++i) {
+    IncomingBlock& b = work.blocks[i];
+    bool again = i >= taken || (work.cut && i == work.at);
+    if (!again && !work.hold.count(i)) continue;
+    auto& queue = s.held[lane_of(b)];
+    if (of_held) {
+      queue.push_front(std::move(b));  // one of each lane
+    } else if (!again) {
+      queue.push_back(std::move(b));
+    } else {
+      result.rest.push_back(std::move(b));
+    }
+  }
+  std::erase_if(s.held, [](const auto& h) { return h.second.empty(); });
   return result;
+}
+
+Result<void> Ingest::Impl::take_blocks(IngestBatch& work, size_t& taken, IngestResult& result) {
+  while (taken < work.blocks.size() && !work.full()) {
+    work.at = taken++;
+    OriginLane lane = lane_of(work.blocks[work.at]);
+    bool first = work.of_held || (!held.count(lane) && !work.holds(lane));
+    BL_TRY(take_block(work, work.blocks[work.at], result));
+    bool offers = reconciling.open() || offered.count(lane.first) > 0 || heads.count(lane) > 0;
+    if (offers && first) note_head(work.blocks[work.at]);
+  }
+  // Of what was held back, the next may be any one's.
+  for (bool moved = work.of_held; moved && !work.full();) {
+    moved = false;
+    for (size_t i = 0; i < work.blocks.size() && !work.full(); ++i) {
+      const Mutation* head = work.hold.count(i) ? head_of(work.blocks[i]) : nullptr;
+      if (!head || !may_decide(*head)) continue;
+      moved = true;
+      work.hold.erase(i);
+      work.at = i;
+      BL_TRY(take_block(work, work.blocks[i], result));
+      note_head(work.blocks[i]);
+      if (work.cut) return {};
+    }
+  }
+  return {};
 }
 
 Result<size_t> Ingest::Impl::check_continuity(const MutationBlock& block,
@@ -61,8 +99,14 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   auto broken = [&](Error e) {
     result.broken.push_back({incoming.origin, incoming.session, std::move(e)});
     sessions[incoming.origin] = 0;  // what it still sends is dropped
+    drop_held(incoming.origin);
     return Result<void>{};
   };
+  bool behind_held = held.count(lane_of(incoming)) > 0 && !work.of_held;
+  if (behind_held || work.holds(lane_of(incoming))) {
+    work.hold.insert(work.at);
+    return {};
+  }
   if (block.stream.origin != incoming.origin) {
     return broken({ErrorKind::denied, "stream.foreign", "a block of another server's mutations"});
   }
@@ -111,10 +155,17 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   while (decided < block.mutations.size() && !work.full()) {
     size_t begin = decided / kForecastRun * kForecastRun;
     size_t end = std::min(begin + kForecastRun, block.mutations.size());
-    BL_ASSIGN(decided,
-              decide_run(work, block, begin, end, decided, block.forecasts[begin / kForecastRun]));
+    size_t stop = decided;
+    while (stop < end && may_decide(block.mutations[stop])) ++stop;
+    if (stop == decided) {
+      BL_PROBE("ingest.held_back");
+      work.hold.insert(work.at);
+      break;
+    }
+    BL_ASSIGN(decided, decide_run(work, block, begin, end, stop, decided,
+                                  block.forecasts[begin / kForecastRun]));
   }
-  work.cut = decided < block.mutations.size();
+  work.cut = decided < block.mutations.size() && !work.hold.count(work.at);
   if (*fresh < decided) {
     const Mutation& last = block.mutations[decided - 1];
     stream.seq = last.id.seq;
@@ -123,20 +174,24 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     stream.last_csn = state.head;
     work.streams.insert(block.stream);
     work.origins.insert(block.stream.origin);
+    note_progress(incoming.origin);
   }
-  if (!local) result.acks.push_back({incoming.origin, incoming.session, block.stream, stream.seq});
+  bool nothing_new = work.hold.count(work.at) && decided == *fresh;
+  if (!local && !nothing_new)
+    result.acks.push_back({incoming.origin, incoming.session, block.stream, stream.seq});
   return {};
 }
 
 Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin,
-                                        size_t end, size_t fresh_from, uint64_t expected_forecast) {
+                                        size_t end, size_t stop, size_t fresh_from,
+                                        uint64_t expected_forecast) {
   std::vector<uint64_t> forecasts;
   std::string bytes;
   size_t first = work.decided.size();
   int64_t now = clock.wall_ms();
   size_t at = std::max(begin, fresh_from);
   bool back = false;
-  for (; at < end && !work.full(); ++at) {
+  for (; at < stop && !work.full(); ++at) {
     Mutation& m = block.mutations[at];
     Csn csn = state.head.next();
     Hlc clamped;
@@ -177,22 +232,19 @@ Result<Decision> Ingest::Impl::decide(IngestBatch& work, Mutation& m, Csn csn) {
     d.outcomes.push_back({0, FieldId(0), Fate::merged, Reason::duplicate_operation, *used_by});
     return d;
   }
-  // A base on another line says nothing about what was seen here (SEMANTICS 2).
-  Csn base = std::exchange(m.base, m.line == state.line ? m.base : Csn(0));
+  bool base_lost = base_is_lost(m);
+  // A base on another line says of this one only what both have in common (SEMANTICS 2).
+  OnPresentLine here(m, reconciling.past, state.line);
   Permit permit;
   if (m.id.origin != state.self) {
-    auto allowed = permit_of(m);
-    if (!allowed || !*allowed) {
-      m.base = base;
-      if (!allowed) return std::unexpected(allowed.error());
-      return Merger::reject(Reason::denied);
-    }
+    auto allowed = permit_of(m, base_lost);
+    if (!allowed) return std::unexpected(allowed.error());
+    if (!*allowed) return Merger::reject(Reason::denied);
     permit = std::move(*allowed);
   }
   if (attempts) attempts->begin(m.id);
   auto decision = merger->run(m, csn, permit);
   if (attempts) attempts->done();
-  m.base = base;
   if (fault) return std::unexpected(*fault);
   if (decision && decision->fate != Fate::rejected && !m.operation_key.empty()) {
     std::string key = keys::operation_key(m.author, m.operation_key);
@@ -215,11 +267,23 @@ Result<std::optional<MutationId>> Ingest::Impl::key_used_by(IngestBatch& work, c
   return id;
 }
 
-Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
+Result<Permit> Ingest::Impl::permit_of(const Mutation& m, bool base_lost) {
   const ServerEntry* server = directory.server(m.id.origin);
   BL_ASSIGN(auto token, workspace->find({entity_id::kApiToken, m.credential}));
   BL_ASSIGN(auto user, workspace->find({entity_id::kUser, m.author}));
-  if (!server || !token.record || !user.record) return Permit{};
+  // A token made after the backup that this master was restored from is not here any more. Its
+  // office judged it, and is trusted with that for what it had accepted before (SEMANTICS 29).
+  bool forgotten = !token.record || !user.record;
+  bool offers = reconciling.awaited.count(m.id.origin) || reconciling.late.count(m.id.origin);
+  if (server && forgotten && base_lost && offers) {
+    BL_PROBE("ingest.forgotten_token");
+    return Permit([server](const Entity&, const Record& record) {
+      if (server->holds(record.territory())) return true;
+      return std::any_of(record.also_in().begin(), record.also_in().end(),
+                         [&](TerritoryId t) { return server->holds(t); });
+    });
+  }
+  if (!server || forgotten) return Permit{};
   Value holder =
       token.record->value(schema->entity(entity_id::kApiToken)->field("systemuserid")->id);
   if (holder.is_null() || decode_lookup(holder.payload).id != m.author) return Permit{};
@@ -230,7 +294,8 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   // Beyond its territories a branch speaks for nobody but those who read the record through it,
   // with a token that they showed.
   std::set<RecordKey> read_here;
-  if (shown.count({m.id.origin, m.credential}) > 0) {
+  // That it was shown there may have been forgotten, like the token above.
+  if (shown.count({m.id.origin, m.credential}) > 0 || (base_lost && offers)) {
     for (const auto& op : m.ops) {
       if (op.seen.value == 0) continue;
       read_here.insert(op.record);
@@ -243,15 +308,15 @@ Result<Permit> Ingest::Impl::permit_of(const Mutation& m) {
   // and so does one that had not heard yet that it holds a territory no longer.
   Csn base = m.base;
   auto progress = branches.find(m.id.origin);
-  const BranchProgress* held = progress == branches.end() ? nullptr : &progress->second;
-  Permit permit([this, server, held, p = *principal, base, read_here = std::move(read_here)](
+  const BranchProgress* was = progress == branches.end() ? nullptr : &progress->second;
+  Permit permit([this, server, was, p = *principal, base, read_here = std::move(read_here)](
                     const Entity& entity, const Record& place) {
     if (!may_write_entity(p, entity)) return false;
     auto where = territories_at(place, base);
     if (entity.territory != TerritoryRule::reference && !p.works_in_any(where)) return false;
     if (read_here.count(place.key()) > 0) return true;
     return std::any_of(where.begin(), where.end(), [&](TerritoryId t) {
-      return server->holds(t) || (held && held->speaks_for(t, base));
+      return server->holds(t) || (was && was->speaks_for(t, base));
     });
   });
   permit.move = [this, p = std::move(*principal), base](const Record& record, TerritoryId home,
@@ -363,8 +428,10 @@ Result<void> Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mu
   }
   work.effect_bytes += effect_bytes(c.effects);
   for (const auto& lost : c.lost) work.effect_bytes += lost.value.payload.size();
-  origins[m.id.origin].ledger.accepted += 1;
-  origins[m.id.origin].ledger.count(d.fate.fate, 1);
+  OriginState& origin = origins[m.id.origin];
+  origin.ledger.accepted += 1;
+  origin.ledger.count(d.fate.fate, 1);
+  if (origin.announced > 0) --origin.announced;
   apply_totals(decision.journal.deltas);
   note_escrow(c.effects);
   return {};
@@ -373,7 +440,7 @@ Result<void> Ingest::Impl::keep(IngestBatch& work, Decision&& decision, const Mu
 Result<void> Ingest::Impl::find_arrivals(IngestBatch& work, IngestBatch::Decided& d,
                                          const Journal& journal) {
   const ServerEntry* author = directory.server(d.commit.id.origin);
-  auto held = [&](const std::vector<TerritoryId>& where) {
+  auto holds = [&](const std::vector<TerritoryId>& where) {
     return author &&
            std::any_of(where.begin(), where.end(), [&](TerritoryId t) { return author->holds(t); });
   };
@@ -386,7 +453,7 @@ Result<void> Ingest::Impl::find_arrivals(IngestBatch& work, IngestBatch::Decided
               images_of(*workspace, arrival.record, limits::kArrivalPartBytes, work.arena));
     for (const auto& image : images) work.effect_bytes += image.image.size();
     d.arrivals.push_back({std::move(images), std::move(arrival.where)});
-    d.needs_echo = d.needs_echo || (!held(before) && held(now));
+    d.needs_echo = d.needs_echo || (!holds(before) && holds(now));
   }
   return {};
 }
@@ -398,6 +465,10 @@ void Ingest::Impl::apply_totals(const Deltas& deltas) {
 }
 
 Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
+  if (reconciling_changed) {
+    result.batch.put(Table::meta, keys::meta_reconciling(), encode_reconciling(reconciling));
+    reconciling_changed = false;
+  }
   if (work.decided.empty()) {
     if (!work.origins.empty()) write_state(result.batch, {}, work.origins);
     return {};

@@ -23,6 +23,7 @@ constexpr size_t kMaxBytesPerBatch = 512 * 1024;
 IngestLoop::IngestLoop(boost::asio::io_context& io, Store& store, Ingest& ingest,
                        Published published)
     : io_(io), store_(store), ingest_(ingest), published_(std::move(published)) {
+  counters_.reconciling = ingest_.reconciling().open();
   thread_ = std::thread([this] { work(); });
 }
 
@@ -111,6 +112,7 @@ void IngestLoop::work() {
     }
     if (!task) {
       ingest_blocks(std::move(blocks));
+      note_reconciling();
       grant();  // also while blocks come without a pause
       continue;
     }
@@ -118,6 +120,9 @@ void IngestLoop::work() {
     tools.write = [this](const Batch& b) { write_or_die(b); };
     tools.publish = [this](IngestResult&& r) { publish(std::move(r)); };
     auto done = task(ingest_, tools);
+    // A greeting may be what others' work waited for.
+    if (ingest_.held_ready()) ingest_blocks({});
+    note_reconciling();
     if (done) boost::asio::post(io_, std::move(done));
   }
 }
@@ -152,7 +157,7 @@ void IngestLoop::ingest_blocks(std::vector<Waiting> blocks) {
     }
     decoded.push_back({w.origin, w.session, std::move(*block)});
   }
-  while (!decoded.empty()) {
+  while (!decoded.empty() || ingest_.held_ready()) {
     auto result = ingest_.ingest(std::move(decoded));
     if (!result) die(result.error());
     write_or_die(result->batch);
@@ -160,6 +165,11 @@ void IngestLoop::ingest_blocks(std::vector<Waiting> blocks) {
     publish(std::move(*result));
   }
   if (!refused.broken.empty()) publish(std::move(refused));
+}
+
+void IngestLoop::note_reconciling() {
+  std::lock_guard lock(mutex_);
+  counters_.reconciling = ingest_.reconciling().open();
 }
 
 void IngestLoop::publish(IngestResult&& result) {

@@ -17,6 +17,7 @@ struct IngestCounters {
   uint64_t batches = 0;
   uint64_t mutations = 0;
   uint64_t sync_us = 0;
+  bool reconciling = false;
   uint64_t queued_bytes = 0;
   uint64_t queued_bulk = 0;  // blocks that wait until they are allowed
 };
@@ -58,6 +59,7 @@ class IngestLoop {
   void work();
   void grant();
   void ingest_blocks(std::vector<Waiting> blocks);
+  void note_reconciling();
   void write_or_die(const Batch& batch);
   void publish(IngestResult&& result);
 

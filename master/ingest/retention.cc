@@ -152,7 +152,8 @@ Result<RetentionResult> Ingest::retain(const RetentionInput& input, Batch& rows)
   }
   for (OriginId origin : changed)
     rows.put(Table::meta, keys::meta_branch(origin), encode_branch_progress(s.branches.at(origin)));
-  if (bound <= s.trim.csn) return out;
+  // What branches have that this master lacks may rest on all that is still here.
+  if (s.reconciling.open() || bound <= s.trim.csn) return out;
   BL_TRY(s.trim_line(bound, rows, out));
   return out;
 }

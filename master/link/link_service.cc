@@ -177,12 +177,20 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
   if (effects.introduce) {
     c->pending = effects.introduce->pending;
     c->join = effects.introduce->join;
-    ingest_->post([this, c, intro = std::move(*effects.introduce)](Ingest& ingest,
-                                                                   const IngestLoop::Tools& tools) {
+    bool other_alive =
+        std::any_of(connections_.begin(), connections_.end(), [&](const Handle& other) {
+          return other != c && !other->closed && other->session.peer() == c->session.peer() &&
+                 other->session.alive(clock_.steady_us());
+        });
+    ingest_->post([this, c, other_alive, intro = std::move(*effects.introduce)](
+                      Ingest& ingest, const IngestLoop::Tools& tools) {
       Batch rows;
-      auto registration = ingest.begin_session(intro, rows);
+      auto registration = ingest.begin_session(intro, rows, other_alive);
       tools.write(rows);
-      return std::move_only_function<void()>([this, c, registration, csn = intro.cursor.csn] {
+      const MasterState& s = ingest.state();
+      LineCursor head{s.line, s.head, s.chain};
+      return std::move_only_function<void()>([this, c, registration, head, csn = intro.cursor.csn] {
+        if (head.line != feed_.head().line) line_replaced(head, c);
         if (c->closed) return;
         if (registration) {
           // An earlier connection that nobody has seen break yet would hold the snapshot.
@@ -246,6 +254,21 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
   if (c->session.next_tick_us() < before) c->timer.cancel();  // ticks() looks again
 }
 
+// All connections but `by`'s, which is told by its own answer, belong to the line as it was.
+void LinkService::line_replaced(const LineCursor& head, const Handle& by) {
+  spdlog::warn(
+      "this master is behind its branches: the main line goes on as {} from csn {}; `branchline "
+      "reconcile` tells who is awaited",
+      to_hex(head.line.value), head.csn.value);
+  feed_.rename(head);
+  Error replaced{ErrorKind::unavailable, kLineReplaced,
+                 "the main line goes on under a new id since the master was restored"};
+  auto all = connections_;
+  for (auto& c : all) {
+    if (c != by && !c->closed) perform(c, c->session.on_broken(replaced));
+  }
+}
+
 asio::awaitable<void> LinkService::open_snapshot(Handle c) {
   FeedScope scope;
   const Registration& r = c->session.registration();
@@ -259,6 +282,7 @@ asio::awaitable<void> LinkService::open_snapshot(Handle c) {
   }
   c->opening = feed_.head().csn;
   auto kept = shelf_.take(r.origin, clock_.steady_us());
+  if (kept && kept->head().at.line != feed_.head().line) kept.reset();  // of the line as it was
   if (kept) c->opening = std::min(*c->opening, kept->head().at.csn);
   uint64_t id = 0;
   while (id == 0) id = random_.next();

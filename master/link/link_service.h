@@ -69,6 +69,7 @@ class LinkService {
   boost::asio::awaitable<void> open_snapshot(Handle c);
   boost::asio::awaitable<void> next_chunk(Handle c);
   boost::asio::awaitable<void> look_up(Handle c, LookupRequest question);
+  void line_replaced(const LineCursor& head, const Handle& by);
   void perform(const Handle& c, MasterEffects effects);
   // Lets ingest decide the next of the bulk work where every line has room for it; else looks again
   // soon.

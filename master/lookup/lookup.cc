@@ -181,6 +181,12 @@ Result<LookupAnswer::Decision> decision_on(const StoreView& view, const Mutation
     if (behind_first < row.entry.count)
       return LookupAnswer::Decision{Csn(row.entry.csn.value + behind_first), false};
   }
+  BL_ASSIGN(auto high, view.get(Table::meta, keys::meta_stream(stream_of(id))));
+  if (high) {
+    BL_ASSIGN(auto stream, decode_stream_state(*high));
+    // An operator closed a gap that nothing can fill.
+    if (id.seq <= stream.seq) return LookupAnswer::Decision{Csn(0), true};
+  }
   BL_ASSIGN(bool lost, left_behind(view, id));
   return LookupAnswer::Decision{Csn(0), lost};
 }

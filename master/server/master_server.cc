@@ -40,7 +40,7 @@ Result<void> check_anchor(const StoreView& store, const Anchor& anchor,
                   "): log files were lost, or an older copy was put in place. Put the complete "
                   "data directory back. Only to go "
                   "on without those commits, start once with --accept-lost-log; branches that have "
-                  "them will be refused");
+                  "them bring back what they had part in (docs/operations.md, Restoring)");
 }
 
 class MasterServer {
@@ -62,8 +62,9 @@ class MasterServer {
                   }));
     BL_ASSIGN(auto link_endpoint, listen_address(spec->link.host, spec->link.port));
     BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, opened.tls));
+    backup_ = std::make_unique<BackupJob>(*store_, clock_);
     MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(),
-                       feed_.get(), &clock_, &access, [this] { return render(); }});
+                       feed_.get(), &clock_, &access, backup_.get(), [this] { return render(); }});
     BL_ASSIGN(auto http,
               HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
                                  [&admin](const HttpRequest& r) { return admin.handle(r); }));
@@ -230,6 +231,8 @@ class MasterServer {
         .Set(static_cast<double>(feed_->head().csn.value));
     metrics_.gauge("branchline_ingest_queued_bytes", "Blocks waiting for the ingest thread")
         .Set(static_cast<double>(c.queued_bytes));
+    metrics_.gauge("branchline_reconciling", "1 while a restored master waits for its branches")
+        .Set(c.reconciling ? 1 : 0);
     total("branchline_ingest_batches_total", "Synced batches since start",
           static_cast<double>(c.batches));
     total("branchline_ingest_mutations_total", "Mutations decided since start",
@@ -253,6 +256,7 @@ class MasterServer {
   std::shared_ptr<const Schema> schema_ = config_.schema ? config_.schema : Schema::built_in();
   Runtime runtime_;
   std::unique_ptr<Store> store_;
+  std::unique_ptr<BackupJob> backup_;  // ends before its store
   std::unique_ptr<AttemptFile> attempts_;
   std::unique_ptr<Ingest> ingest_;
   std::unique_ptr<LineFeed> feed_;

@@ -32,6 +32,11 @@ void compare_totals(const Totals& stored, AuditReport& report) {
   }
 }
 
+void FateCoverage::pass(const Stream& stream, Seq first, Seq last) {
+  auto at = ends_.try_emplace(stream, Seq(0)).first;
+  if (at->second.next() == first) at->second = last;
+}
+
 void FateCoverage::add(const FateEntry& entry, bool whole, AuditReport& report) {
   auto [at, fresh] = ends_.try_emplace(stream_of(entry.id), Seq(0));
   Seq due = at->second.next();

@@ -33,6 +33,8 @@ class FateCoverage {
  public:
   // Entries in order of key. `whole`: whether the stream must begin at 1.
   void add(const FateEntry& entry, bool whole, AuditReport& report);
+  // Seqs that need none, where they continue the stream; nothing where they were passed before.
+  void pass(const Stream& stream, Seq first, Seq last);
   // The last seq with a fate, per stream.
   const std::map<Stream, Seq>& ends() const { return ends_; }
 

@@ -188,6 +188,9 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   assembler_.emplace(r.head.line);
   state_ = r.join ? LinkState::joining : LinkState::following;
   switching_ = r.partial;
+  // What was accepted until the snapshot was installed may rest on what the line has lost, as on a
+  // share of the line before: only now can all of it be named.
+  greets_again_ = r.join && !r.past_lines.empty();
   out.welcome = r;
   // Nothing is shipped while joining: fates that come with the snapshot may retire it.
   return r.join ? Result<void>{} : ship(out);
@@ -226,14 +229,23 @@ Result<void> BranchSession::ship(BranchEffects& out) {
   held_back_ = false;
   // Nothing is shipped between the welcome that announces a snapshot and its being in place.
   while (state_ == LinkState::following && !switching_ && !head_seen_) {
-    if (!may_ship(Lane::interactive)) return {};
-    BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
-    if (interactive) continue;
+    if (may_ship(Lane::interactive)) {
+      BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
+      if (interactive) continue;
+    } else if (!bulk_is_offered_again()) {
+      return {};
+    }
     if (!may_ship(Lane::bulk)) return {};
     BL_ASSIGN(bool bulk, ship_lane(Lane::bulk, out));
     if (!bulk) return {};
   }
   return {};
+}
+
+bool BranchSession::bulk_is_offered_again() const {
+  const PendingRef& at = lanes_[size_t(Lane::bulk)].shipped;
+  return std::pair(at.generation, at.order) <
+         std::pair(offered_again_.generation, offered_again_.order);
 }
 
 bool BranchSession::may_ship(Lane lane) {
@@ -256,7 +268,7 @@ Result<bool> BranchSession::ship_lane(Lane lane, BranchEffects& out) {
     // Bulk work that touches what an interactive mutation before it changed must not overtake it
     // (SEMANTICS 32). Whatever was accepted before anything in this slice is in the store by now:
     // look again, after reading it.
-    for (;;) {
+    while (!bulk_is_offered_again() || may_ship(Lane::interactive)) {
       BL_ASSIGN(bool interactive, ship_lane(Lane::interactive, out));
       if (!interactive) break;
     }
@@ -321,6 +333,12 @@ BranchEffects BranchSession::on_joined(Csn csn) {
   BranchEffects out;
   applied_ = std::max(applied_, csn);
   switching_ = head_seen_ = false;
+  if (greets_again_) {
+    close(out, {ErrorKind::unavailable, "session.greets_again",
+                "the snapshot of the line under its new id is installed; greeting anew with all "
+                "that is pending"});
+    return out;
+  }
   if (auto ok = ship(out); !ok) close(out, ok.error());
   return out;
 }

@@ -43,6 +43,10 @@ class BranchSession {
   BranchEffects on_outbox();
   // Bulk work up to here goes at any hour: see ReplicaState.
   void set_hurried(PendingRef last) { hurried_ = last; }
+  // What is pending through here was offered to an earlier line. A restored master puts it in order
+  // by time, and may need to see the bulk lane before it decides the other: that one being full
+  // does not hold it up.
+  void set_offered_again(PendingRef last) { offered_again_ = last; }
   // A range or a snapshot is in the store.
   BranchEffects on_applied(Csn csn, int64_t now_us);
   BranchEffects on_chunk_installed(uint64_t chunks);
@@ -100,6 +104,7 @@ class BranchSession {
   Result<void> ship(BranchEffects& out);
   // Whether the lane may send now; notes why not.
   bool may_ship(Lane lane);
+  bool bulk_is_offered_again() const;
   // Ships the next slice of a lane; false where it has none.
   Result<bool> ship_lane(Lane lane, BranchEffects& out);
   void send(FrameType type, std::string_view payload, BranchEffects& out);
@@ -113,6 +118,7 @@ class BranchSession {
   std::map<Stream, Seq> high_waters_;
   std::array<LaneShipping, kLaneCount> lanes_;
   PendingRef hurried_;
+  PendingRef offered_again_;
   bool held_back_ = false;  // more might go than did, later
   LinkBudget no_limits_;
   LinkBudget& budget_;
@@ -124,6 +130,7 @@ class BranchSession {
   bool switching_ = false;  // a partial snapshot is due: nothing is shipped until it is installed
   uint64_t chunks_ = 0;
   bool head_seen_ = false;
+  bool greets_again_ = false;
   size_t unreported_bytes_ = 0;
   Csn applied_, reported_;
   int64_t reported_at_ = 0;

@@ -100,6 +100,7 @@ std::string encode_hello(const Introduction& intro, int64_t wall_ms) {
     put(out->mutable_stream(), p.stream);
     out->set_first(p.first.value);
     out->set_last(p.last.value);
+    if (p.chain_before) out->set_chain_before(std::string(p.chain_before->view()));
   }
   m.set_wall_ms(wall_ms);
   if (intro.join.snapshot != 0) {
@@ -109,6 +110,7 @@ std::string encode_hello(const Introduction& intro, int64_t wall_ms) {
   }
   for (auto t : intro.installed) m.add_installed(t.value);
   m.set_says_installed(intro.says_installed);
+  for (auto line : intro.past_lines) m.add_past_lines(line.value);
   return m.SerializeAsString();
 }
 
@@ -140,7 +142,10 @@ Result<Introduction> decode_hello(std::string_view bytes) {
   if (intro.incarnations.empty()) return std::unexpected(malformed("hello names no incarnation"));
   for (const auto& p : m.pending()) {
     BL_ASSIGN(Stream stream, get(p.stream()));
-    intro.pending.push_back({stream, Seq(p.first()), Seq(p.last())});
+    auto& range = intro.pending.emplace_back(stream, Seq(p.first()), Seq(p.last()));
+    if (!p.chain_before().empty()) {
+      BL_ASSIGN(range.chain_before, get_digest(p.chain_before()));
+    }
   }
   if (m.join_snapshot() != 0) {
     BL_ASSIGN(Digest chain, get_digest(m.join_chain()));
@@ -148,6 +153,7 @@ Result<Introduction> decode_hello(std::string_view bytes) {
   }
   for (auto t : m.installed()) intro.installed.push_back(TerritoryId(t));
   intro.says_installed = m.says_installed();
+  for (auto line : m.past_lines()) intro.past_lines.push_back(LineId(line));
   return intro;
 }
 
@@ -165,6 +171,11 @@ std::string encode_welcome(const Registration& r, int64_t wall_ms) {
   m.set_join(r.join);
   m.set_echo_until(r.echo_until.value);
   m.set_partial(r.partial);
+  for (const auto& p : r.past_lines) {
+    auto* out = m.add_past_lines();
+    out->set_line(p.line.value);
+    out->set_fork(p.fork.value);
+  }
   m.set_lookups(r.lookups);
   return m.SerializeAsString();
 }
@@ -186,6 +197,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   r.join = m.join();
   r.echo_until = Csn(m.echo_until());
   r.partial = m.partial();
+  for (const auto& p : m.past_lines()) r.past_lines.push_back({LineId(p.line()), Csn(p.fork())});
   r.lookups = m.lookups();
   w.wall_ms = m.wall_ms();
   return w;

@@ -6,15 +6,22 @@
 
 #include "replication/line/commit.h"
 #include "replication/line/incarnation.h"
+#include "replication/line/line_history.h"
 #include "replication/merge/feature_level.h"
 
 namespace branchline {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
+// The code of a refusal after which a branch leaves the line it follows.
+inline constexpr const char* kLineReplaced = "session.line_replaced";
+
 struct PendingRange {
   Stream stream;
-  Seq first, last;
+  Seq first, last;  // first is behind last where nothing is pending
+  // Of the stream, before `first`. Told where the line replaced another one: a restored master may
+  // lack what comes before.
+  std::optional<Digest> chain_before = std::nullopt;
 };
 
 struct HighWater {
@@ -50,6 +57,7 @@ struct Introduction {
   JoinProgress join;
   std::vector<TerritoryId> installed;  // what it holds, without the reference territory
   bool says_installed = false;         // an older branch does not
+  std::vector<LineId> past_lines;      // that it has followed before
 };
 
 // What the master answers, having noted it.
@@ -71,7 +79,8 @@ struct Registration {
   // with `territories` (SEMANTICS 24).
   bool partial = false;
   std::vector<TerritoryId> installed;  // what it holds until then; not sent, it knows
-  uint32_t lookups = 0;                // how many look-ups the master takes at a time
+  LineHistory past_lines;
+  uint32_t lookups = 0;  // how many look-ups the master takes at a time
 };
 
 std::string encode_hello(const Introduction& intro, int64_t wall_ms);

@@ -7,6 +7,8 @@ namespace branchline::link_timing {
 
 inline constexpr int64_t kHeartbeat = 1'000'000;
 inline constexpr int64_t kSilence = 6'000'000;  // nothing heard for so long: the connection is dead
+// Heard so lately, a connection is taken for that of a process that lives.
+inline constexpr int64_t kAlive = 3'000'000;
 inline constexpr int64_t kGreeting = 15'000'000;  // from connect to welcome
 // A feed range that holds only the receiver's own fates may wait so long for company; one that says
 // only "complete up to here" longer. What others wrote never waits.

@@ -374,6 +374,11 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
   return out;
 }
 
+bool MasterSession::alive(int64_t now_us) const {
+  bool served = state_ == State::feeding || state_ == State::snapshotting;
+  return served && now_us - heard_at_ < link_timing::kAlive;
+}
+
 int64_t MasterSession::next_tick_us() const {
   int64_t next = beat_at_ + link_timing::kHeartbeat;
   if (!unacked_.empty()) next = std::min(next, unacked_since_ + link_timing::kAckWait);

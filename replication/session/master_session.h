@@ -73,6 +73,8 @@ class MasterSession {
   MasterEffects tick(int64_t now_us, int64_t wall_ms);
   // When tick() is due at the latest.
   int64_t next_tick_us() const;
+  // Whether it is served and was heard a moment ago.
+  bool alive(int64_t now_us) const;
 
   State state() const { return state_; }
   const std::string& peer() const { return peer_; }

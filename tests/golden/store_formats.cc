@@ -142,24 +142,29 @@ std::vector<Format> store_formats() {
                  {{"block", encode_outbox_block(outbox_block()), outbox_recode()}}});
   all.push_back(
       {"undo", 1, "docs/formats.md, Pre-images", {{"none", std::string(1, '\0'), undo_recode()}}});
-  all.push_back(
-      {"branch_rows",
-       2,
-       "docs/formats.md, Rows of a branch",
-       {{"state", encode_replica_state(replica_state()),
-         [](std::string_view in) -> Result<std::string> {
-           BL_ASSIGN(auto s, decode_replica_state(in));
-           return encode_replica_state(s);
-         }},
-        {"key", encode_key_row(key_row()),
-         [](std::string_view in) -> Result<std::string> {
-           BL_ASSIGN(auto row, decode_branch_key_row(in));
-           return encode_key_row(row);
-         }},
-        {"join", encode_seed_row(seed_row()), [](std::string_view in) -> Result<std::string> {
-           BL_ASSIGN(auto row, decode_seed_row(in));
-           return encode_seed_row(row);
-         }}}});
+  all.push_back({"branch_rows",
+                 2,
+                 "docs/formats.md, Rows of a branch",
+                 {{"state", encode_replica_state(replica_state()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_replica_state(in));
+                     return encode_replica_state(s);
+                   }},
+                  {"key", encode_key_row(key_row()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto row, decode_branch_key_row(in));
+                     return encode_key_row(row);
+                   }},
+                  {"join", encode_seed_row(seed_row()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto row, decode_seed_row(in));
+                     return encode_seed_row(row);
+                   }},
+                  {"history", encode_replica_history(replica_history()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_replica_history(in));
+                     return encode_replica_history(s);
+                   }}}});
   all.push_back({"master_rows",
                  1,
                  "docs/formats.md, Rows of a master",
@@ -173,7 +178,12 @@ std::vector<Format> store_formats() {
                      BL_ASSIGN(auto s, decode_stream_state(in));
                      return encode_stream_state(s);
                    }},
-                  {"origin", encode_origin_state(origin_state()),
+                  {"origin", encode_origin_state(plain_origin_state()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_origin_state(in));
+                     return encode_origin_state(s);
+                   }},
+                  {"origin_of_copies", encode_origin_state(origin_state()),
                    [](std::string_view in) -> Result<std::string> {
                      BL_ASSIGN(auto s, decode_origin_state(in));
                      return encode_origin_state(s);
@@ -192,6 +202,16 @@ std::vector<Format> store_formats() {
                    [](std::string_view in) -> Result<std::string> {
                      BL_ASSIGN(auto s, decode_branch_progress(in));
                      return encode_branch_progress(s);
+                   }},
+                  {"reconciling", encode_reconciling(reconciling()),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_reconciling(in));
+                     return encode_reconciling(s);
+                   }},
+                  {"restored", encode_restored_mark({0x1122334455667788}),
+                   [](std::string_view in) -> Result<std::string> {
+                     BL_ASSIGN(auto s, decode_restored_mark(in));
+                     return encode_restored_mark(s);
                    }},
                   {"key", encode_key_row(mutation_id(), version().hlc),
                    [](std::string_view in) -> Result<std::string> {

@@ -5,6 +5,7 @@
 #include "branch/replica/audit.h"
 #include "common/base/check.h"
 #include "master/ingest/audit.h"
+#include "tests/simulation/nemesis_identity.h"
 #include "tests/simulation/nemesis_snapshots.h"
 #include "tests/simulation/workload.h"
 #include "tests/simulation/workload_moves.h"
@@ -82,6 +83,7 @@ class Scenario {
 
     schedule_operations();
     schedule_faults();
+    identity_.schedule(int64_t(options_.operations) * kMeanGap);
     if (world_.chance(options_.upgrades)) schedule_upgrades();
     snapshots_->schedule(int64_t(options_.operations) * kMeanGap);
     int64_t end = world_.now() + int64_t(options_.operations) * kMeanGap + 2'000'000;
@@ -105,6 +107,7 @@ class Scenario {
     for (auto& b : branches_) {
       if (failure_.empty()) failure_ = b->failure;
     }
+    if (failure_.empty()) failure_ = identity_.failure();
     return !failure_.empty();
   }
   void wrong(const std::string& what) {
@@ -261,6 +264,7 @@ class Scenario {
 
   void heal() {
     world_.say("healing");
+    identity_.heal();
     if (!master_.up()) master_.start();
     for (auto& b : branches_) {
       b->partitioned = b->stalled = false;
@@ -279,6 +283,7 @@ class Scenario {
       for (auto& b : branches_) {
         quiet = quiet && b->ready() && b->replica->state().ledger.pending == 0 &&
                 b->replica->state().cursor.csn == master_.ingest->state().head &&
+                b->replica->state().cursor.line == master_.ingest->state().line &&
                 holds_what_it_should(*b);
       }
       if (quiet) return;
@@ -410,7 +415,7 @@ class Scenario {
     }
   }
 
-  std::optional<FateEntry> entry_of(const MutationId& id) {
+  std::optional<FateEntry> entry_of(const MutationId& id) const {
     MutationId after = id;
     after.seq = id.seq.next();
     auto c =
@@ -432,8 +437,20 @@ class Scenario {
       if (!entry) return std::nullopt;
       return PolicyWorkload::Decided{entry->fate, entry->outcomes};
     };
-    auto set_back = [this](const std::string& branch) { return rolled_back_.count(branch) > 0; };
-    std::string what = policies_->check(master_, decided, set_back);
+    auto set_back = [this](const std::string& branch) {
+      return rolled_back_.count(branch) > 0 || identity_.copied(branch);
+    };
+    PolicyWorkload::Excused excused;
+    // A restored master has forgotten what it had granted since: it takes that from what nobody
+    // holds. The bound stands, for nothing is granted until all have come (SEMANTICS 31).
+    bool restored = !master_.ingest->reconciling().past.empty();
+    excused.from_reserve = [=](const std::string& branch) { return restored || set_back(branch); };
+    // There is nothing to take it from where it has granted the same again, as a master does that
+    // was not told that it was restored; or where another office spent its share twice.
+    bool short_of =
+        restored && (identity_.restored_untold() || !rolled_back_.empty() || identity_.copied());
+    excused.refused = [=](const std::string& branch) { return short_of || set_back(branch); };
+    std::string what = policies_->check(master_, decided, excused);
     if (!what.empty()) wrong(what);
   }
 
@@ -460,19 +477,112 @@ class Scenario {
     }
   }
 
+  // What offices created, as far as one of them knows it still: all that was decided is kept.
+  std::map<RecordKey, MutationId> creations() const {
+    std::map<RecordKey, MutationId> out;
+    for (const auto& b : branches_) {
+      std::string prefix(1, char(keys::kKept));
+      for (auto c = scan_prefix(b->disk, Table::outbox, prefix); c->valid(); c->next()) {
+        auto kept = decode_kept_block(keys::parse_outbox(c->key()).value(), c->value());
+        BL_CHECK(kept);
+        for (const auto& e : kept->block.entries) {
+          for (const auto& op : e.mutation.ops) {
+            if (op.kind == RecordOpKind::create) out.emplace(op.record, e.mutation.id);
+          }
+        }
+      }
+    }
+    return out;
+  }
+
+  // The records that an operation names, and that were unknown when it was decided.
+  std::vector<RecordKey> named_by(const SimBranch& office, const MutationId& id,
+                                  const branchline::Outcome& o) const {
+    MutationId after = id;
+    after.seq = id.seq.next();
+    auto c =
+        office.disk.scan_back(Table::fates, keys::fate_prefix(stream_of(id)), keys::fate(after));
+    if (!c->valid()) return {};
+    auto row = decode_fate_row(*keys::parse_fate(c->key()), c->value());
+    BL_CHECK(row);
+    Reader r(row->content);
+    auto m = get_mutation(r);
+    if (!m || m->id != id) return {};
+    const RecordOp& op = m->ops[o.op];
+    if (o.reason == Reason::unknown_record && op.target.is_nil()) return {op.record};
+    if (o.reason == Reason::unknown_record) return {op.record, {op.record.entity, op.target}};
+    std::vector<RecordKey> out;
+    const auto& parents = schema_->entity(op.record.entity)->parents;
+    for (const auto& cell : op.cells) {
+      bool parent = std::find(parents.begin(), parents.end(), cell.field) != parents.end();
+      if (!parent || cell.value.is_null()) continue;
+      Lookup l = decode_lookup(cell.value.payload);
+      out.push_back({l.entity, l.id});
+    }
+    return out;
+  }
+
+  // Whether nobody could have shown that record: no office has its creation any more, or it was
+  // refused itself, or comes from a disk that was set back, which may bring it at any time.
+  bool is_gone(const RecordKey& key, const std::map<RecordKey, MutationId>& created) const {
+    auto at = created.find(key);
+    if (at == created.end()) return true;
+    const ServerEntry* by = master_.ingest->directory().server(at->second.origin);
+    if (!by || rolled_back_.count(by->name) || identity_.copied(by->name)) return true;
+    auto fate = entry_of(at->second);
+    return fate && fate->fate == Fate::rejected;
+  }
+
+  std::string tell(const std::vector<RecordKey>& named,
+                   const std::map<RecordKey, MutationId>& created) const {
+    std::string out = ", which names";
+    for (const auto& key : named) {
+      out += " entity " + std::to_string(key.entity.value);
+      auto at = created.find(key);
+      if (at == created.end()) continue;
+      auto fate = entry_of(at->second);
+      out +=
+          " created by " + std::to_string(at->second.origin.value) + " as seq " +
+          std::to_string(at->second.seq.value) + " of " + to_hex(at->second.incarnation.value) +
+          " " + std::string(to_string(at->second.lane)) + ", " +
+          (fate ? std::string(to_string(fate->fate)) + " at csn " + std::to_string(fate->csn.value)
+                : "without a fate");
+    }
+    return out;
+  }
+
   // What an office had when it wrote reaches the master before what it wrote, whichever lanes both
-  // took: only a disk that forgot may name what the master does not know (SEMANTICS 32).
+  // took: only a disk that forgot may name what the master does not know (SEMANTICS 32). Where the
+  // master was restored and an office's disk was set back, the two together may have forgotten what
+  // a third office had seen (SEMANTICS 22): then nobody can have it any more, and else none of it
+  // is excused.
   void check_order() {
+    bool forgotten = !master_.ingest->reconciling().past.empty() &&
+                     (!rolled_back_.empty() || identity_.copied());
+    std::map<RecordKey, MutationId> created;
+    if (forgotten) created = creations();
     for (auto c = scan_prefix(master_.disk, Table::fates, {}); c->valid(); c->next()) {
       auto first = keys::parse_fate(c->key());
       auto row = decode_fate_row(*first, c->value());
       BL_CHECK(row);
       const ServerEntry* server = master_.ingest->directory().server(first->origin);
       if (!server || rolled_back_.count(server->name)) continue;
+      auto branch = std::find_if(branches_.begin(), branches_.end(),
+                                 [&](const auto& b) { return b->name == server->name; });
       for (const auto& o : row->entry.outcomes) {
-        if (o.reason == Reason::unknown_record || o.reason == Reason::unknown_parent) {
+        bool unknown = o.reason == Reason::unknown_record || o.reason == Reason::unknown_parent;
+        if (!unknown) continue;
+        auto named = named_by(**branch, *first, o);
+        bool gone = std::any_of(named.begin(), named.end(),
+                                [&](const RecordKey& key) { return is_gone(key, created); });
+        if (forgotten && gone) ++world_.counts["seen: what two disks forgot"];
+        // Where a copy of it wrote this, nothing here tells what it named.
+        bool untold = named.empty() && identity_.copied(server->name);
+        if (!forgotten || !(gone || untold)) {
           wrong("the " + std::string(to_string(first->lane)) + " lane of " + server->name +
-                " overtook what it leans on: seq " + std::to_string(first->seq.value));
+                " overtook what it leans on: seq " + std::to_string(first->seq.value) + " of " +
+                to_hex(first->incarnation.value) + ", decided at csn " +
+                std::to_string(row->entry.csn.value) + (forgotten ? tell(named, created) : ""));
         }
       }
     }
@@ -554,6 +664,9 @@ class Scenario {
           // What it did itself while it held the territory stays with its fate (SEMANTICS 24).
           if (i == size_t(Table::fates) && snapshots_->held_once(b->name, name)) continue;
           for (const auto& [key, value] : b->disk.tables()[i]) {
+            bool kept = i == size_t(Table::outbox) && key[0] == char(keys::kKept) &&
+                        snapshots_->held_once(b->name, name);
+            if (kept && !MovesWorkload::has_effects(key, value)) continue;
             if (value.find(canary) != std::string::npos || key.find(canary) != std::string::npos) {
               return wrong(b->name + " holds a value of territory " + name);
             }
@@ -581,6 +694,9 @@ class Scenario {
   std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
   bool upgrades_ = false;
   std::string failure_;
+  IdentityNemesis identity_{{world_, master_, branches_, schema_, topology_.digest(), options_.bug,
+                             [this] { return broken(); },
+                             [this](const char* name) { fault(name); }}};
 };
 
 }  // namespace

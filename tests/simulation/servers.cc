@@ -116,6 +116,13 @@ void SimMaster::commit(std::vector<RecordOp> ops, const std::string& key) {
   publish(local->result);
 }
 
+bool SimMaster::release(const std::string& branch) {
+  Batch rows;
+  auto ok = ingest->release(ingest->directory().server(branch)->origin, rows);
+  BL_CHECK(store_.write(rows, Sync::yes));
+  return ok.has_value();
+}
+
 void SimMaster::accept(std::shared_ptr<Line> line, const std::string& peer) {
   auto c = std::make_shared<Connection>();
   c->line = line;
@@ -145,13 +152,19 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     c->pending = effects.introduce->pending;
     c->join = effects.introduce->join;
     Batch rows;
-    auto registration = ingest->begin_session(*effects.introduce, rows);
+    bool other_alive =
+        std::any_of(connections_.begin(), connections_.end(), [&](const Handle& other) {
+          return other != c && other->session->peer() == c->session->peer() &&
+                 other->session->alive(world_.now());
+        });
+    auto registration = ingest->begin_session(*effects.introduce, rows, other_alive);
     BL_CHECK(store_.write(rows, Sync::yes));
     const Introduction& hello = *effects.introduce;
     std::string pending;
     for (const auto& p : hello.pending) {
-      pending += " " + to_hex(p.stream.incarnation.value).substr(0, 6) + ":" +
-                 std::to_string(p.first.value) + ".." + std::to_string(p.last.value);
+      pending += " " + to_hex(p.stream.incarnation.value).substr(0, 6) + "." +
+                 std::string(to_string(p.stream.lane)) + ":" + std::to_string(p.first.value) +
+                 ".." + std::to_string(p.last.value);
     }
     world_.say(hello.server + " start " +
                to_hex(hello.incarnations.back().incarnation.value).substr(0, 6) + " at csn " +
@@ -160,6 +173,17 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
                                    (registration->join ? ", joins" : "") +
                                    (registration->rolled_back ? ", rolled back" : "")
                              : registration.error().code));
+    const MasterState& s = ingest->state();
+    if (feed->head().line != s.line) {
+      ++world_.counts["seen: line replaced"];
+      feed->rename({s.line, s.head, s.chain});
+      auto all = connections_;
+      for (auto& other : all) {
+        if (other != c)
+          perform(other, other->session->on_broken(
+                             {ErrorKind::unavailable, kLineReplaced, "the line is replaced"}));
+      }
+    }
     if (registration && registration->rolled_back) ++world_.counts["seen: rolled-back disk"];
     if (registration && registration->partial) ++world_.counts["seen: subscription changed"];
     auto others = connections_;
@@ -198,7 +222,9 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     });
   }
   if (effects.close) {
-    if (effects.close->kind != ErrorKind::unavailable) {
+    bool copy = effects.close->code == "session.copy" && !c->session->registration().session;
+    if (copy) ++world_.counts["seen: copy refused"];
+    if (effects.close->kind != ErrorKind::unavailable && !copy) {
       world_.say("master closes " + c->session->peer() + ": " + effects.close->message);
       fail("closed the link of " + c->session->peer() + ": " + effects.close->message);
     }
@@ -219,6 +245,7 @@ void SimMaster::open_snapshot(const Handle& c) {
     held.insert(kReferenceTerritory);
   }
   c->snapshot = shelf_.take(r.origin, world_.now());
+  if (c->snapshot && c->snapshot->head().at.line != feed->head().line) c->snapshot.reset();
   if (c->snapshot) {
     auto goes_on = c->snapshot->resume(c->join, scope, held, c->pending);
     BL_CHECK(goes_on);
@@ -254,7 +281,7 @@ void SimMaster::run_ingest() {
   take(queue_, 4);
   // Bulk work waits at the master too.
   if (blocks.empty() && !world_.chance(0.5)) take(bulk_, 1);
-  while (!blocks.empty()) {
+  while (!blocks.empty() || ingest->held_ready()) {
     auto result = ingest->ingest(std::move(blocks));
     if (!result) return fail("ingest: " + result.error().message);
     BL_CHECK(store_.write(result->batch, Sync::yes));
@@ -273,7 +300,8 @@ void SimMaster::run_ingest() {
 }
 
 void SimMaster::schedule_ingest() {
-  if ((queue_.empty() && bulk_.empty()) || ingest_scheduled_) return;
+  bool idle = queue_.empty() && bulk_.empty() && !ingest->held_ready();
+  if (idle || ingest_scheduled_) return;
   ingest_scheduled_ = true;
   world_.after(world_.between(0, 3000), [this, epoch = epoch_] {
     if (epoch == epoch_) run_ingest();
@@ -412,12 +440,14 @@ void SimBranch::connect() {
   outbox_ = std::make_unique<ReplicaOutbox>(store_, replica->state().side);
   session = std::make_unique<BranchSession>(*outbox_, world_.now(), &budget_);
   session->set_hurried(replica->state().hurried);
+  session->set_offered_again(replica->history().offered_again);
   ranges_->clear();
   finishing_ = false;
   held_.clear();
-  Introduction intro = replica->introduction(name, topology_digest_);
-  intro.reseed = intro.reseed || reseed_;
-  perform(session->start(intro, clock.wall_ms()));
+  auto intro = replica->introduction(name, topology_digest_);
+  if (!intro) return fail("introduces itself: " + intro.error().message);
+  intro->reseed = intro->reseed || reseed_;
+  perform(session->start(*intro, clock.wall_ms()));
 }
 
 void SimBranch::received(const std::string& bytes) {
@@ -436,6 +466,7 @@ void SimBranch::perform(BranchEffects effects) {
     auto rows = replica->welcome(*effects.welcome);
     if (!rows) return fail("welcome: " + rows.error().message);
     BL_CHECK(put(*rows, Sync::no));
+    refused_as_copy = false;
   }
   if (effects.begin_join) {
     auto ok = replica->begin_seed(*effects.begin_join, write);
@@ -454,8 +485,14 @@ void SimBranch::perform(BranchEffects effects) {
   if (!line_) return;
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
   if (effects.close) {
-    if (effects.close->kind != ErrorKind::unavailable)
+    refused_as_copy = effects.close->code == "session.copy";
+    if (effects.close->kind != ErrorKind::unavailable && !refused_as_copy)
       fail("closes its link: " + effects.close->message);
+    if (effects.close->code == kLineReplaced) {
+      ranges_->clear();
+      auto left = replica->leave_line(write);
+      if (!left) return fail("leaves the line: " + left.error().message);
+    }
     disconnect();
   }
 }

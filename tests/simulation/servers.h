@@ -36,6 +36,8 @@ class SimMaster {
   void apply_topology();
   // As home and also_in of a record that is in all of them.
   std::pair<TerritoryId, std::vector<TerritoryId>> all_territories() const;
+  // An operator lets the copy of `branch` that was refused take over; false: none was.
+  bool release(const std::string& branch);
   // A commit of its own (users, tokens).
   void commit(std::vector<RecordOp> ops, const std::string& key);
 
@@ -108,6 +110,7 @@ class SimBranch {
   std::unique_ptr<BranchSession> session;
   const std::string name;
   bool partitioned = false;
+  bool refused_as_copy = false;
   bool stalled = false;
   int64_t latency_us = 5'000;
   // Whether bulk work waits for its hours, and what the line carries (0: anything).

@@ -21,6 +21,9 @@ class MovesWorkload {
   // lost is kept at their office with its fate. Empty, or what is wrong.
   std::string check(SimMaster& master) const;
 
+  // Whether a block that is kept says what its mutations did to records here.
+  static bool has_effects(std::string_view key, std::string_view value);
+
  private:
   struct Known {
     RecordKey key;

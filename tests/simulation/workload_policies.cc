@@ -176,7 +176,7 @@ std::string PolicyWorkload::check_bound(SimMaster& master) {
 
 std::string PolicyWorkload::check(
     SimMaster& master, const std::function<std::optional<Decided>(const MutationId&)>& fate_of,
-    const std::function<bool(const std::string&)>& rolled_back) {
+    const Excused& excused) {
   Workspace& ws = master.ingest->workspace();
   std::map<RecordKey, int64_t> stock = initial_;
   std::map<MutationId, Fate> fates;
@@ -190,14 +190,15 @@ std::string PolicyWorkload::check(
     fates[w.id] = decided->fate;
     for (const auto& o : decided->outcomes) {
       ++world_.counts["policies: " + std::string(to_string(o.reason))];
-      bool share = o.reason == Reason::share_exceeded || o.reason == Reason::from_reserve;
-      if (share && !rolled_back(w.branch)) {
+      bool wrong = (o.reason == Reason::share_exceeded && !excused.refused(w.branch)) ||
+                   (o.reason == Reason::from_reserve && !excused.from_reserve(w.branch));
+      if (wrong) {
         return "escrow: " + w.branch + " spent within its share, and the master says " +
                std::string(to_string(o.reason));
       }
     }
     bool by_share = w.what == Written::What::stock && decided->fate == Fate::rejected;
-    if (by_share && !rolled_back(w.branch)) return "escrow: an accepted change was rejected";
+    if (by_share && !excused.refused(w.branch)) return "escrow: an accepted change was rejected";
     if (w.what != Written::What::stock) {
       Reason lost = w.what == Written::What::limit ? Reason::asked : Reason::first_stands;
       bool named = std::any_of(decided->outcomes.begin(), decided->outcomes.end(),

@@ -22,15 +22,19 @@ class PolicyWorkload {
   // After every batch of the master: no share below zero, all together no more than the stock.
   std::string check_bound(SimMaster& master);
 
-  // At rest. `rolled_back`: whether this branch's disk was ever set back; then what it accepted may
-  // be lost, and it may have spent twice.
+  // At rest.
   struct Decided {
     Fate fate;
     std::vector<branchline::Outcome> outcomes;
   };
+  // Whether a spend that this branch accepted may be more than its share at the master, so that the
+  // rest comes from what nobody holds; and whether it may even be refused.
+  struct Excused {
+    std::function<bool(const std::string& branch)> from_reserve, refused;
+  };
   std::string check(SimMaster& master,
                     const std::function<std::optional<Decided>(const MutationId&)>& fate_of,
-                    const std::function<bool(const std::string&)>& rolled_back);
+                    const Excused& excused);
 
  private:
   struct Written {

@@ -400,6 +400,8 @@ FeedRange feed_range() {
   return r;
 }
 
+LineHistory line_history() { return {{LineId(0x31), Csn(100)}, {LineId(0x32), Csn(0)}}; }
+
 Introduction introduction() {
   Introduction i;
   i.server = "east";
@@ -413,11 +415,12 @@ Introduction introduction() {
   i.cursor = cursor();
   i.reseed = true;
   i.incarnations = {incarnation()};
-  i.pending = {{stream(Lane::interactive), Seq(100), Seq(141)},
-               {stream(Lane::bulk), Seq(5), Seq(6)}};
+  i.pending = {{stream(Lane::interactive), Seq(100), Seq(141), digest(0x03)},
+               {stream(Lane::bulk), Seq(5), Seq(6), digest(0x04)}};
   i.join = {0x0102030405060708, 7, digest(0x08)};
   i.installed = {TerritoryId(3), TerritoryId(500)};
   i.says_installed = true;
+  for (const auto& p : line_history()) i.past_lines.push_back(p.line);
   return i;
 }
 
@@ -437,6 +440,7 @@ Registration registration() {
   r.join = true;
   r.partial = true;
   r.installed = {TerritoryId(3)};
+  r.past_lines = line_history();
   r.lookups = 4;
   return r;
 }
@@ -545,7 +549,34 @@ StreamState stream_state() { return {Seq(141), Order(151), digest(0x0c), Csn(127
 
 ProgramSeen program_seen() { return {2, 300, kMs}; }
 
-OriginState origin_state() { return {ledger(), kIncarnation, true, "its chain differs at seq 61"}; }
+OriginState plain_origin_state() {
+  return {ledger(), kIncarnation, true, "its chain differs at seq 61"};
+}
+
+OriginState origin_state() {
+  OriginState s = plain_origin_state();
+  s.refused = Incarnation(0x21);
+  s.refused_ms = kMs;
+  s.admitted = Incarnation(0x22);
+  s.announced = 300;
+  s.written_off = true;
+  s.missing = {{kIncarnation, Lane::bulk, Seq(7), Seq(306), digest(0x31)}};
+  s.lost = {{Incarnation(0x20), Lane::interactive, Seq(1), Seq(5), digest(0x32)}};
+  return s;
+}
+
+Reconciling reconciling() {
+  Reconciling s;
+  s.past = line_history();
+  s.restored_at = Csn(90);
+  s.since_ms = kMs;
+  s.why = "east is ahead";
+  s.awaited = {OriginId(3), OriginId(500)};
+  s.late = {OriginId(4)};
+  return s;
+}
+
+ReplicaHistory replica_history() { return {line_history(), true, 2, 300, {5, Order(300)}}; }
 
 std::string mutation_block() {
   MutationBlockWriter writer;

@@ -62,7 +62,11 @@ KeyRow key_row();
 MasterState master_state();
 StreamState stream_state();
 ProgramSeen program_seen();
+OriginState plain_origin_state();  // as the version before this reads it
 OriginState origin_state();
+LineHistory line_history();
+Reconciling reconciling();
+ReplicaHistory replica_history();
 
 std::string mutation_block();  // of mutation() and next_mutation()
 std::string commit_block();    // of commit() and next_commit()

@@ -134,8 +134,9 @@ bool SessionLab::world_command(const Args& a, const std::string& rest) {
     for (const auto& p : problems) say(p);
     if (problems.empty()) say("true");
   } else if (a[0] == "save") {
-    must(office(a.at(1)).store.sync());
-    saved_[a[1]] = office(a[1]).store.durable();
+    MemStore& disk = a.at(1) == "master" ? world_->master.store : office(a[1]).store;
+    must(disk.sync());
+    saved_[a[1]] = disk.durable();
   } else {
     return false;
   }
@@ -162,7 +163,7 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
           }
         }
       }
-      if (!ingest_.empty()) {
+      if (!ingest_.empty() || world_->master.ingest->held_ready()) {
         decide(SIZE_MAX);
         moved = true;
       }
@@ -215,6 +216,7 @@ bool SessionLab::line_command(const Args& a, const std::string& rest) {
       ingest_.clear();
       shelf_ = {};
       world_->master.crash();
+      if (a[0] == "rollback") world_->master.store.restore(saved_.at("master"));
       world_->master.start();
     } else {
       if (links_.count(a[1])) {
@@ -367,6 +369,11 @@ void SessionLab::perform(Link& l, BranchEffects e) {
   if (e.close) {
     say(l.name + " closes: " + why(*e.close));
     l.at_branch = false;
+    if (e.close->code == kLineReplaced) {
+      must(o.replica->leave_line(put));
+      say(l.name + " leaves its line, " + std::to_string(o.replica->state().ledger.pending) +
+          " pending");
+    }
   }
 }
 
@@ -378,6 +385,17 @@ void SessionLab::perform(const std::shared_ptr<Link>& l, MasterEffects e) {
     Batch rows;
     auto registration = m.ingest->begin_session(*e.introduce, rows);
     must(m.store.write(rows, Sync::yes));
+    const MasterState& s = m.ingest->state();
+    if (m.feed->head().line != s.line) {
+      m.feed->rename({s.line, s.head, s.chain});
+      say("the line has a new id");
+      auto everyone = all_;
+      for (auto& other : everyone) {
+        if (other != l && other->at_master)
+          perform(other, other->master->on_broken(
+                             {ErrorKind::unavailable, kLineReplaced, "the line is replaced"}));
+      }
+    }
     perform(l, l->master->on_registered(registration, now_us_, m.clock.wall_ms()));
   }
   for (auto& block : e.blocks) ingest_.push_back({l, std::move(block)});

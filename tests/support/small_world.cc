@@ -102,9 +102,11 @@ std::string SmallMaster::commit(std::vector<RecordOp> ops) {
 
 Registration SmallMaster::register_branch(const Introduction& intro) {
   Batch rows;
-  auto registration = must(ingest->begin_session(intro, rows));
+  auto registration = ingest->begin_session(intro, rows);
   must(store.write(rows, Sync::yes));
-  return registration;
+  const MasterState& s = ingest->state();
+  if (feed->head().line != s.line) feed->rename({s.line, s.head, s.chain});
+  return must(std::move(registration));
 }
 
 IngestResult SmallMaster::decide(std::vector<IncomingBlock> blocks) {
@@ -118,7 +120,7 @@ IngestResult SmallMaster::decide(std::vector<IncomingBlock> blocks) {
     all.broken.insert(all.broken.end(), result.broken.begin(), result.broken.end());
     all.line = result.line;
     ++batches;
-  } while (!blocks.empty());
+  } while (!blocks.empty() || ingest->held_ready());
   grant();
   return all;
 }
@@ -199,7 +201,7 @@ std::string SmallOffice::write(const std::vector<std::string>& ops) {
 }
 
 Introduction SmallOffice::introduction() {
-  return replica->introduction(name, world_.topology.digest());
+  return must(replica->introduction(name, world_.topology.digest()));
 }
 
 void SmallOffice::connect() {
@@ -216,6 +218,7 @@ void SmallOffice::connect() {
     registration = wanted;
   } else if (registration.join) {
     take_snapshot();
+    if (!registration.past_lines.empty()) connect();  // as the session does
   }
 }
 

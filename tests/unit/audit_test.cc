@@ -250,6 +250,7 @@ TEST_CASE("SEMANTICS 19: without any one mutation in the outbox the audit is fal
   Audited& a = audited();
   size_t entries = 0;
   for (const auto& [key, value] : a.east[static_cast<size_t>(Table::outbox)]) {
+    if (key[0] == static_cast<char>(keys::kKept)) continue;  // decided before
     OutboxBlock block = decode_outbox_block(*keys::parse_outbox(key), value).value();
     for (size_t i = 0; i < block.entries.size(); ++i) {
       OutboxBlock fewer = decode_outbox_block(*keys::parse_outbox(key), value).value();

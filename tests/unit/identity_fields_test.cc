@@ -51,6 +51,8 @@ TEST_CASE("fields: the samples leave none at its default") {
   CHECK(unfilled(samples::master_state()) == Paths{});
   CHECK(unfilled(samples::stream_state()) == Paths{});
   CHECK(unfilled(samples::origin_state()) == Paths{});
+  CHECK(unfilled(samples::reconciling()) == Paths{});
+  CHECK(unfilled(samples::replica_history()) == Paths{"4.2"});  // a point in both lanes
 }
 
 TEST_CASE("fields: the samples hold every type of value and every kind of operation and effect") {
@@ -183,6 +185,9 @@ TEST_CASE("fields: rows of the line, of a branch and of a master") {
   round_trip(master_state(), encode_master_state, decode_master_state);
   round_trip(stream_state(), encode_stream_state, decode_stream_state);
   round_trip(origin_state(), encode_origin_state, decode_origin_state);
+  round_trip(plain_origin_state(), encode_origin_state, decode_origin_state);
+  round_trip(reconciling(), encode_reconciling, decode_reconciling);
+  round_trip(replica_history(), encode_replica_history, decode_replica_history);
   round_trip(key_row(), [](const KeyRow& k) { return encode_key_row(k); }, decode_branch_key_row);
   for (const auto& f : fates()) {
     auto back = decode_fate_row(f.id, encode_fate_row(f, "content"));

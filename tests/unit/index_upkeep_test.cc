@@ -332,7 +332,7 @@ TEST_CASE("the other side of an office keeps its rows, and its own collation", "
         Replica::open(w.east.store, w.schema, w.east.clock, w.random, rows, older).value();
     REQUIRE(w.east.store.write(rows, Sync::yes));
     auto snapshot = std::move(*SnapshotSource::open(w.master.store.snapshot(), scope,
-                                                    replica->introduction("east", "").pending));
+                                                    replica->introduction("east", "")->pending));
     begin(*replica, *snapshot);
     auto put = [&](const Batch& b, Sync s) { return w.east.store.write(b, s); };
     auto switched = replica->end_seed(snapshot->end(), put);

@@ -197,15 +197,15 @@ TEST_CASE("Who greets with another topology, schema, line, head or past is refus
   }
   SECTION("line") {
     intro.cursor.line = LineId(77);
-    CHECK(refusal(intro) == "session.line_replaced");
+    CHECK(refusal(intro) == "session.other_line");
   }
   SECTION("ahead of the head") {
     intro.cursor.csn = Csn(intro.cursor.csn.value + 1000);
-    CHECK(refusal(intro) == "session.ahead");
+    CHECK(refusal(intro) == "session.line_replaced");
   }
   SECTION("another chain") {
     intro.cursor.chain.bytes[0] ^= 1;
-    CHECK(refusal(intro) == "session.off_line");
+    CHECK(refusal(intro) == "session.line_replaced");
   }
   SECTION("another story of its starts") {
     intro.incarnations.back().predecessor_order = Order(99);

@@ -660,7 +660,9 @@ TEST_CASE("what waits for the master is counted as it is stored", "[retention]")
   SmallOffice& e = w["east"];
   auto stored = [&] {
     uint64_t bytes = 0;
-    for (const auto& [key, value] : e.store.tables()[size_t(Table::outbox)]) bytes += value.size();
+    for (const auto& [key, value] : e.store.tables()[size_t(Table::outbox)]) {
+      if (key[0] != char(keys::kKept)) bytes += value.size();  // what is decided does not wait
+    }
     return bytes;
   };
   CHECK(e.replica->outbox_bytes() == 0);
