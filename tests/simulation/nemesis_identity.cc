@@ -65,7 +65,7 @@ void IdentityNemesis::start_copy() {
   if (!of->ready()) return;
   host_.fault("copy started");
   auto& copy = copies_.emplace_back(std::make_unique<SimBranch>(
-      w, of->name, host_.schema, host_.topology_digest, host_.master, host_.bug));
+      w, of->name, of->schema, host_.topology_digest, host_.master, host_.bug));
   copy->disk.restore(of->disk.durable());
   copy->clock.offset_ms = of->clock.offset_ms;
   copy->start();

@@ -88,10 +88,11 @@ int exit_code_of(const std::vector<ServerAnswer>& answers) {
   return refused ? 2 : silent ? 3 : none ? 1 : 0;
 }
 
-Result<Json> ask_master(const Topology& topology, const std::string& token,
-                        const std::string& method, const std::string& path,
-                        const std::string& body) {
-  HttpClient client(topology.master().admin.to_string());
+namespace {
+
+Result<Json> ask_one(const ServerSpec& server, const std::string& token, const std::string& method,
+                     const std::string& path, const std::string& body) {
+  HttpClient client(server.admin.to_string());
   client.set_token(token);
   BL_ASSIGN(ClientResponse response, client.request(method, path, body));
   if (response.status >= 300) {
@@ -100,6 +101,25 @@ Result<Json> ask_master(const Topology& topology, const std::string& token,
                 problem_of(response));
   }
   return parse_json(response.body, 32);
+}
+
+}  // namespace
+
+Result<Json> ask_master(const Topology& topology, const std::string& token,
+                        const std::string& method, const std::string& path,
+                        const std::string& body) {
+  return ask_one(topology.master(), token, method, path, body);
+}
+
+Result<Json> ask_server(const Topology& topology, const std::string& name, const std::string& token,
+                        const std::string& method, const std::string& path,
+                        const std::string& body) {
+  const ServerSpec* server = topology.server(name);
+  if (!server) {
+    return fail(ErrorKind::not_found, "server.unknown",
+                "the topology has no server named `" + name + "`");
+  }
+  return ask_one(*server, token, method, path, body);
 }
 
 std::string text_of(const Json& object, std::string_view name) {

@@ -32,6 +32,11 @@ Result<Json> ask_master(const Topology& topology, const std::string& token,
                         const std::string& method, const std::string& path,
                         const std::string& body = {});
 
+// The same of any server; `not_found` where the topology has none of that name.
+Result<Json> ask_server(const Topology& topology, const std::string& name, const std::string& token,
+                        const std::string& method, const std::string& path,
+                        const std::string& body = {});
+
 // Members of answers, with defaults for what is absent.
 std::string text_of(const Json& object, std::string_view name);
 uint64_t number_of(const Json& object, std::string_view name);

@@ -28,6 +28,10 @@ void add_log_command(CLI::App& app, CommandContext& context);
 void add_escrow_command(CLI::App& app, CommandContext& context);
 void add_release_command(CLI::App& app, CommandContext& context);
 void add_feature_level_command(CLI::App& app, CommandContext& context);
+void add_backup_command(CLI::App& app, CommandContext& context);
+void add_restore_command(CLI::App& app, CommandContext& context);
+void add_reconcile_command(CLI::App& app, CommandContext& context);
+void add_write_off_command(CLI::App& app, CommandContext& context);
 void add_import_command(CLI::App& app, CommandContext& context);
 
 }  // namespace branchline

@@ -66,6 +66,10 @@ int main(int argc, char** argv) {
   branchline::add_release_command(app, context);
   branchline::add_feature_level_command(app, context);
   branchline::add_escrow_command(app, context);
+  branchline::add_backup_command(app, context);
+  branchline::add_restore_command(app, context);
+  branchline::add_reconcile_command(app, context);
+  branchline::add_write_off_command(app, context);
   branchline::add_import_command(app, context);
   try {
     app.parse(argc, argv);

@@ -96,6 +96,13 @@ int run_status(const CommandContext& context) {
   std::vector<std::vector<std::string>> rows{
       {"SERVER", "ROLE", "CSN", "PENDING", "LAG", "LINK", "ROUND TRIP"}};
   std::vector<std::string> notes;
+  if (const Json* r = master ? master->member("reconciling") : nullptr; r && flag_of(*r, "open")) {
+    std::string awaited;
+    for (const auto& name : r->member("awaited")->items) awaited += " " + name.text;
+    notes.push_back("the master is reconciling since " + text_of(*r, "since") + " (" +
+                    text_of(*r, "why") + "); awaited:" + awaited +
+                    ". `branchline reconcile --help` tells more");
+  }
   for (const auto& a : answers) {
     // Also of a branch that does not answer here itself.
     if (auto seen = links.find(a.server->name); seen != links.end()) {
@@ -117,6 +124,19 @@ int run_status(const CommandContext& context) {
                           (heard > 0 ? ", as it said " + age(heard) + " ago" : ""));
         }
       }
+      if (std::string since = text_of(*seen->second, "copyRefused"); !since.empty()) {
+        notes.push_back("two copies of " + a.server->name + " are running; one was refused at " +
+                        since + ". Stop the one that is to go; `branchline release " +
+                        a.server->name + "` lets the refused one take over");
+      }
+      if (uint64_t missing = number_of(*seen->second, "missing"); missing > 0) {
+        notes.push_back(
+            std::to_string(missing) + " changes of " + a.server->name +
+            " are missing at the restored master, and it does not keep them any more. Restore a "
+            "newer backup, or enter them as lost with `branchline reconcile --close`");
+      }
+      if (flag_of(*seen->second, "writtenOff"))
+        notes.push_back(a.server->name + " is written off until it joins with an empty disk");
       std::string closed = connected && connected->boolean ? "" : text_of(*seen->second, "refused");
       if (!closed.empty() && (!link || closed != text_of(*link, "problem")))
         notes.push_back("the link of " + a.server->name + " was closed: " + closed);
@@ -399,13 +419,17 @@ void add_escrow_command(CLI::App& app, CommandContext& context) {
 
 void add_release_command(CLI::App& app, CommandContext& context) {
   auto* release = app.add_subcommand(
-      "release", "let a quarantined branch connect again, after you have looked at it");
+      "release",
+      "let a quarantined branch connect again, or the refused one of two copies take over");
   add_server_access(*release, context);
   auto server = std::make_shared<std::string>();
   release->add_option("SERVER", *server, "its name")->required();
   release->footer(
       "Example:\n  branchline release --topology company.yaml east\n"
-      "Exit codes: 0 released, 1 it is not quarantined, 2 wrong use, 3 the master does not "
+      "Of two copies of a branch: stop the one that is to go, then release; what both had shipped "
+      "counts.\n"
+      "Exit codes: 0 released, 1 it is neither quarantined nor refused, 2 wrong use, 3 the master "
+      "does not "
       "answer.");
   release->callback([&context, server] {
     context.run = [&context, server]() -> int {
