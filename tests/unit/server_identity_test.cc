@@ -639,7 +639,7 @@ TEST_CASE("SEMANTICS 29: an edit of what was read upstream waits for who can bri
   w.reconnect(w.west);
   w.settle_all();
   CHECK_FALSE(w.open());
-  CHECK(w.east.fate_of(edit).starts_with("applied"));
+  CHECK(w.east.fate_of(edit).starts_with("merged"));  // side by side: see decision 27
   CHECK(w.master.show("x") == "live: name=Edited");
   CHECK(w.problems() == std::vector<std::string>{});
 }
