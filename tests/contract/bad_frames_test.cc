@@ -156,7 +156,7 @@ struct Branch {
     replica = std::move(*opened);
     BL_CHECK(store.write(rows, Sync::yes));
   }
-  Introduction introduction() { return replica->introduction(name, master().digest); }
+  Introduction introduction() { return replica->introduction(name, master().digest).value(); }
 
   void dial() {
     LinkResult dialled =
