@@ -512,7 +512,9 @@ class Scenario {
     if (o.reason == Reason::unknown_record && op.target.is_nil()) return {op.record};
     if (o.reason == Reason::unknown_record) return {op.record, {op.record.entity, op.target}};
     std::vector<RecordKey> out;
-    const auto& parents = schema_->entity(op.record.entity)->parents;
+    const Entity* entity = master_.schema->entity(op.record.entity);
+    if (!entity) return {};  // of a schema that the master has not come to
+    const auto& parents = entity->parents;
     for (const auto& cell : op.cells) {
       bool parent = std::find(parents.begin(), parents.end(), cell.field) != parents.end();
       if (!parent || cell.value.is_null()) continue;

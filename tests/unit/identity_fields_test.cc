@@ -50,7 +50,7 @@ TEST_CASE("fields: the samples leave none at its default") {
   CHECK(unfilled(samples::key_row()) == Paths{});
   CHECK(unfilled(samples::master_state()) == Paths{});
   CHECK(unfilled(samples::stream_state()) == Paths{});
-  CHECK(unfilled(samples::origin_state()) == Paths{});
+  CHECK(unfilled(samples::origin_state()) == Paths{"10[].1"});  // of the first lane
   CHECK(unfilled(samples::reconciling()) == Paths{});
   CHECK(unfilled(samples::replica_history()) == Paths{"4.2"});  // a point in both lanes
 }

@@ -28,7 +28,8 @@ std::string header(const HttpResponse& r, const std::string& name) {
 // All that waits in an office's store, as it stands there.
 std::vector<OutboxBlock> outbox_of(const MemStore& store) {
   std::vector<OutboxBlock> out;
-  auto rows = store.scan(Table::outbox, {}, {});
+  // Not what is decided and kept for a master that is restored.
+  auto rows = store.scan(Table::outbox, {}, std::string(1, static_cast<char>(keys::kKept)));
   for (; rows->valid(); rows->next())
     out.push_back(
         must(decode_outbox_block(*keys::parse_outbox(rows->key()), std::string(rows->value()))));
