@@ -378,7 +378,9 @@ bool Ingest::Impl::may_decide(const Mutation& m) const {
   OfferedPlace place = place_of(m);
   Lane other_lane = m.id.lane == Lane::bulk ? Lane::interactive : Lane::bulk;
   if (!comes_behind({origin, other_lane}, place)) return false;
-  if (!reconciling.open() || !reconciling.awaited.count(origin) || !lost) return true;
+  // Also what a branch brings that has come before: a copy of it that an operator let in knows what
+  // those who are awaited have not shown yet.
+  if (!reconciling.open() || !lost) return true;
   for (OriginId other : reconciling.awaited) {
     if (other == origin) continue;
     if (!offered.count(other)) return false;  // has not come yet
