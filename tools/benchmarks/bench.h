@@ -96,11 +96,29 @@ class Bench {
 
 double number(const Json& object, const char* name);
 
+// 500 changes a second at the office, whose line is up, until head office shows the last.
+struct Lag {
+  double p50_ms = 0, p99_ms = 0;
+  double bytes = 0;  // per change, both ways
+};
+Lag live_lag(Bench& bench, double seconds);
+
 // Each measures what is wanted of its names.
 void measure_reads(Bench& bench);
 void measure_writes(Bench& bench);
 void measure_live(Bench& bench);
 void measure_catchup(Bench& bench);
 void measure_memory(Bench& bench);
+
+// Measures what stdin asks for, a line each, and answers each on stdout with a line of JSON:
+//   pids                     {"office":[..],"head":[..]}
+//   write CLIENTS SECONDS    {"rate","p50_us","p99_us"}     the line is down
+//   drain                    {}                             until all servers agree
+//   live SECONDS             {"p50_ms","p99_ms","bytes"}
+//   catchup link|loopback N  {"rate","decided_rate","bytes"}
+// tools/benchmarks/peers takes turns with it.
+int run_subject(Bench& bench);
+// Contacts and changes as lines of JSON on stdout, for those that are no fleet.
+int print_data(uint32_t contacts, uint32_t changes);
 
 }  // namespace branchline::bench

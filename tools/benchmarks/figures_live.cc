@@ -223,6 +223,13 @@ double live_bytes(Bench& bench, double seconds) {
 
 }  // namespace
 
+Lag live_lag(Bench& bench, double seconds) {
+  bench.fleet().line("office", "/stats/reset");
+  LoadResult live = Live(bench, false).run(seconds);
+  return {live.percentile_us(0.5) / 1000, live.percentile_us(0.99) / 1000,
+          live_bytes(bench, seconds)};
+}
+
 void measure_live(Bench& bench) {
   if (!bench.wants_any(
           {"lag.p50", "lag.p99", "bytes.per_change.live", "bytes.per_field_edit.live"}))
@@ -233,12 +240,10 @@ void measure_live(Bench& bench) {
   double seconds = bench.options().live_seconds();
   if (bench.wants_any({"lag.p50", "lag.p99", "bytes.per_change.live"})) {
     LineFloor before = measure_line(bench);
-    fleet.line("office", "/stats/reset");
-    LoadResult live = Live(bench, false).run(seconds);
-    double bytes = live_bytes(bench, seconds);
+    Lag lag = live_lag(bench, seconds);
     LineFloor after = measure_line(bench);
     double way = (before.p50_ms + after.p50_ms) / 2, slow_way = (before.p99_ms + after.p99_ms) / 2;
-    double p50 = live.percentile_us(0.5) / 1000, p99 = live.percentile_us(0.99) / 1000;
+    double p50 = lag.p50_ms, p99 = lag.p99_ms, bytes = lag.bytes;
     if (bench.wants("lag.p50"))
       bench.add({"lag.p50", p50, "ms", way, p50 / way, "<= one way + 1.5 ms", p50 <= way + 1.5});
     if (bench.wants("lag.p99"))

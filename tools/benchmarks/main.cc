@@ -117,7 +117,13 @@ int main(int argc, char** argv) {
   auto* echo = app.add_subcommand("floor-echo")->group("");
   echo->add_option("--port", port);
   echo->add_option("--host", host);
+  auto* subject = app.add_subcommand("subject")->group("");
+  auto* data = app.add_subcommand("peer-data")->group("");
+  uint32_t contacts = 0, changes = 0;
+  data->add_option("--contacts", contacts)->check(CLI::PositiveNumber);
+  data->add_option("--changes", changes);
   CLI11_PARSE(app, argc, argv);
+  if (*data) return print_data(contacts, changes);
   if (*floor_store) return run_store_floor(store);
   if (*responder) return run_responder(port, body);
   if (*echo) return run_echo(host, port);
@@ -133,6 +139,16 @@ int main(int argc, char** argv) {
   if (options.tunnel && options.slow_fsync_us > 0) {
     std::fprintf(stderr, "--slow-fsync measures writes, which use no line: leave --network out\n");
     return 2;
+  }
+  if (*subject) {
+    Bench bench(options);
+    try {
+      return run_subject(bench);
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "Branchline's part failed: %s\n", e.what());
+      bench.keep_folder();
+      return 1;
+    }
   }
   return run(options);
 }
