@@ -266,6 +266,13 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   // An older branch cannot take a part; it gets everything.
   out.join = !joined || intro.reseed || gone || (other && !intro.says_installed);
   out.partial = !out.join && other;
+  // It, or another copy of it, made its forecasts anew on a snapshot, and shipped those. Restored
+  // from before that, this disk has others: "as forecast" would tell it nothing.
+  if (joined && intro.cursor.csn <= p.seeded_after) {
+    BL_PROBE("session.behind_its_snapshot");
+    out.echo_until = s.state.head;
+  }
+  if (out.join || out.partial) p.seeded_after = s.state.head;
   p.heard_ms = s.clock.wall_ms();
   rows.put(Table::meta, keys::meta_branch(origin_id), encode_branch_progress(p));
   out.past_lines = s.reconciling.past;

@@ -85,6 +85,7 @@ std::string encode_branch_progress(const BranchProgress& p) {
   w.fixed64(p.passed.value);
   w.fixed64(static_cast<uint64_t>(p.heard_ms));
   w.fixed64(p.lapsed_at.value);
+  w.fixed64(p.seeded_after.value);
   w.varint(p.pending);
   w.varint(p.pending_bytes);
   w.fixed64(static_cast<uint64_t>(p.oldest_ms));
@@ -105,6 +106,7 @@ Result<BranchProgress> decode_branch_progress(std::string_view bytes) {
   p.passed = Csn(r.fixed64());
   p.heard_ms = static_cast<int64_t>(r.fixed64());
   p.lapsed_at = Csn(r.fixed64());
+  p.seeded_after = Csn(r.fixed64());
   p.pending = r.varint();
   p.pending_bytes = r.varint();
   p.oldest_ms = static_cast<int64_t>(r.fixed64());

@@ -30,6 +30,9 @@ struct BranchProgress {
   Csn passed;            // SEMANTICS 26
   int64_t heard_ms = 0;  // wall time
   Csn lapsed_at;         // the head when it had been away too long; 0: it is live
+  // The head when it was to get a snapshot last, which decides what it has pending anew. A disk
+  // that is not behind it may forecast otherwise than the one that shipped.
+  Csn seeded_after;
   // What its disk alone had when it was heard last.
   uint64_t pending = 0;
   uint64_t pending_bytes = 0;

@@ -522,6 +522,7 @@ BranchProgress branch_progress() {
   p.passed = Csn(1250);
   p.heard_ms = kMs;
   p.lapsed_at = Csn(1290);
+  p.seeded_after = Csn(1200);
   p.pending = 7;
   p.pending_bytes = 70'000;
   p.oldest_ms = kMs - 1000;

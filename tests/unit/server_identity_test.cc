@@ -234,6 +234,32 @@ TEST_CASE("SEMANTICS 1: a disk that was rolled back is taken, and what it forgot
   CHECK(w.problems() == std::vector<std::string>{});
 }
 
+TEST_CASE("SEMANTICS 1: a disk from before a snapshot gets the effects of what was forecast on it",
+          "[identity]") {
+  Desk w;
+  w.hq.clock.ms += 1000;
+  REQUIRE(w.hq.write("update a name=Later") == "ok");
+  w.hq.ship();
+  REQUIRE(w.east.write("update a name=Sooner") == "ok");
+  auto disk = w.copy_of(w.east);  // here its edit is forecast to stand
+  // On the snapshot it is forecast to lose, and that is what ships.
+  Introduction intro = w.east.introduction();
+  intro.reseed = true;
+  w.east.registration = w.master.register_branch(intro);
+  REQUIRE(w.east.store.write(*w.east.replica->welcome(w.east.registration), Sync::yes));
+  w.east.take_snapshot();
+  CHECK(w.east.show("a").find("name=Later") != std::string::npos);
+  w.east.ship();
+  w.east.crash();
+  w.east.store.restore(disk);
+  w.east.start();
+  CHECK(w.greet(w.east) == "taken");  // it holds all that it shipped
+  w.east.connect();
+  w.settle();
+  CHECK(w.east.show("a").find("name=Later") != std::string::npos);
+  CHECK(w.problems() == std::vector<std::string>{});
+}
+
 TEST_CASE("A branch that was written off may join with an empty disk and not with its old one",
           "[identity]") {
   Desk w;
