@@ -4,6 +4,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "branch/api/office_api.h"
+#include "branch/relay/relay_service.h"
 #include "branch/replica/audit.h"
 #include "branch/replica/lost_log.h"
 #include "branch/uplink/uplink.h"
@@ -16,6 +17,7 @@
 #include "common/program/disk_watch.h"
 #include "common/program/opened_server.h"
 #include "common/program/start_log.h"
+#include "common/runtime/listen_address.h"
 #include "replication/line/report_json.h"
 
 namespace branchline {
@@ -108,6 +110,7 @@ class BranchServer {
                                              [this, &access](const HttpRequest& r) {
                                                return handle_admin(r, access);
                                              }));
+    BL_TRY(listen_as_hub(*spec, opened.tls));
     http_ = http.get();
     runtime_.tasks().spawn(
         "drain http", [&]() -> asio::awaitable<void> { co_await drain_on_stop(runtime_, *http); });
@@ -123,6 +126,8 @@ class BranchServer {
       api_->stop();
       counts_due_us_ = 0;
       keep_lookup_counts();
+      if (relay_acceptor_) relay_acceptor_->close();
+      if (relay_) relay_->stop();
       uplink_->stop();
       timer_.cancel();
     });
@@ -141,6 +146,21 @@ class BranchServer {
   void on_changes(const Changes& c) {
     api_->on_changes(c);
     changes_->add(c);
+  }
+
+  // Where the topology gives this branch a `link`, others may have it as their upstream.
+  Result<void> listen_as_hub(const ServerSpec& spec, std::shared_ptr<const LinkContext> tls) {
+    if (spec.link.port == 0) return {};
+    relay_ =
+        std::make_unique<RelayService>(runtime_, *uplink_, clock_, config_.server, spec.upstream);
+    uplink_->set_sharer(relay_.get());
+    BL_ASSIGN(auto endpoint, listen_address(spec.link.host, spec.link.port));
+    BL_ASSIGN(relay_acceptor_, TlsAcceptor::listen(runtime_.io(), endpoint, std::move(tls)));
+    runtime_.tasks().spawn("accept links", [this]() -> asio::awaitable<void> {
+      co_await relay_->run(*relay_acceptor_);
+    });
+    spdlog::info("upstream for other branches, their links on {}", spec.link.to_string());
+    return {};
   }
 
   // Every second: the anchor, and whether the disk has room.
@@ -460,8 +480,26 @@ class BranchServer {
     w.end_object();
     put_lookups(w);
     w.key("link").raw("{" + link_status() + "}");
+    if (relay_) put_hub(w);
     w.end_object();
     co_return json_response(std::move(body));
+  }
+
+  void put_hub(JsonWriter& w) {
+    w.key("hub")
+        .begin_object()
+        .member("sessions", relay_->sessions())
+        .member("waitingBytes", relay_->waiting_bytes());
+    w.key("links").begin_array();
+    for (const auto& leaf : relay_->leaves()) {
+      w.begin_object()
+          .member("server", leaf.server)
+          .member("bytesIn", leaf.bytes_in)
+          .member("bytesOut", leaf.bytes_out)
+          .member("queuedBytes", leaf.queued_bytes)
+          .end_object();
+    }
+    w.end_array().end_object();
   }
 
   // Of territories that are not held here: held ones need no look-ups any more.
@@ -492,6 +530,8 @@ class BranchServer {
   std::unique_ptr<Replica> replica_;
   std::unique_ptr<ChangeHub> changes_;
   std::unique_ptr<Uplink> uplink_;
+  std::unique_ptr<RelayService> relay_;  // null: not a hub
+  std::unique_ptr<TlsAcceptor> relay_acceptor_;
   std::unique_ptr<OfficeApi> api_;
   std::unique_ptr<Committer> committer_;
   HttpServer* http_ = nullptr;

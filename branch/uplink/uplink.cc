@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/base/random.h"
+#include "replication/relay/channel.h"
 #include "replication/session/backoff.h"
 #include "replication/transport/tls_transport.h"
 
@@ -141,11 +142,12 @@ asio::awaitable<Error> Uplink::connect_once() {
     }
     for (const auto& frame : *frames) {
       if (close_reason_) break;
-      perform(session_->on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+      on_frame(frame);
     }
   }
   if (close_reason_) why = *close_reason_;
   ++connection_;  // what is still under way for it is ignored
+  if (sharer_) sharer_->uplink_down(why);
   status_.bytes_in += link_->counters().bytes_in;
   status_.bytes_out += link_->counters().bytes_out;
   link_->close();
@@ -161,6 +163,27 @@ asio::awaitable<Error> Uplink::connect_once() {
                      "holds itself is served meanwhile"});
   co_await closing->closed();
   co_return why;
+}
+
+void Uplink::on_frame(const Frame& frame) {
+  if (!sharer_ || !is_channel_frame(frame.type)) {
+    perform(session_->on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+    return;
+  }
+  auto own = sharer_->uplink_frame(frame);
+  if (!own) return give_up(own.error());
+  for (const auto& f : *own) {
+    if (close_reason_) return;
+    perform(session_->on_frame(f, clock_.steady_us(), clock_.wall_ms()));
+  }
+}
+
+void Uplink::send_shared(std::string frame) {
+  if (!link_ || close_reason_) return;
+  if (auto ok = link_->send(std::move(frame)); !ok) {
+    close_reason_ = ok.error();
+    link_->close();
+  }
 }
 
 asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
@@ -192,6 +215,7 @@ asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
     facts.oldest_pending_ms =
         oldest_pending_ms_ == 0 ? 0 : std::max<int64_t>(clock_.wall_ms() - oldest_pending_ms_, 0);
     perform(session_->tick(now, clock_.wall_ms(), facts));
+    if (sharer_) sharer_->uplink_tick();
   }
 }
 
@@ -278,6 +302,7 @@ void Uplink::perform(BranchEffects effects) {
                                             : "");
     status_.problem.clear();
     status_.problem_code.clear();
+    if (sharer_) sharer_->uplink_up(effects.welcome->channels);
   }
   take_snapshot_parts(effects);
   for (auto& range : effects.ranges) take_range(std::move(range));

@@ -39,6 +39,17 @@ struct UplinkStatus {
   std::array<LaneStatus, kLaneCount> lanes;
 };
 
+// Whoever sends others' sessions over this link (branch/relay).
+class UplinkSharer {
+ public:
+  virtual ~UplinkSharer() = default;
+  virtual void uplink_up(uint32_t channels) = 0;
+  virtual void uplink_down(const Error& why) = 0;
+  // A channel frame; what of it is for the link's own session.
+  virtual Result<std::vector<Frame>> uplink_frame(const Frame& frame) = 0;
+  virtual void uplink_tick() = 0;
+};
+
 class Uplink {
  public:
   struct Config {
@@ -52,6 +63,11 @@ class Uplink {
          const Store& store, Committer& committer, Clock& clock,
          std::function<void(const Changes&)> on_changes, std::function<void()> on_installed,
          std::function<void()> on_moved);
+
+  // Set once, before run(); outlives it.
+  void set_sharer(UplinkSharer* sharer) { sharer_ = sharer; }
+  void send_shared(std::string frame);
+  LinkBudget& budget() { return budget_; }
 
   // Runs until stop().
   boost::asio::awaitable<void> run();
@@ -74,6 +90,7 @@ class Uplink {
   void measure_lanes();
   std::optional<int64_t> drain_of(Lane lane, uint64_t pending) const;
   void perform(BranchEffects effects);
+  void on_frame(const Frame& frame);
   void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
   void ask_waiting();
@@ -92,6 +109,7 @@ class Uplink {
   std::function<void()> on_installed_;
   std::function<void()> on_moved_;
 
+  UplinkSharer* sharer_ = nullptr;
   std::unique_ptr<Link> link_;
   std::unique_ptr<BranchSession> session_;
   std::unique_ptr<ReplicaOutbox> outbox_;

@@ -52,6 +52,10 @@ inline constexpr size_t kMaxLinkQueueBytes = 36 * 1024 * 1024;  // frames that w
 inline constexpr size_t kLinkWriteBytes = 64 * 1024;            // gathered into one write
 inline constexpr int kLinkSendBufferBytes =
     256 * 1024;                               // the kernel's: what cannot be counted or dropped
+inline constexpr size_t kMaxChannels = 256;   // sessions beneath a hub, on its link
+inline constexpr size_t kMaxHubsBetween = 8;  // a branch and the master
+inline constexpr size_t kBlockWindowBytes = 16 * 1024 * 1024;  // of a hub's link, at the hub
+inline constexpr size_t kMaxTrunkQueueBytes = 1024 * 1024;     // beyond it a shared link is full
 inline constexpr size_t kMaxHandshakes = 64;  // at a time
 
 // Look-ups: what an office asks its upstream for while somebody waits.

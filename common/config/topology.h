@@ -62,7 +62,7 @@ struct ServerSpec {
   std::string upstream;  // a branch's; empty at the master
   std::vector<std::string>
       territories;  // a branch's subscription; `all`, and what lies below, is expanded here
-  Endpoint link;    // master: where branches connect
+  Endpoint link;    // where branches connect: the master's, and that of a branch which is a hub
   Endpoint http;    // branch: where the office's clients connect
   Endpoint admin;   // operators
   // Branch: where to dial instead of the upstream's `link` (a tunnel, a link emulator).

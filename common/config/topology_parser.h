@@ -59,6 +59,7 @@ class TopologyParser {
   Endpoint read_endpoint(Fields& fields, const std::string& key, Need need, int& line);
   void check_masters(int line);
   void check_upstreams();
+  void check_hub(const ServerSpec& server, const ServerSpec& hub, const Lines& lines);
   void check_addresses();
 
   Mistakes mistakes_;

@@ -47,8 +47,7 @@ void TopologyParser::read_master(Fields& fields, ServerSpec& server, Lines& line
 }
 
 void TopologyParser::read_branch(Fields& fields, ServerSpec& server, Lines& lines) {
-  fields.forbid("link",
-                "branches connect to the master only, hubs come with a later version; remove it");
+  if (fields.has("link")) server.link = read_endpoint(fields, "link", Need::optional, lines.link);
   server.upstream =
       fields.text("upstream", masters_.empty() ? "master" : masters_[0].first).value_or("");
   lines.upstream = fields.line("upstream");
@@ -162,10 +161,32 @@ void TopologyParser::check_upstreams() {
     next[first] = -1;
   }
   for (size_t i = 0; i < list.size(); ++i) {
-    if (next[i] < 0) continue;
+    if (next[i] >= 0) check_hub(list[i], list[static_cast<size_t>(next[i])], server_lines_[i]);
+    size_t hubs = 0;
+    for (int at = next[i]; at >= 0; at = next[static_cast<size_t>(at)]) ++hubs;
+    if (hubs <= limits::kMaxHubsBetween) continue;
     mistakes_.add(server_lines_[i].upstream,
-                  "upstream " + quoted(list[i].upstream) + " of server " + quoted(list[i].name) +
-                      " is a branch; hubs come with a later version; name the master");
+                  std::to_string(hubs) + " hubs stand between server " + quoted(list[i].name) +
+                      " and the master, at most " + std::to_string(limits::kMaxHubsBetween) +
+                      " may; name one that is nearer to the master");
+  }
+}
+
+void TopologyParser::check_hub(const ServerSpec& server, const ServerSpec& hub,
+                               const Lines& lines) {
+  std::string what = "server " + quoted(server.name) + " has the branch " + quoted(hub.name) +
+                     " as its upstream";
+  if (hub.link.port == 0) {
+    mistakes_.add(lines.upstream, what + ", which has no `link` where others could connect; give " +
+                                      quoted(hub.name) + " one, or name the master");
+  }
+  // What passes through a server is in its memory: it is to be of no other territory than it holds.
+  for (const auto& t : server.territories) {
+    if (std::find(hub.territories.begin(), hub.territories.end(), t) != hub.territories.end())
+      continue;
+    mistakes_.add(lines.upstream, what + ", which does not hold its territory " + quoted(t) +
+                                      "; add it to the `territories` of " + quoted(hub.name) +
+                                      ", or name another upstream");
   }
 }
 
@@ -210,7 +231,7 @@ void TopologyParser::check_addresses() {
     mistakes_.add(server_lines_[i].dial,
                   "`dial` of server " + quoted(s.name) + " is " + used->first + ", the " +
                       used->second->what + " (line " + std::to_string(used->second->line) +
-                      "); dial the tunnel or emulator that leads to the master's `link`");
+                      "); dial the tunnel or emulator that leads to the upstream's `link`");
   }
 }
 

@@ -227,6 +227,7 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
       w.member("bytesIn", link->bytes_in)
           .member("bytesOut", link->bytes_out)
           .member("queuedBytes", uint64_t{link->queued_bytes});
+      if (!link->via.empty()) w.member("via", link->via);
     }
     // What an office would lose with its disk: what it had when it was heard last.
     auto told = facts.progress.find(origin);
@@ -559,7 +560,7 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
   struct Applied {
     Csn csn;
     std::vector<std::string> territories_added, servers_added, servers_removed,
-        subscriptions_changed;
+        subscriptions_changed, upstreams_changed;
     bool changed = false;
   };
   auto done = co_await on_ingest<Result<Applied>>(
@@ -570,7 +571,8 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
         BL_ASSIGN(TopologyPlan plan,
                   plan_topology(ingest.schema(), ingest.directory(), topology, tokens));
         Applied out{ingest.state().head,  plan.territories_added,     plan.servers_added,
-                    plan.servers_removed, plan.subscriptions_changed, !plan.ops.empty()};
+                    plan.servers_removed, plan.subscriptions_changed, plan.upstreams_changed,
+                    !plan.ops.empty()};
         if (plan.ops.empty()) return out;
         for (const auto& name : plan.servers_removed) {
           auto told = ingest.branches().find(ingest.directory().server(name)->origin);
@@ -597,6 +599,7 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
   parts_.links->set_lines(lines);
   std::vector<std::string> concerned = done->subscriptions_changed;
   concerned.insert(concerned.end(), done->servers_removed.begin(), done->servers_removed.end());
+  concerned.insert(concerned.end(), done->upstreams_changed.begin(), done->upstreams_changed.end());
   parts_.links->subscriptions_changed(concerned);
   std::string body;
   JsonWriter w(body);
@@ -610,6 +613,7 @@ asio::awaitable<HttpResponse> MasterAdmin::apply_topology(const HttpRequest& req
   list("serversAdded", done->servers_added);
   list("serversRemoved", done->servers_removed);
   list("subscriptionsChanged", done->subscriptions_changed);
+  list("upstreamsChanged", done->upstreams_changed);
   w.end_object();
   co_return json_response(std::move(body));
 }

@@ -111,4 +111,21 @@ TerritoryId Directory::next_territory() const {
   return next;
 }
 
+Result<void> check_path(const Directory& directory, const std::vector<std::string>& path) {
+  for (size_t i = 0; i + 1 < path.size(); ++i) {
+    const ServerEntry* server = directory.server(path[i]);
+    if (!server) {
+      return fail(ErrorKind::denied, "session.unknown",
+                  "there is no branch named " + path[i] + " in the topology this master committed");
+    }
+    if (server->upstream == path[i + 1]) continue;
+    return fail(ErrorKind::denied, "session.other_hub",
+                "the upstream of " + path[i] + " is " + server->upstream +
+                    " in the topology this master committed, and it comes by " + path[i + 1] +
+                    ": start it with the committed file, or commit this one: branchline topology "
+                    "apply FILE");
+  }
+  return {};
+}
+
 }  // namespace branchline

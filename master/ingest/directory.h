@@ -71,4 +71,8 @@ class Directory {
   TopologyPolicies policies_;
 };
 
+// Whether a session may come by this way: a server, the hubs between, the one whose link it is;
+// each must be the upstream of the one before. Empty: its own link, which it may always use.
+Result<void> check_path(const Directory& directory, const std::vector<std::string>& path);
+
 }  // namespace branchline

@@ -175,18 +175,21 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
                     " is a master in one of the two and a branch in the other; a server "
                     "keeps its kind, give the new one another name");
     }
-    if (spec->upstream != known.upstream && !known.removed)
-      return refuse("the upstream of " + known.name + " is " + known.upstream +
-                    ", and another in the file; this version cannot change it");
     std::set<TerritoryId> held;
     for (const auto& name : spec->territories) held.insert(numbers[name]);
-    if (held == known.territories && !known.removed) continue;
+    bool moved = spec->upstream != known.upstream;
+    if (held == known.territories && !moved && !known.removed) continue;
     RecordOp& op = b.op(RecordOpKind::update, entity_id::kServer, "server", known.name);
-    b.text(op, "territorynames", joined(spec->territories));
-    (known.removed ? plan.servers_added : plan.subscriptions_changed).push_back(known.name);
-    if (!known.removed) continue;
-    b.number(op, "kind", 2);
-    b.text(op, "upstreamname", spec->upstream);
+    if (held != known.territories || known.removed)
+      b.text(op, "territorynames", joined(spec->territories));
+    if (moved || known.removed) b.text(op, "upstreamname", spec->upstream);
+    if (known.removed) {
+      b.number(op, "kind", 2);
+      plan.servers_added.push_back(known.name);
+      continue;
+    }
+    if (held != known.territories) plan.subscriptions_changed.push_back(known.name);
+    if (moved) plan.upstreams_changed.push_back(known.name);
   }
   OriginId next_origin = directory.next_origin();
   // The master is number 1: it writes before it has committed who anybody is.

@@ -8,14 +8,15 @@ namespace branchline {
 
 // Operations that make the committed topology the given one; none if it is that already. New
 // servers and territories are numbered, numbers are never used again. `conflict` for what is not
-// possible, by name: a territory that is gone, another kind or upstream of a server, and another
+// possible, by name: a territory that is gone, another kind of a server, and another
 // subscription before the line's feature level knows it; so many tokens concerned that one commit
 // does not hold them (kMaxOperationsPerMutation).
 struct TopologyPlan {
   std::vector<RecordOp> ops;
   Arena arena;  // what the operations point into
   // What it does, by name: for operators, and for whom it concerns.
-  std::vector<std::string> territories_added, servers_added, servers_removed, subscriptions_changed;
+  std::vector<std::string> territories_added, servers_added, servers_removed, subscriptions_changed,
+      upstreams_changed;
 };
 // A token is good for what comes below its territories as well: `tokens` are those of the store,
 // and the plan moves those that it concerns. What was below before it leaves as it is.

@@ -7,7 +7,9 @@
 #include <set>
 #include <utility>
 
+#include "common/base/limits.h"
 #include "master/lookup/lookup.h"
+#include "replication/relay/channel.h"
 
 namespace branchline {
 namespace {
@@ -25,11 +27,29 @@ Error full_disk() {
 
 }  // namespace
 
-struct LinkService::Connection {
-  Connection(std::unique_ptr<Link> l, const FeedSource& feed, LinkBudget* budget,
-             const asio::any_io_executor& io, int64_t now)
-      : link(std::move(l)), session(feed, link->peer(), now, budget), timer(io) {}
+struct LinkService::Trunk {
+  Trunk(std::unique_ptr<Link> l, LinkBudget& b) : link(std::move(l)), budget(b) {}
   std::unique_ptr<Link> link;
+  LinkBudget& budget;
+  TrunkSender down;
+  Handle own;
+  std::map<uint64_t, Handle> channels;
+  uint64_t last_channel = 0;
+};
+
+struct LinkService::Connection {
+  Connection(std::shared_ptr<Trunk> t, uint64_t number, std::vector<std::string> way,
+             const FeedSource& feed, LinkBudget* budget, const asio::any_io_executor& io,
+             int64_t now)
+      : trunk(std::move(t)),
+        channel(number),
+        path(std::move(way)),
+        session(feed, path.empty() ? trunk->link->peer() : path.front(), now, budget),
+        timer(io) {}
+  std::shared_ptr<Trunk> trunk;
+  uint64_t channel;                      // 0: of the link itself
+  std::vector<std::string> path;         // of a channel: itself, then the hubs that it comes by
+  uint64_t bytes_in = 0, bytes_out = 0;  // of a channel
   MasterSession session;
   asio::steady_timer timer;
   std::vector<PendingRange> pending;  // of its introduction
@@ -62,47 +82,136 @@ asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
     if (!link) co_return;
     if (stopping_) co_return;
     auto budget = budgets_.try_emplace((*link)->peer()).first;
-    auto c = std::make_shared<Connection>(std::move(*link), feed_, &budget->second,
-                                          runtime_.io().get_executor(), clock_.steady_us());
-    connections_.push_back(c);
-    runtime_.tasks().spawn("link of " + c->session.peer(),
-                           [this, c]() -> asio::awaitable<void> { co_await serve(c); });
-    runtime_.tasks().spawn("ticks of " + c->session.peer(),
-                           [this, c]() -> asio::awaitable<void> { co_await ticks(c); });
+    auto trunk = std::make_shared<Trunk>(std::move(*link), budget->second);
+    trunk->own = connect(trunk, 0, {});
+    runtime_.tasks().spawn("link of " + trunk->link->peer(),
+                           [this, trunk]() -> asio::awaitable<void> { co_await serve(trunk); });
   }
+}
+
+LinkService::Handle LinkService::connect(const std::shared_ptr<Trunk>& trunk, uint64_t channel,
+                                         std::vector<std::string> path) {
+  const std::string& peer = path.empty() ? trunk->link->peer() : path.front();
+  auto budget = budgets_.try_emplace(peer).first;
+  auto c = std::make_shared<Connection>(trunk, channel, std::move(path), feed_, &budget->second,
+                                        runtime_.io().get_executor(), clock_.steady_us());
+  if (channel != 0) {
+    c->session.set_room([this, t = trunk.get()] {
+      return t->link->queued_bytes() < limits::kMaxTrunkQueueBytes &&
+             t->budget.hold(Lane::interactive, clock_.steady_us(), clock_.wall_ms()) ==
+                 SendHold::no;
+    });
+  }
+  connections_.push_back(c);
+  runtime_.tasks().spawn("ticks of " + c->session.peer(),
+                         [this, c]() -> asio::awaitable<void> { co_await ticks(c); });
+  return c;
 }
 
 void LinkService::stop() {
   stopping_ = true;
   bulk_timer_.cancel();
   auto all = connections_;
-  for (auto& c : all) c->link->close();
+  for (auto& c : all) c->trunk->link->close();
 }
 
-asio::awaitable<void> LinkService::serve(Handle c) {
-  while (!c->closed) {
-    auto frames = co_await c->link->read();
+asio::awaitable<void> LinkService::serve(std::shared_ptr<Trunk> trunk) {
+  Handle own = trunk->own;
+  while (!own->closed) {
+    auto frames = co_await trunk->link->read();
     if (!frames) {
-      if (c->closed || stopping_) break;
+      if (own->closed || stopping_) break;
       if (frames.error().kind == ErrorKind::invalid) {
         // No frames, on a line that holds: the branch learns why.
-        perform(c, c->session.on_broken(frames.error()));
+        perform(own, own->session.on_broken(frames.error()));
       } else {
-        spdlog::info("link of {} ended: {}", c->session.peer(), frames.error().message);
+        spdlog::info("link of {} ended: {}", own->session.peer(), frames.error().message);
       }
       break;
     }
     for (const auto& frame : *frames) {
-      if (c->closed) break;
-      perform(c, c->session.on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+      if (!own->closed) on_frame(trunk, frame);
     }
   }
+  end(own);
+  co_await trunk->link->closed();
+  trunk->own.reset();
+}
+
+void LinkService::on_frame(const std::shared_ptr<Trunk>& trunk, const Frame& frame) {
+  Handle own = trunk->own;
+  if (!is_channel_frame(frame.type)) {
+    perform(own, own->session.on_frame(frame, clock_.steady_us(), clock_.wall_ms()));
+  } else if (auto ok = on_channel(trunk, frame); !ok) {
+    perform(own, own->session.on_broken(ok.error()));
+  }
+}
+
+Result<void> LinkService::on_channel(const std::shared_ptr<Trunk>& trunk, const Frame& frame) {
+  auto known = [&](uint64_t channel) -> Result<Handle> {
+    if (channel == 0 || channel > trunk->last_channel)
+      return fail(ErrorKind::invalid, "channel.unknown", "a channel that was never opened");
+    auto at = trunk->channels.find(channel);
+    return at == trunk->channels.end() ? Handle() : at->second;  // null: it ended here meanwhile
+  };
+  if (frame.type == FrameType::channel_open) {
+    BL_ASSIGN(ChannelOpen open, decode_channel_open(frame.payload));
+    MasterSession::State state = trunk->own->session.state();
+    bool greeted =
+        state == MasterSession::State::feeding || state == MasterSession::State::snapshotting;
+    if (!greeted || open.channel <= trunk->last_channel ||
+        trunk->channels.size() >= limits::kMaxChannels) {
+      return fail(ErrorKind::invalid, "channel.number",
+                  "a channel before the greeting, out of order or beyond the limit");
+    }
+    trunk->last_channel = open.channel;
+    trunk->down.opened();
+    trunk->channels[open.channel] = connect(trunk, open.channel, std::move(open.path));
+    return {};
+  }
+  if (frame.type == FrameType::channel_closed) {
+    BL_ASSIGN(uint64_t channel, decode_channel_closed(frame.payload));
+    BL_ASSIGN(Handle c, known(channel));
+    if (!c) return {};
+    spdlog::info("link of {} ended at its hub {}", c->session.peer(), trunk->link->peer());
+    trunk->channels.erase(channel);  // nothing is to be said of it
+    end(c);
+    return {};
+  }
+  BL_ASSIGN(ChannelFrame f, decode_channel_frame(frame.payload));
+  BL_ASSIGN(Handle c, known(f.channel));
+  if (!c) return {};
+  c->bytes_in += frame.payload.size();
+  perform(c, c->session.on_frame(f.frame, clock_.steady_us(), clock_.wall_ms()));
+  return {};
+}
+
+bool LinkService::send(Connection& c, std::string frame) {
+  size_t before = frame.size();
+  std::string bytes = c.trunk->down.send(c.channel, std::move(frame));
+  if (c.channel != 0) {
+    c.bytes_out += before;
+    // Its own session counts what it sends by itself.
+    c.trunk->budget.sent(bytes.size(), clock_.steady_us(), clock_.wall_ms());
+  }
+  return c.trunk->link->send(std::move(bytes)).has_value();
+}
+
+void LinkService::end(const Handle& c) {
   c->closed = true;
   c->timer.cancel();
   closed(c);
   std::erase(connections_, c);
-  c->link->close();
-  co_await c->link->closed();
+  Trunk& trunk = *c->trunk;
+  if (c->channel != 0) {
+    if (trunk.channels.erase(c->channel) > 0) {
+      (void)trunk.link->send(encode_channel_closed(c->channel));
+    }
+    return;
+  }
+  auto channels = std::exchange(trunk.channels, {});
+  for (auto& [number, other] : channels) end(other);
+  trunk.link->close();
 }
 
 // What it has not sent of a snapshot may go on over its next connection.
@@ -182,10 +291,15 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
           return other != c && !other->closed && other->session.peer() == c->session.peer() &&
                  other->session.alive(clock_.steady_us());
         });
-    ingest_->post([this, c, other_alive, intro = std::move(*effects.introduce)](
+    std::vector<std::string> path = c->path;
+    if (!path.empty()) path.push_back(c->trunk->link->peer());
+    ingest_->post([this, c, path, other_alive, intro = std::move(*effects.introduce)](
                       Ingest& ingest, const IngestLoop::Tools& tools) {
       Batch rows;
-      auto registration = ingest.begin_session(intro, rows, other_alive);
+      auto registration = [&]() -> Result<Registration> {
+        BL_TRY(check_path(ingest.directory(), path));
+        return ingest.begin_session(intro, rows, other_alive);
+      }();
       tools.write(rows);
       const MasterState& s = ingest.state();
       LineCursor head{s.line, s.head, s.chain};
@@ -201,7 +315,8 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
                                                      "a newer connection took over"}));
           }
           refusals_.erase(c->session.peer());
-          spdlog::info("{} connected at csn {}{}{}", c->session.peer(), csn.value,
+          std::string via = c->channel == 0 ? "" : " by the hub " + c->trunk->link->peer();
+          spdlog::info("{} connected{} at csn {}{}{}", c->session.peer(), via, csn.value,
                        registration->join      ? ", joins by snapshot"
                        : registration->partial ? ", its subscription has changed"
                                                : "",
@@ -218,8 +333,8 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
                     std::move(block));
   }
   for (auto& frame : effects.frames) {
-    if (auto ok = c->link->send(std::move(frame)); !ok) {
-      c->link->close();
+    if (!send(*c, std::move(frame))) {
+      c->trunk->link->close();
       break;
     }
   }
@@ -238,7 +353,6 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
                            [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
   }
   if (effects.close) {
-    c->closed = true;
     if (effects.closed_by_peer || effects.close->kind != ErrorKind::unavailable)
       refusals_[c->session.peer()] = effects.close->message;
     if (effects.closed_by_peer) {
@@ -246,9 +360,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
     } else {
       spdlog::warn("closing the link of {}: {}", c->session.peer(), effects.close->message);
     }
-    c->timer.cancel();
-    closed(c);
-    c->link->close();
+    end(c);
     return;
   }
   if (c->session.next_tick_us() < before) c->timer.cancel();  // ticks() looks again
@@ -420,9 +532,11 @@ std::vector<BranchLinkStatus> LinkService::status() const {
     s.passed = h.passed_csn;
     s.pending_bytes = h.pending_bytes;
     s.round_trip_us = c->session.round_trip_us();
-    s.bytes_in = c->link->counters().bytes_in;
-    s.bytes_out = c->link->counters().bytes_out;
-    s.queued_bytes = c->link->queued_bytes();
+    const Link& link = *c->trunk->link;
+    s.bytes_in = c->channel == 0 ? link.counters().bytes_in : c->bytes_in;
+    s.bytes_out = c->channel == 0 ? link.counters().bytes_out : c->bytes_out;
+    s.queued_bytes = link.queued_bytes();
+    if (c->channel != 0) s.via = c->path.size() > 1 ? c->path[1] : link.peer();
     out.push_back(std::move(s));
   }
   return out;

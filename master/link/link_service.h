@@ -29,6 +29,7 @@ struct BranchLinkStatus {
   size_t queued_bytes = 0;
   Csn passed;
   uint64_t pending_bytes = 0;
+  std::string via;  // the hub over whose link it comes; empty: its own
 };
 
 class LinkService {
@@ -64,7 +65,16 @@ class LinkService {
  private:
   struct Connection;
   using Handle = std::shared_ptr<Connection>;
-  boost::asio::awaitable<void> serve(Handle c);
+  // A physical link: the session of the server at its other end, and those beneath that.
+  struct Trunk;
+  boost::asio::awaitable<void> serve(std::shared_ptr<Trunk> trunk);
+  Handle connect(const std::shared_ptr<Trunk>& trunk, uint64_t channel,
+                 std::vector<std::string> path);
+  void on_frame(const std::shared_ptr<Trunk>& trunk, const Frame& frame);
+  Result<void> on_channel(const std::shared_ptr<Trunk>& trunk, const Frame& frame);
+  bool send(Connection& c, std::string frame);
+  // Ends a session; its link too, where it is its own.
+  void end(const Handle& c);
   boost::asio::awaitable<void> ticks(Handle c);
   boost::asio::awaitable<void> open_snapshot(Handle c);
   boost::asio::awaitable<void> next_chunk(Handle c);

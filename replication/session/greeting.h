@@ -80,7 +80,8 @@ struct Registration {
   bool partial = false;
   std::vector<TerritoryId> installed;  // what it holds until then; not sent, it knows
   LineHistory past_lines;
-  uint32_t lookups = 0;  // how many look-ups the master takes at a time
+  uint32_t lookups = 0;   // how many look-ups the master takes at a time
+  uint32_t channels = 0;  // how many sessions beneath this server (replication/relay)
 };
 
 std::string encode_hello(const Introduction& intro, int64_t wall_ms);

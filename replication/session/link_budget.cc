@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
+#include "common/base/limits.h"
 
 namespace branchline {
 namespace {
@@ -16,9 +17,21 @@ constexpr size_t kLeastPiece = 4 * 1024;
 }  // namespace
 
 LinePolicy line_policy(const Topology& topology, const ServerSpec& branch) {
-  const LinkSpec* line = topology.line_of(branch);
-  if (!line) return {};
-  return {line->rate_bits / 8, line->bytes_per_day, line->bulk_hours};
+  LinePolicy out;
+  if (const LinkSpec* line = topology.line_of(branch)) {
+    out = {line->rate_bits / 8, line->bytes_per_day, line->bulk_hours};
+  }
+  // Bytes per day are each line's own: a hub counts what it carries.
+  const ServerSpec* hub = topology.server(branch.upstream);
+  for (size_t i = 0; hub && i < limits::kMaxHubsBetween; ++i) {
+    if (const LinkSpec* line = topology.line_of(*hub)) {
+      uint64_t rate = line->rate_bits / 8;
+      if (rate != 0 && (out.bytes_per_s == 0 || rate < out.bytes_per_s)) out.bytes_per_s = rate;
+      if (!out.bulk_hours) out.bulk_hours = line->bulk_hours;
+    }
+    hub = topology.server(hub->upstream);
+  }
+  return out;
 }
 
 std::map<std::string, LinePolicy> line_policies(const Topology& topology) {

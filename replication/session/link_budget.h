@@ -28,7 +28,8 @@ struct LinePolicy {
   std::optional<DailyHours> bulk_hours;  // none: bulk may go at any hour
 };
 
-// As the topology describes the line between the sites of `branch` and its upstream.
+// As the topology describes the line between the sites of `branch` and its upstream; beneath a hub,
+// with the rate of the thinnest line up to the master and the hours of the nearest that has some.
 LinePolicy line_policy(const Topology& topology, const ServerSpec& branch);
 // Of every branch, by name.
 std::map<std::string, LinePolicy> line_policies(const Topology& topology);

@@ -16,6 +16,7 @@ inline constexpr int64_t kFatesWait = 20'000;
 inline constexpr int64_t kQuietWait = 100'000;
 inline constexpr int64_t kAckWait = 50'000;
 inline constexpr int64_t kProgressWait = 500'000;
+inline constexpr int64_t kSharedLineWait = 5'000;  // a line that others fill is looked at again
 
 static_assert(kSilence > 3 * kHeartbeat);
 

@@ -51,6 +51,11 @@ void MasterSession::send(FrameType type, std::string_view payload, MasterEffects
   budget_.sent(out.frames.back().size(), now_us_, wall_ms_);
 }
 
+bool MasterSession::may_feed(int64_t now_us) {
+  no_room_ = room_ && !room_();
+  return !no_room_ && budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no;
+}
+
 bool MasterSession::has_room_for_bulk(int64_t now_us) const {
   if (state_ != State::feeding || budget_.policy().bytes_per_s == 0) return true;
   if (at_head_us_ < 0 || now_us - at_head_us_ > kCatchingUpUs) return true;
@@ -158,6 +163,7 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   set_territories(registration_.partial ? registration_.installed : registration_.territories);
   scope_.echo_until = registration_.echo_until;
   registration_.lookups = limits::kMaxLookupsUnderWay;
+  registration_.channels = limits::kMaxChannels;
   head_ = registration_.head;
   out.frames.push_back(encode_frame(FrameType::welcome, encode_welcome(registration_, wall_ms)));
   if (registration_.join) {
@@ -269,8 +275,7 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
   if (state_ == State::snapshotting) {
     // Chunks are about equally large, so a count bounds the bytes.
     constexpr uint64_t window = limits::kSnapshotWindowBytes / limits::kSnapshotChunkBytes;
-    bool room = budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no;
-    if (!chunk_wanted_ && room && chunks_sent_ - chunks_installed_ < window) {
+    if (!chunk_wanted_ && may_feed(now_us) && chunks_sent_ - chunks_installed_ < window) {
       chunk_wanted_ = true;
       out.want_chunk = true;
     }
@@ -282,8 +287,7 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
     size_t piece = rate * uint64_t(kFeedPieceUs) / 1'000'000;
     target = std::min(target, std::max(piece, kLeastFeedPiece));
   }
-  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes &&
-         budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no) {
+  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes && may_feed(now_us)) {
     if (switch_ && sent_.csn == switch_->at.csn) {
       begin_chunks(*std::exchange(switch_, std::nullopt), out);
       return pump(now_us, out);
@@ -391,6 +395,7 @@ int64_t MasterSession::next_tick_us() const {
     // Held back by the line's rate: look again when it has carried the most of it.
     next = std::min(next, now_us_ + busy / 2);
   }
+  if (more && no_room_) next = std::min(next, now_us_ + link_timing::kSharedLineWait);
   return next;
 }
 

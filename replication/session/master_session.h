@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -53,6 +54,10 @@ class MasterSession {
   MasterSession(const FeedSource& feed, std::string peer, int64_t now_us,
                 LinkBudget* budget = nullptr);
 
+  // For a session that shares its line with others (replication/relay): asked before more is fed;
+  // the owner counts what it comes to on the line.
+  void set_room(std::function<bool()> room) { room_ = std::move(room); }
+
   MasterEffects on_frame(const Frame& frame, int64_t now_us, int64_t wall_ms);
   MasterEffects on_registered(const Result<Registration>& registration, int64_t now_us,
                               int64_t wall_ms);
@@ -92,6 +97,7 @@ class MasterSession {
  private:
   Result<void> handle(const Frame& frame, int64_t now_us, MasterEffects& out);
   Result<void> pump(int64_t now_us, MasterEffects& out);
+  bool may_feed(int64_t now_us);
   void send(FrameType type, std::string_view payload, MasterEffects& out);
   void send_open_range(MasterEffects& out);
   void begin_chunks(const SnapshotHead& head, MasterEffects& out);
@@ -132,6 +138,8 @@ class MasterSession {
 
   LinkBudget no_limits_;
   LinkBudget& budget_;
+  std::function<bool()> room_;
+  bool no_room_ = false;   // when it was asked last
   int64_t at_head_us_ = -1;  // when all of the line had been sent last; -1: not yet
   int64_t now_us_;
   int64_t wall_ms_ = 0;  // as of the last frame or tick

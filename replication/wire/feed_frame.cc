@@ -42,6 +42,21 @@ std::vector<std::string> encode_feed(const FeedRange& range) {
   return parts;
 }
 
+Result<FeedParts> split_feed(std::string_view payload) {
+  Reader r(payload);
+  uint8_t flags = r.u8();
+  r.varint();
+  r.varint();
+  r.bytes(32);
+  if (flags & kHasFates) r.blob();
+  FeedParts parts;
+  parts.head = payload.substr(0, payload.size() - r.remaining());
+  parts.blocks.resize(r.varint_max(r.remaining()));
+  for (auto& b : parts.blocks) b = r.blob();
+  if (!r.done()) return std::unexpected(malformed("truncated or with bytes left over"));
+  return parts;
+}
+
 Result<std::optional<FeedRange>> FeedAssembler::add(std::string_view payload) {
   Reader r(payload);
   uint8_t flags = r.u8();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "replication/line/commit.h"
@@ -19,6 +20,13 @@ struct FeedRange {
 
 // Splits a range that is larger than a frame into parts; usually there is one.
 std::vector<std::string> encode_feed(const FeedRange& range);
+
+// The payload of one feed frame as what stands before its blocks, and these; views into it.
+struct FeedParts {
+  std::string_view head;  // flags, range, chain, fates
+  std::vector<std::string_view> blocks;
+};
+Result<FeedParts> split_feed(std::string_view payload);
 
 // Joins parts again. `invalid` if a part does not continue the one before, `exhausted` beyond the
 // limit.

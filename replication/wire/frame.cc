@@ -1,6 +1,7 @@
 #include "replication/wire/frame.h"
 
 #include "common/base/bytes.h"
+#include "common/base/check.h"
 #include "common/base/limits.h"
 
 namespace branchline {
@@ -33,6 +34,12 @@ std::string_view to_string(FrameType type) {
       return "lookup";
     case FrameType::lookup_answer:
       return "lookup_answer";
+    case FrameType::channel_open:
+      return "channel_open";
+    case FrameType::channel:
+      return "channel";
+    case FrameType::channel_closed:
+      return "channel_closed";
   }
   return "unknown";
 }
@@ -47,6 +54,14 @@ std::string encode_frame(FrameType type, std::string_view payload) {
   w.u8(static_cast<uint8_t>(type));
   w.bytes(payload);
   return out;
+}
+
+FrameView view_frame(std::string_view bytes) {
+  Reader r(bytes);
+  uint64_t length = r.varint();
+  BL_CHECK(length >= 1 && r.remaining() == length);
+  auto type = static_cast<FrameType>(r.u8());
+  return {type, r.rest()};
 }
 
 Result<std::optional<Frame>> FrameDecoder::next() {

@@ -24,6 +24,10 @@ enum class FrameType : uint8_t {
   snapshot_end = 11,
   lookup = 20,  // branch -> master: for somebody who waits there
   lookup_answer = 21,
+  // Between a hub and its upstream: see replication/relay.
+  channel_open = 36,
+  channel = 37,
+  channel_closed = 38,
 };
 std::string_view to_string(FrameType type);
 bool is_frame_type(uint8_t type);
@@ -34,6 +38,12 @@ struct Frame {
 };
 
 std::string encode_frame(FrameType type, std::string_view payload);
+// Of what encode_frame() made, without copying the payload.
+struct FrameView {
+  FrameType type;
+  std::string_view payload;
+};
+FrameView view_frame(std::string_view bytes);
 
 // Cuts a byte stream into frames. Holds at most one frame's bytes beyond what was appended last.
 class FrameDecoder {

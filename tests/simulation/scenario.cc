@@ -53,13 +53,19 @@ class Scenario {
         world_(seed),
         schema_(Schema::built_in()),
         topology_(make_topology()),
-        master_(world_, schema_, topology_, options.bug) {
+        master_(world_, schema_, topology_, options.bug),
+        hubs_(seed % 3 == 0) {
     world_.verbose = options.verbose;
     for (const auto& s : topology_.servers) {
       if (s.kind == ServerKind::master) continue;
       branches_.push_back(std::make_unique<SimBranch>(world_, s.name, schema_, topology_.digest(),
                                                       master_, options.bug));
     }
+    // Beneath the head office, and beneath an office that is beneath it.
+    if (!hubs_) return;
+    for (const char* name : {"hq", "east"}) branch(name)->be_hub();
+    set_upstream("east", "hq");
+    set_upstream("north", "east");
   }
 
   Outcome run() {
@@ -84,6 +90,7 @@ class Scenario {
     schedule_operations();
     schedule_faults();
     identity_.schedule(int64_t(options_.operations) * kMeanGap);
+    if (hubs_) schedule_new_upstreams();
     if (world_.chance(options_.upgrades)) schedule_upgrades();
     snapshots_->schedule(int64_t(options_.operations) * kMeanGap);
     int64_t end = world_.now() + int64_t(options_.operations) * kMeanGap + 2'000'000;
@@ -100,6 +107,39 @@ class Scenario {
 
  private:
   static constexpr int64_t kMeanGap = 15'000;
+
+  SimBranch* branch(const std::string& name) {
+    for (auto& b : branches_) {
+      if (b->name == name) return b.get();
+    }
+    return nullptr;
+  }
+
+  void set_upstream(const std::string& name, const std::string& upstream) {
+    for (auto& s : topology_.servers) {
+      if (s.name == name) s.upstream = upstream;
+    }
+    branch(name)->set_upstream(branch(upstream));
+  }
+
+  // Offices change over to another upstream, each now and then.
+  void schedule_new_upstreams() {
+    int64_t span = int64_t(options_.operations) * kMeanGap;
+    for (int i = 0; i < 4; ++i) {
+      world_.after(world_.between(0, span), [this] {
+        if (broken()) return;
+        // Any order of these gives no circle.
+        static const std::pair<const char*, const char*> moves[] = {
+            {"north", "hq"}, {"north", "east"},  {"north", "master"}, {"east", "master"},
+            {"east", "hq"},  {"west", "master"}, {"west", "hq"},      {"west", "east"}};
+        auto [name, upstream] = moves[world_.random.below(8)];
+        fault("another upstream");
+        set_upstream(name, upstream);
+        if (master_.up()) master_.apply_topology();
+        branch(name)->move();
+      });
+    }
+  }
 
   bool broken() {
     if (!failure_.empty()) return true;
@@ -711,6 +751,7 @@ class Scenario {
   std::shared_ptr<const Schema> schema_;
   Topology topology_;
   SimMaster master_;
+  const bool hubs_;  // offices beneath offices
   std::vector<std::unique_ptr<SimBranch>> branches_;
   std::unique_ptr<Workload> workload_;
   std::unique_ptr<PolicyWorkload> policies_;

@@ -51,7 +51,8 @@ void SimMaster::apply_topology() {
   commit(plan->ops, "");
   auto all = connections_;
   for (auto& c : all) {
-    const auto& names = plan->subscriptions_changed;
+    auto names = plan->subscriptions_changed;
+    names.insert(names.end(), plan->upstreams_changed.begin(), plan->upstreams_changed.end());
     if (std::find(names.begin(), names.end(), c->session->peer()) == names.end()) continue;
     perform(
         c, c->session->on_broken({ErrorKind::unavailable, "session.subscription", "connect anew"}));
@@ -93,12 +94,26 @@ void SimMaster::retain() {
 void SimMaster::forget(const Handle& c) {
   if (c->snapshot) shelf_.put(std::exchange(c->snapshot, nullptr), world_.now());
   std::erase(connections_, c);
+  Trunk& trunk = *c->trunk;
+  if (c->channel != 0) {
+    if (trunk.channels.erase(c->channel) > 0 && !trunk.closed)
+      trunk.line->send_down(encode_channel_closed(c->channel));
+    return;
+  }
+  trunk.closed = true;
+  for (auto& [number, other] : std::exchange(trunk.channels, {})) {
+    if (auto handle = other.lock()) forget(handle);
+  }
+  trunk.line->close_from(false);
 }
 
 void SimMaster::crash() {
   ++epoch_;
   shelf_ = {};
-  for (auto& c : connections_) c->line->close_from(false);
+  for (auto& c : connections_) {
+    c->trunk->closed = true;
+    c->trunk->line->close_from(false);
+  }
   connections_.clear();
   queue_.clear();
   bulk_.clear();
@@ -124,27 +139,81 @@ bool SimMaster::release(const std::string& branch) {
 }
 
 void SimMaster::accept(std::shared_ptr<Line> line, const std::string& peer) {
-  auto c = std::make_shared<Connection>();
-  c->line = line;
-  c->session = std::make_unique<MasterSession>(*feed, peer, world_.now());
-  connections_.push_back(c);
-  std::weak_ptr<Connection> weak = c;
+  auto trunk = std::make_shared<Trunk>();
+  trunk->line = line;
+  trunk->peer = peer;
+  std::weak_ptr<Connection> weak = connect(trunk, 0, {});
   line->master.receive = [this, weak, epoch = epoch_](const std::string& bytes) {
-    if (auto handle = weak.lock(); handle && epoch == epoch_) received(handle, bytes);
+    if (auto handle = weak.lock(); handle && epoch == epoch_) received(handle->trunk, bytes);
   };
   line->master.closed = [this, weak, epoch = epoch_] {
     if (auto handle = weak.lock(); handle && epoch == epoch_) forget(handle);
   };
 }
 
-void SimMaster::received(const Handle& c, const std::string& bytes) {
-  c->decoder.append(bytes);
-  for (;;) {
-    auto frame = c->decoder.next();
+SimMaster::Handle SimMaster::connect(const std::shared_ptr<Trunk>& trunk, uint64_t channel,
+                                     std::vector<std::string> path) {
+  auto c = std::make_shared<Connection>();
+  c->trunk = trunk;
+  c->channel = channel;
+  c->path = std::move(path);
+  c->session = std::make_unique<MasterSession>(*feed, c->path.empty() ? trunk->peer : c->path[0],
+                                               world_.now());
+  connections_.push_back(c);
+  return c;
+}
+
+void SimMaster::received(const std::shared_ptr<Trunk>& trunk, const std::string& bytes) {
+  auto own = std::find_if(connections_.begin(), connections_.end(),
+                          [&](const Handle& c) { return c->trunk == trunk && c->channel == 0; });
+  if (own == connections_.end()) return;
+  Handle c = *own;
+  trunk->decoder.append(bytes);
+  while (!trunk->closed) {
+    auto frame = trunk->decoder.next();
     if (!frame) return fail("a frame cannot be read: " + frame.error().message);
     if (!*frame) return;
-    perform(c, c->session->on_frame(**frame, world_.now(), clock.wall_ms()));
+    if (!is_channel_frame((*frame)->type)) {
+      perform(c, c->session->on_frame(**frame, world_.now(), clock.wall_ms()));
+    } else if (auto ok = on_channel(trunk, **frame); !ok) {
+      return fail("channels of " + trunk->peer + ": " + ok.error().message);
+    }
   }
+}
+
+Result<void> SimMaster::on_channel(const std::shared_ptr<Trunk>& trunk, const Frame& frame) {
+  if (frame.type == FrameType::channel_open) {
+    BL_ASSIGN(ChannelOpen open, decode_channel_open(frame.payload));
+    if (open.channel <= trunk->last_channel)
+      return branchline::fail(ErrorKind::invalid, "channel.number", "out of order");
+    trunk->last_channel = open.channel;
+    trunk->down.opened();
+    ++world_.counts[open.path.size() > 1 ? "seen: session by two hubs" : "seen: session by a hub"];
+    trunk->channels[open.channel] = connect(trunk, open.channel, std::move(open.path));
+    return {};
+  }
+  bool over = frame.type == FrameType::channel_closed;
+  uint64_t channel = 0;
+  ChannelFrame f;
+  if (over) {
+    BL_ASSIGN(channel, decode_channel_closed(frame.payload));
+  } else {
+    BL_ASSIGN(f, decode_channel_frame(frame.payload));
+    channel = f.channel;
+  }
+  if (channel == 0 || channel > trunk->last_channel)
+    return branchline::fail(ErrorKind::invalid, "channel.unknown", "never opened");
+  auto at = trunk->channels.find(channel);
+  if (at == trunk->channels.end()) return {};
+  Handle c = at->second.lock();
+  if (!c) return {};
+  if (over) {
+    trunk->channels.erase(at);
+    forget(c);
+  } else {
+    perform(c, c->session->on_frame(f.frame, world_.now(), clock.wall_ms()));
+  }
+  return {};
 }
 
 void SimMaster::perform(const Handle& c, MasterEffects effects) {
@@ -157,7 +226,12 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
           return other != c && other->session->peer() == c->session->peer() &&
                  other->session->alive(world_.now());
         });
-    auto registration = ingest->begin_session(*effects.introduce, rows, other_alive);
+    std::vector<std::string> path = c->path;
+    if (!path.empty()) path.push_back(c->trunk->peer);
+    auto registration = [&]() -> Result<Registration> {
+      BL_TRY(check_path(ingest->directory(), path));
+      return ingest->begin_session(*effects.introduce, rows, other_alive);
+    }();
     BL_CHECK(store_.write(rows, Sync::yes));
     const Introduction& hello = *effects.introduce;
     std::string pending;
@@ -208,7 +282,12 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     (peek_lane(block) == Lane::bulk ? bulk_ : queue_).emplace_back(c, std::move(block));
   }
   schedule_ingest();
-  for (auto& frame : effects.frames) c->line->send_down(std::move(frame));
+  for (auto& frame : effects.frames) {
+    uint64_t before = c->trunk->down.named_bytes();
+    if (c->trunk->closed) break;
+    c->trunk->line->send_down(c->trunk->down.send(c->channel, std::move(frame)));
+    if (c->trunk->down.named_bytes() > before) ++world_.counts["seen: block sent once for several"];
+  }
   if (effects.open_snapshot) open_snapshot(c);
   if (effects.want_chunk) {
     world_.after(1000, [this, c, epoch = epoch_] {
@@ -224,11 +303,13 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
   if (effects.close) {
     bool copy = effects.close->code == "session.copy" && !c->session->registration().session;
     if (copy) ++world_.counts["seen: copy refused"];
-    if (effects.close->kind != ErrorKind::unavailable && !copy) {
+    // A server whose file names another upstream than what is committed just now.
+    bool moving = effects.close->code == "session.other_hub";
+    world_.counts["seen: refused by another hub"] += moving;
+    if (effects.close->kind != ErrorKind::unavailable && !copy && !moving) {
       world_.say("master closes " + c->session->peer() + ": " + effects.close->message);
       fail("closed the link of " + c->session->peer() + ": " + effects.close->message);
     }
-    c->line->close_from(false);
     forget(c);
   }
 }
@@ -374,6 +455,7 @@ void SimBranch::start() {
   BL_CHECK(put(rows, Sync::yes));
   reseed_ = false;
   finishing_ = false;
+  if (is_hub_) relay_ = std::make_unique<HubRelay>(name, hub_ ? hub_->name : "master", &budget_);
   uint64_t epoch = epoch_;
   world_.after(1000, [this, epoch] {
     if (epoch == epoch_) connect();
@@ -388,6 +470,8 @@ void SimBranch::crash() {
   if (line_) line_->close_from(true);
   line_.reset();
   session.reset();
+  relay_.reset();
+  for (auto& [number, leaf] : std::exchange(leaves_, {})) leaf.line->close_from(false);
   replica.reset();
   ranges_ = std::make_unique<RangeQueue>();
   disk.crash(world_.random.below(disk.unsynced() + 1));
@@ -412,9 +496,16 @@ void SimBranch::disconnect() {
   closed();
 }
 
+void SimBranch::move() {
+  if (session) disconnect();
+}
+
 void SimBranch::closed() {
   line_.reset();
   session.reset();
+  if (relay_) {
+    perform_relay(relay_->on_upstream_down({ErrorKind::unavailable, "link.ended", "it broke"}));
+  }
   uint64_t epoch = epoch_;
   world_.after(world_.between(50'000, 400'000), [this, epoch] {
     if (epoch == epoch_) connect();
@@ -423,7 +514,7 @@ void SimBranch::closed() {
 
 void SimBranch::connect() {
   if (session) return;
-  if (partitioned || !master_.up()) return closed();
+  if (partitioned || !(hub_ ? hub_->up() : master_.up())) return closed();
   line_ = std::make_shared<Line>(world_);
   line_->self = line_;
   line_->latency_us = latency_us;
@@ -436,7 +527,11 @@ void SimBranch::connect() {
   line_->branch.closed = [this, connection, epoch = epoch_] {
     if (epoch == epoch_ && connection == connection_ && session) closed();
   };
-  master_.accept(line_, name);
+  if (hub_) {
+    hub_->accept_leaf(line_, name);
+  } else {
+    master_.accept(line_, name);
+  }
   outbox_ = std::make_unique<ReplicaOutbox>(store_, replica->state().side);
   session = std::make_unique<BranchSession>(*outbox_, world_.now(), &budget_);
   session->set_hurried(replica->state().hurried);
@@ -456,7 +551,55 @@ void SimBranch::received(const std::string& bytes) {
     auto frame = decoder_.next();
     if (!frame) return fail("a frame cannot be read: " + frame.error().message);
     if (!*frame) return;
-    perform(session->on_frame(**frame, world_.now(), clock.wall_ms()));
+    if (!relay_ || !is_channel_frame((*frame)->type)) {
+      perform(session->on_frame(**frame, world_.now(), clock.wall_ms()));
+      continue;
+    }
+    RelayEffects effects = relay_->on_upstream(**frame, world_.now(), clock.wall_ms());
+    if (effects.broken) return fail("channels: " + effects.broken->message);
+    auto own = std::move(effects.own);
+    perform_relay(std::move(effects));
+    for (const auto& f : own) {
+      if (session) perform(session->on_frame(f, world_.now(), clock.wall_ms()));
+    }
+  }
+}
+
+// --- As a hub ---
+
+void SimBranch::accept_leaf(std::shared_ptr<Line> line, const std::string& peer) {
+  uint64_t number = ++last_leaf_;
+  leaves_[number].line = line;
+  line->master.receive = [this, number, epoch = epoch_](const std::string& bytes) {
+    if (epoch != epoch_ || !leaves_.count(number)) return;
+    leaves_[number].decoder.append(bytes);
+    while (relay_ && leaves_.count(number)) {
+      auto frame = leaves_[number].decoder.next();
+      if (!frame) return fail("a leaf's frame cannot be read: " + frame.error().message);
+      if (!*frame) return;
+      perform_relay(relay_->on_leaf(number, **frame, world_.now(), clock.wall_ms()));
+    }
+  };
+  line->master.closed = [this, number, epoch = epoch_] {
+    if (epoch != epoch_ || !relay_ || leaves_.erase(number) == 0) return;
+    perform_relay(relay_->on_leaf_gone(number));
+  };
+  perform_relay(relay_->on_connected(number, peer));
+}
+
+void SimBranch::perform_relay(RelayEffects effects) {
+  for (auto& frame : effects.up) {
+    if (line_) line_->send_up(std::move(frame));
+  }
+  for (auto& [number, frame] : effects.down) {
+    if (leaves_.count(number)) leaves_[number].line->send_down(std::move(frame));
+  }
+  for (uint64_t number : effects.closed) {
+    auto leaf = leaves_.find(number);
+    if (leaf == leaves_.end()) continue;
+    auto line = leaf->second.line;
+    leaves_.erase(leaf);
+    line->close_from(false);
   }
 }
 
@@ -467,6 +610,7 @@ void SimBranch::perform(BranchEffects effects) {
     if (!rows) return fail("welcome: " + rows.error().message);
     BL_CHECK(put(*rows, Sync::no));
     refused_as_copy = false;
+    if (relay_) perform_relay(relay_->on_upstream_up(effects.welcome->channels));
   }
   if (effects.begin_join) {
     auto ok = replica->begin_seed(*effects.begin_join, write);
@@ -486,7 +630,8 @@ void SimBranch::perform(BranchEffects effects) {
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
   if (effects.close) {
     refused_as_copy = effects.close->code == "session.copy";
-    if (effects.close->kind != ErrorKind::unavailable && !refused_as_copy)
+    bool moving = effects.close->code == "session.other_hub";
+    if (effects.close->kind != ErrorKind::unavailable && !refused_as_copy && !moving)
       fail("closes its link: " + effects.close->message);
     if (effects.close->code == kLineReplaced) {
       ranges_->clear();
@@ -557,6 +702,7 @@ void SimBranch::tick() {
     facts.pending = replica->state().ledger.pending;
     perform(session->tick(world_.now(), clock.wall_ms(), facts));
   }
+  if (relay_) perform_relay(relay_->tick(world_.now(), clock.wall_ms()));
   world_.after(kTick, [this, epoch = epoch_] {
     if (epoch == epoch_) tick();
   });

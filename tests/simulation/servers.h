@@ -13,6 +13,7 @@
 #include "common/config/topology.h"
 #include "master/feed/feed.h"
 #include "master/ingest/ingest.h"
+#include "replication/relay/hub_relay.h"
 #include "replication/session/branch_session.h"
 #include "replication/session/master_session.h"
 #include "tests/simulation/planted_bugs.h"
@@ -50,10 +51,22 @@ class SimMaster {
   std::function<std::string()> check_batch;  // what must hold after every batch; empty: it does
 
  private:
-  struct Connection {
+  struct Connection;
+  // As master/link has it: a line, and the sessions that come over it.
+  struct Trunk {
     std::shared_ptr<Line> line;
-    std::unique_ptr<MasterSession> session;
+    std::string peer;
     FrameDecoder decoder;
+    TrunkSender down;
+    std::map<uint64_t, std::weak_ptr<Connection>> channels;
+    uint64_t last_channel = 0;
+    bool closed = false;
+  };
+  struct Connection {
+    std::shared_ptr<Trunk> trunk;
+    uint64_t channel = 0;
+    std::vector<std::string> path;
+    std::unique_ptr<MasterSession> session;
     std::shared_ptr<SnapshotSource> snapshot;
     std::vector<PendingRange> pending;
     JoinProgress join;
@@ -61,7 +74,10 @@ class SimMaster {
   };
   using Handle = std::shared_ptr<Connection>;
   void perform(const Handle& c, MasterEffects effects);
-  void received(const Handle& c, const std::string& bytes);
+  Handle connect(const std::shared_ptr<Trunk>& trunk, uint64_t channel,
+                 std::vector<std::string> path);
+  void received(const std::shared_ptr<Trunk>& trunk, const std::string& bytes);
+  Result<void> on_channel(const std::shared_ptr<Trunk>& trunk, const Frame& frame);
   void schedule_ingest();
   void run_ingest();
   void publish(const IngestResult& result);
@@ -99,6 +115,13 @@ class SimBranch {
   void ask_reseed() { reseed_ = true; }
   bool following() const { return session && session->state() == LinkState::following; }
 
+  // Whom it dials; null: the master. Counts from the next connection on.
+  void set_upstream(SimBranch* hub) { hub_ = hub; }
+  // Started again with the file that says so.
+  void move();
+  // Others may have it as their upstream.
+  void be_hub() { is_hub_ = true; }
+
   // Accepts as the servers do: batch synced, then the answer. Nothing if the server is down or dies
   // meanwhile.
   std::optional<Result<Accepted>> write(Command& command);
@@ -119,6 +142,8 @@ class SimBranch {
 
  private:
   void connect();
+  void accept_leaf(std::shared_ptr<Line> line, const std::string& peer);
+  void perform_relay(RelayEffects effects);
   void perform(BranchEffects effects);
   void apply_later();
   void take_range(FeedRange range);
@@ -132,6 +157,15 @@ class SimBranch {
   World& world_;
   std::string topology_digest_;
   SimMaster& master_;
+  SimBranch* hub_ = nullptr;
+  bool is_hub_ = false;
+  std::unique_ptr<HubRelay> relay_;
+  struct LeafLine {
+    std::shared_ptr<Line> line;
+    FrameDecoder decoder;
+  };
+  std::map<uint64_t, LeafLine> leaves_;
+  uint64_t last_leaf_ = 0;
   LyingStore store_;
   std::shared_ptr<Line> line_;
   FrameDecoder decoder_;
