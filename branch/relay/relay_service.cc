@@ -93,9 +93,7 @@ Result<std::vector<Frame>> RelayService::uplink_frame(const Frame& frame) {
   return own;
 }
 
-void RelayService::uplink_tick() {
-  perform(relay_.tick(clock_.steady_us(), clock_.wall_ms()));
-}
+void RelayService::uplink_tick() { perform(relay_.tick(clock_.steady_us(), clock_.wall_ms())); }
 
 std::vector<LeafLinkStatus> RelayService::leaves() const {
   std::vector<LeafLinkStatus> out;

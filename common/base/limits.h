@@ -56,7 +56,7 @@ inline constexpr size_t kMaxChannels = 256;   // sessions beneath a hub, on its 
 inline constexpr size_t kMaxHubsBetween = 8;  // a branch and the master
 inline constexpr size_t kBlockWindowBytes = 16 * 1024 * 1024;  // of a hub's link, at the hub
 inline constexpr size_t kMaxTrunkQueueBytes = 1024 * 1024;     // beyond it a shared link is full
-inline constexpr size_t kMaxHandshakes = 64;  // at a time
+inline constexpr size_t kMaxHandshakes = 64;                   // at a time
 
 // Look-ups: what an office asks its upstream for while somebody waits.
 inline constexpr size_t kMaxLookupsUnderWay =

@@ -174,8 +174,8 @@ void TopologyParser::check_upstreams() {
 
 void TopologyParser::check_hub(const ServerSpec& server, const ServerSpec& hub,
                                const Lines& lines) {
-  std::string what = "server " + quoted(server.name) + " has the branch " + quoted(hub.name) +
-                     " as its upstream";
+  std::string what =
+      "server " + quoted(server.name) + " has the branch " + quoted(hub.name) + " as its upstream";
   if (hub.link.port == 0) {
     mistakes_.add(lines.upstream, what + ", which has no `link` where others could connect; give " +
                                       quoted(hub.name) + " one, or name the master");

@@ -140,8 +140,8 @@ Result<void> HubRelay::open(uint64_t leaf, uint64_t below, std::vector<std::stri
   }
   if (path.size() > limits::kMaxHubsBetween) {
     return fail(ErrorKind::conflict, "hub.deep",
-                "more than " + std::to_string(limits::kMaxHubsBetween) +
-                    " hubs between " + path.front() + " and the master");
+                "more than " + std::to_string(limits::kMaxHubsBetween) + " hubs between " +
+                    path.front() + " and the master");
   }
   uint64_t channel = next_channel_++;
   auto c = std::make_unique<Channel>();
@@ -154,8 +154,7 @@ Result<void> HubRelay::open(uint64_t leaf, uint64_t below, std::vector<std::stri
   return {};
 }
 
-RelayEffects HubRelay::on_leaf(uint64_t leaf, const Frame& frame, int64_t now_us,
-                               int64_t wall_ms) {
+RelayEffects HubRelay::on_leaf(uint64_t leaf, const Frame& frame, int64_t now_us, int64_t wall_ms) {
   now_us_ = now_us;
   wall_ms_ = wall_ms;
   RelayEffects out;

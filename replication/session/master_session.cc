@@ -287,7 +287,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
     size_t piece = rate * uint64_t(kFeedPieceUs) / 1'000'000;
     target = std::min(target, std::max(piece, kLeastFeedPiece));
   }
-  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes && may_feed(now_us)) {
+  while (state_ == State::feeding && in_flight_bytes_ < limits::kFeedWindowBytes &&
+         may_feed(now_us)) {
     if (switch_ && sent_.csn == switch_->at.csn) {
       begin_chunks(*std::exchange(switch_, std::nullopt), out);
       return pump(now_us, out);

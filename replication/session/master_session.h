@@ -139,7 +139,7 @@ class MasterSession {
   LinkBudget no_limits_;
   LinkBudget& budget_;
   std::function<bool()> room_;
-  bool no_room_ = false;   // when it was asked last
+  bool no_room_ = false;     // when it was asked last
   int64_t at_head_us_ = -1;  // when all of the line had been sent last; -1: not yet
   int64_t now_us_;
   int64_t wall_ms_ = 0;  // as of the last frame or tick

@@ -77,7 +77,7 @@ Company::Company(CompanyPlan plan) : plan_(std::move(plan)), host_(own_loopback_
     make_certificates();
     return;
   }
-  auto ports = free_ports(host_, 2 + plan_.branches.size() * 4);
+  auto ports = free_ports(host_, 2 + plan_.branches.size() * 5);
   size_t next = 0;
   Seat& master = seats_["master"];
   master.master = true;
@@ -89,6 +89,9 @@ Company::Company(CompanyPlan plan) : plan_(std::move(plan)), host_(own_loopback_
     seat.admin = ports[next++];
     seat.line = ports[next++];
     seat.control = ports[next++];
+    seat.link = ports[next++];
+    seat.hub = std::any_of(plan_.branches.begin(), plan_.branches.end(),
+                           [&](const auto& other) { return other.upstream == b.name; });
     seat.tunnel = !b.tunnel.empty();
     if (seat.tunnel && first_tunnel_.empty()) first_tunnel_ = b.name;
   }
@@ -109,8 +112,8 @@ void Company::write_topology() {
        ", admin: " + address(master.admin) + "}\n";
   for (const auto& b : plan_.branches) {
     const Seat& seat = seats_.at(b.name);
-    t += "  - name: " + b.name +
-         "\n    site: here\n    kind: branch\n    upstream: master\n    territories: ";
+    t += "  - name: " + b.name + "\n    site: here\n    kind: branch\n    upstream: " + b.upstream +
+         "\n    territories: ";
     if (b.territories.empty()) {
       t += "all";
     } else {
@@ -119,6 +122,7 @@ void Company::write_topology() {
       t += "]";
     }
     t += "\n    http: " + address(seat.http) + "\n    admin: " + address(seat.admin) + "\n";
+    if (seat.hub) t += "    link: " + address(seat.link) + "\n";
     if (!b.rtt.empty()) t += "    dial: " + address(seat.line) + "\n";
   }
   write_file(topology(), t);
@@ -236,7 +240,7 @@ void Company::start_line(const std::string& branch) {
                                      "--listen",
                                      address(seat.line),
                                      "--connect",
-                                     address(seats_.at("master").link),
+                                     address(seats_.at(b->upstream).link),
                                      "--rtt",
                                      b->rtt,
                                      "--control",

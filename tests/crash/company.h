@@ -19,6 +19,7 @@ struct BranchPlan {
   std::string rtt;                       // empty: no emulator, it dials the master itself
   std::string rate;                      // empty: as fast as it goes
   std::vector<std::string> tunnel{};     // instead: options of `branchline-wan tun`; needs root
+  std::string upstream{"master"};        // or another branch, which then has a `link`
 };
 
 struct CompanyPlan {
@@ -100,6 +101,7 @@ class Company {
     std::string program;
     std::vector<std::string> options;
     bool tunnel = false;
+    bool hub = false;
   };
   // Of a company with tunnels: the line that `server` is at, and its network (null: this one).
   std::string line_name(const std::string& server) const;

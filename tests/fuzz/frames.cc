@@ -2,6 +2,7 @@
 #include "common/base/limits.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
+#include "replication/relay/channel.h"
 #include "replication/session/greeting.h"
 #include "replication/session/lookup.h"
 #include "replication/snapshot/snapshot.h"
@@ -17,6 +18,7 @@ struct Peer {
   FeedAssembler feed{LineId(1)};
   SnapshotReader snapshot;
   StreamDecompressor stream;
+  TrunkReceiver trunk;
 
   void take(const Frame& frame) {
     const std::string& p = frame.payload;
@@ -69,6 +71,17 @@ struct Peer {
       case FrameType::lookup_answer:
         if (auto answer = decode_lookup_answer(p))
           (void)decompress(answer->rows, limits::kMaxLookupRowBytes);
+        break;
+      case FrameType::channel_open:
+        (void)decode_channel_open(p);
+        break;
+      case FrameType::channel:
+        // As either end takes it.
+        (void)decode_channel_frame(p);
+        (void)trunk.receive(p);
+        break;
+      case FrameType::channel_closed:
+        (void)decode_channel_closed(p);
         break;
     }
   }

@@ -430,8 +430,16 @@ TEST_CASE("a master and a branch have keys of their own", "[config][topology]") 
   expect_edit("    admin: \"10.0.0.2:7411\"\n", "", {{20, "server `east` lacks `admin`"}});
   expect_edit("    http: \"10.0.0.2:7410\"\n", "", {{20, "server `east` lacks `http`"}});
   expect_edit("    territories: all\n", "", {{13, "server `hq` lacks `territories`"}});
-  // Others may have a branch as their upstream.
-  expect_edit("    dial:", "    link:", {});
+  // Others may have a branch as their upstream, where it holds what they hold.
+  std::string hub = replaced(kGood, "    admin: \"10.0.0.1:7411\"\n",
+                             "    admin: \"10.0.0.1:7411\"\n    link: \"10.0.0.1:7412\"\n");
+  hub = replaced(hub, "    upstream: master\n    territories: [central, east]",
+                 "    upstream: hq\n    territories: [central, east]");
+  CHECK(good(hub).server("hq")->link.port == 7412);
+  expect(replaced(hub, "    territories: all\n", "    territories: [central]\n"),
+         {{24,
+           "server `east` has the branch `hq` as its upstream, which does not hold its territory "
+           "`east`; add it to the `territories` of `hq`, or name another upstream"}});
 }
 
 TEST_CASE("what is named exists", "[config][topology]") {

@@ -124,6 +124,7 @@ void add_topology_apply(CLI::App& topology, CommandContext& context) {
       print_names("new servers", *done, "serversAdded");
       print_names("removed servers", *done, "serversRemoved");
       print_names("other subscriptions", *done, "subscriptionsChanged");
+      print_names("other upstreams", *done, "upstreamsChanged");
       return 0;
     };
   });
