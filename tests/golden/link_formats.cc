@@ -3,6 +3,7 @@
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/element.h"
+#include "replication/relay/channel.h"
 #include "replication/session/lookup.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/frame.h"
@@ -128,7 +129,8 @@ Recode refused_recode() {
 std::vector<Format> link_formats() {
   Format f{"frames", 1, "replication/wire/WIRE.md", {}};
   auto add = [&](FrameType type, const std::string& payload, Recode recode) {
-    bool binary = type == FrameType::feed || type == FrameType::snapshot_chunk;
+    bool binary = type == FrameType::feed || type == FrameType::snapshot_chunk ||
+                  type == FrameType::channel || type == FrameType::channel_closed;
     f.cases.push_back(frame_case(type, payload, std::move(recode), !binary));
   };
   add(FrameType::hello, encode_hello(introduction(), kWall),
@@ -171,6 +173,20 @@ std::vector<Format> link_formats() {
   answer.decisions = {{Csn(1300), false}, {Csn(0), true}};
   add(FrameType::lookup_answer, encode_lookup_answer(answer),
       through(decode_lookup_answer, encode_lookup_answer));
+  add(FrameType::channel_open, encode_channel_open({5, {"south", "region"}}),
+      through(decode_channel_open, encode_channel_open));
+  auto payload = [](const std::string& bytes) { return std::string(view_frame(bytes).payload); };
+  add(FrameType::channel,
+      payload(encode_channel_frame(5, FrameType::progress, encode_progress({Csn(1300), 17}))),
+      [payload](std::string_view in) -> Result<std::string> {
+        BL_ASSIGN(auto c, decode_channel_frame(in));
+        return payload(encode_channel_frame(c.channel, c.frame.type, c.frame.payload));
+      });
+  add(FrameType::channel_closed, payload(encode_channel_closed(5)),
+      [payload](std::string_view in) -> Result<std::string> {
+        BL_ASSIGN(uint64_t channel, decode_channel_closed(in));
+        return payload(encode_channel_closed(channel));
+      });
   return {f};
 }
 

@@ -436,10 +436,10 @@ TEST_CASE("a master and a branch have keys of their own", "[config][topology]") 
   hub = replaced(hub, "    upstream: master\n    territories: [central, east]",
                  "    upstream: hq\n    territories: [central, east]");
   CHECK(good(hub).server("hq")->link.port == 7412);
-  expect(replaced(hub, "    territories: all\n", "    territories: [central]\n"),
+  expect(replaced(hub, "    territories: all\n", "    territories: [east]\n"),
          {{24,
            "server `east` has the branch `hq` as its upstream, which does not hold its territory "
-           "`east`; add it to the `territories` of `hq`, or name another upstream"}});
+           "`central`; add it to the `territories` of `hq`, or name another upstream"}});
 }
 
 TEST_CASE("what is named exists", "[config][topology]") {
