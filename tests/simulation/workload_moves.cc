@@ -198,16 +198,31 @@ void MovesWorkload::merge(SimBranch& b) {
   if (done && apart) ++world_.counts["merges across territories"];
 }
 
+// People tidy up from below: what belongs to a record goes first, by a change of its own.
 void MovesWorkload::remove(SimBranch& b) {
-  const Known* k = one_of(world_.chance(0.3) ? accounts_ : children_);
+  const auto& list = world_.chance(0.3) ? accounts_ : world_.chance(0.5) ? children_ : lines_;
+  const Known* k = one_of(list);
   if (!k) return;
+  std::optional<RecordKey> above;
+  remove(b, k->key, &above);
+  if (above && world_.chance(0.7)) remove(b, *above, nullptr);
+}
+
+void MovesWorkload::remove(SimBranch& b, const RecordKey& key, std::optional<RecordKey>* above) {
   clients_.attempt_as(b, clients_.mover(),
                       [&](Workspace& view, RecordIdMaker&, int64_t) -> Result<Draft> {
-                        if (!live(view, k->key)) return gone();
+                        if (!live(view, key)) return gone();
+                        Record* record = view.find(key)->record;
+                        for (FieldId parent : schema_->entity(key.entity)->parents) {
+                          Value lookup = record->value(parent);
+                          if (lookup.is_null() || !above) continue;
+                          Lookup l = decode_lookup(lookup.payload);
+                          *above = RecordKey{l.entity, l.id};
+                        }
                         Draft d;
                         RecordOp& op = d.ops.emplace_back();
                         op.kind = RecordOpKind::remove;
-                        op.record = k->key;
+                        op.record = key;
                         return d;
                       });
 }

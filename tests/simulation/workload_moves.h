@@ -39,6 +39,7 @@ class MovesWorkload {
   void merge(SimBranch& b);
   void give_away(SimBranch& b);
   void remove(SimBranch& b);
+  void remove(SimBranch& b, const RecordKey& key, std::optional<RecordKey>* above);
 
   World& world_;
   std::shared_ptr<const Schema> schema_;

@@ -442,6 +442,7 @@ Registration registration() {
   r.installed = {TerritoryId(3)};
   r.past_lines = line_history();
   r.lookups = 4;
+  r.channels = 512;
   return r;
 }
 

@@ -624,6 +624,10 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     }
     case FrameType::snapshot_chunk:
       return "snapshot chunk";
+    case FrameType::channel_open:
+    case FrameType::channel:
+    case FrameType::channel_closed:
+      break;  // the lab has no hubs
     case FrameType::lookup:
       return "look-up " + std::to_string(must(decode_lookup_request(frame.payload)).number);
     case FrameType::lookup_answer: {
