@@ -92,7 +92,7 @@ struct Replica::Apply {
         single = single || c.id.origin == r.state_.self;
       }
     }
-    single = single || range.from < r.echo_until_;
+    single = single || range.from < echo_until();
     if (single) split_fates();
     for (const auto& f : fates()) {
       if (f.csn <= range.from || f.csn.value + f.count - 1 > range.to.csn.value ||
@@ -103,6 +103,9 @@ struct Replica::Apply {
     }
     return {};
   }
+
+  // Up to here our own effects come along, as this disk may have forgotten the mutations.
+  Csn echo_until() const { return range.with_own ? range.to.csn : r.echo_until_; }
 
   // Where effects of our own may come along, each fate meets those of its csn.
   void split_fates() {
@@ -276,7 +279,7 @@ struct Replica::Apply {
   // otherwise than it did when it shipped: it made its forecasts anew on a snapshot since. Through
   // echo_until all effects are sent, and where none come there are none.
   bool forecast_stands(const FateEntry& fate) const {
-    return fate.as_forecast && fate.csn > r.echo_until_;
+    return fate.as_forecast && fate.csn > echo_until();
   }
 
   // Where the mutations of a fate are pending here; empty where this disk does not know them.
@@ -405,7 +408,9 @@ struct Replica::Apply {
 
   Result<void> take_fate(const FateEntry& fate, bool with_effects) {
     BL_ASSIGN(auto refs, refs_of(fate));
-    if (refs.empty() && fate.csn <= r.echo_until_) {
+    // What is decided otherwise than forecast comes with all its effects, also where this disk
+    // never heard of the mutation: a file that was written before it was rolled back came late.
+    if (refs.empty() && (fate.csn <= echo_until() || (!fate.as_forecast && never_known(fate)))) {
       // Forgotten by a rolled-back disk: accepted after all, and decided.
       BL_PROBE("apply.forgotten_mutation");
       r.count_fate(fate, fate.count, false);
@@ -460,6 +465,14 @@ struct Replica::Apply {
     r.count_fate(fate, fate.count, true);
     out.retired += fate.count;
     return {};
+  }
+
+  bool never_known(const FateEntry& fate) const {
+    for (const auto& i : r.incarnations_) {
+      if (i.incarnation == fate.id.incarnation)
+        return fate.id.seq > r.last_of({i.generation, fate.id.lane});
+    }
+    return true;
   }
 
   Result<void> put_forecast_back(PendingRef ref, const PendingEntry& entry, Csn csn) {
@@ -640,6 +653,12 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     return std::unexpected(ok.error());
   }
   work.write();
+  if (range.with_own && seed_) {
+    // What is fetched of a snapshot does not know what the file has retired: it begins anew.
+    BL_PROBE("seed.overtaken_by_file");
+    work.out.batch.erase(Table::meta, keys::meta_join());
+    seed_.reset();
+  }
   return std::move(work.out);
 }
 

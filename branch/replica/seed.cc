@@ -32,6 +32,15 @@ Error damaged(const char* what) {
 
 }  // namespace
 
+Result<void> Replica::check_newer(const SnapshotHead& head) const {
+  if (!state_.joined() || head.at.line != state_.cursor.line || head.at.csn >= state_.cursor.csn)
+    return {};
+  return fail(ErrorKind::unavailable, "snapshot.older",
+              "a file has brought this replica to csn " + std::to_string(state_.cursor.csn.value) +
+                  " meanwhile, and the snapshot is of " + std::to_string(head.at.csn.value) +
+                  "; it is asked for anew");
+}
+
 // --- What is there of a snapshot that is under way ---
 
 Result<void> Replica::load_seed() {
@@ -58,6 +67,7 @@ Result<void> Replica::load_seed() {
 }
 
 Result<void> Replica::begin_seed(const SnapshotHead& head, const Write& write) {
+  BL_TRY(check_newer(head));
   if (head.first_chunk != 0) {
     bool ours = seed_ && seed_->head.id == head.id && seed_->head.at == head.at &&
                 seed_->head.partial == head.partial && seed_->reader.chunks() == head.first_chunk;

@@ -5,6 +5,7 @@
 
 #include "branch/api/office_api.h"
 #include "branch/relay/relay_service.h"
+#include "branch/courier/office_courier.h"
 #include "branch/replica/audit.h"
 #include "branch/replica/lost_log.h"
 #include "branch/uplink/uplink.h"
@@ -69,6 +70,10 @@ class BranchServer {
         [this] { api_->on_moved(); });
 
     backup_ = std::make_unique<BackupJob>(*store_, clock_);
+    courier_ = std::make_unique<OfficeCourier>(
+        OfficeCourier::Parts{config_.server, config_.topology.master().name, config_.topology.digest(), &runtime_,
+                             store_.get(), committer_.get(), uplink_.get(), &clock_, opened.tls});
+
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;
     parts.server = config_.server;
@@ -401,8 +406,13 @@ class BranchServer {
                                                     to_hex(at.line.value) + "\ncsn " +
                                                     std::to_string(at.csn.value));
     }
+    if (path == "/admin/export" && request.method == "POST")
+      co_return co_await courier_->export_part(request);
+    if (path == "/admin/import" && request.method == "POST")
+      co_return co_await courier_->import_piece(request);
     co_return not_found_response(
-        "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/backup");
+        "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/backup, POST "
+        "/admin/export, POST /admin/import");
   }
 
   std::map<TerritoryId, std::string> territory_names() {
@@ -532,6 +542,7 @@ class BranchServer {
   std::unique_ptr<Uplink> uplink_;
   std::unique_ptr<RelayService> relay_;  // null: not a hub
   std::unique_ptr<TlsAcceptor> relay_acceptor_;
+  std::unique_ptr<OfficeCourier> courier_;
   std::unique_ptr<OfficeApi> api_;
   std::unique_ptr<Committer> committer_;
   HttpServer* http_ = nullptr;

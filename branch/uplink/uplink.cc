@@ -11,6 +11,8 @@
 
 #include "common/base/random.h"
 #include "replication/relay/channel.h"
+#include "replication/courier/feed_reader.h"
+#include "replication/courier/peer_row.h"
 #include "replication/session/backoff.h"
 #include "replication/transport/tls_transport.h"
 
@@ -42,6 +44,10 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       backoff_(runtime.io()) {
   auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
   if (day && *day) budget_.restore_day(**day);
+  auto peer = store_.get(Table::meta, keys::meta_peer(config_.upstream));
+  if (peer && *peer) {
+    if (auto row = decode_peer_row(**peer)) certificate_ = row->certificate;
+  }
 }
 
 void Uplink::stop() {
@@ -104,6 +110,7 @@ asio::awaitable<Error> Uplink::connect_once() {
                                 config_.upstream, {}, stop_.get_token());
   if (!link) co_return link.error();
   if (stopping_) co_return Error{ErrorKind::shutdown, "link.closed", "stopping"};
+  keep_certificate((*link)->peer_certificate());
   // Before the cursor is asked for: what an earlier connection brought and is not applied will come
   // again.
   ranges_.clear();
@@ -394,10 +401,15 @@ void Uplink::apply_waiting() {
     if (more) apply_waiting();
     if (!range) return {};
     Csn csn = range->to.csn;
-    auto result = range->from == replica.state().cursor.csn
+    const LineCursor& here = replica.state().cursor;
+    bool by_file = range->to.line == here.line && range->to.csn <= here.csn;  // it came before
+    auto result = by_file ? Result<ApplyResult>(ApplyResult{})
+                  : range->from == here.csn
                       ? replica.apply(*range)
                       : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap",
-                                                 "a range before this one could not be applied"));
+                                                 "a range that does not continue what is "
+                                                 "here: one before it could not be applied, "
+                                                 "or a file came in between"));
     if (result) {
       (void)write(result->batch, Sync::no);
       redone_ = result->redone;
@@ -500,13 +512,132 @@ void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
     give_up({ErrorKind::unavailable, result.error().code, result.error().message});
     return;
   }
-  for (const auto& f : result->fates) {
+  applied(*result);
+  if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
+}
+
+void Uplink::applied(const ApplyResult& result) {
+  for (const auto& f : result.fates) {
     spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value,
                  to_string(f.fate));
   }
-  if (!result->changes.records.empty()) on_changes_(result->changes);
+  if (!result.changes.records.empty()) on_changes_(result.changes);
   on_moved_();
-  if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
+}
+
+void Uplink::keep_certificate(std::string certificate) {
+  if (certificate == certificate_) return;
+  certificate_ = std::move(certificate);
+  committer_.post(
+      [key = keys::meta_peer(config_.upstream), row = encode_peer_row({Csn(0), certificate_})](
+          Replica&, const Committer::Write& write) -> std::move_only_function<void()> {
+        Batch rows;
+        rows.put(Table::meta, key, row);
+        (void)write(rows, Sync::no);
+        return {};
+      });
+}
+
+namespace {
+
+Result<void> check_file(const FileHead& head, const ReplicaState& state) {
+  if (!state.joined()) {
+    return fail(ErrorKind::unavailable, "file.never_joined",
+                "this office has no data yet; it joins by its link, and files go on from there");
+  }
+  if (head.line != state.cursor.line) {
+    return fail(ErrorKind::conflict, "file.other_line",
+                "the file belongs to main line " + to_hex(head.line.value) +
+                    ", this office follows " + to_hex(state.cursor.line.value));
+  }
+  if (head.origin != state.self || head.territories != state.territories) {
+    return fail(ErrorKind::conflict, "file.subscription",
+                "the file is cut by other territories than this office holds: its subscription was "
+                "changed, and what that takes comes over the link");
+  }
+  return {};
+}
+
+// The ranges that are new here, in order.
+Result<void> choose(FilePart& part, const LineCursor& here, RangeQueue& queue) {
+  LineCursor at = here;
+  for (auto& range : part.ranges) {
+    switch (fit_range(range, at)) {
+      case RangeFit::known:
+        continue;
+      case RangeFit::gap:
+        return fail(ErrorKind::conflict, "file.gap",
+                    "the file begins at csn " + std::to_string(range.from.value) +
+                        ", and this office stands at " + std::to_string(at.csn.value) +
+                        ": import the file before it first, or export again at " + part.head.from +
+                        " with --from " + std::to_string(at.csn.value));
+      case RangeFit::off_line:
+        return fail(ErrorKind::conflict, "file.off_line",
+                    "the history in the file is another one than this office has up to csn " +
+                        std::to_string(at.csn.value));
+      case RangeFit::fits:
+        at = range.to;
+        queue.add(std::move(range));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+asio::awaitable<Result<Uplink::FileTaken>> Uplink::take_file(FilePart part) {
+  // One after another, and not as one task: clients' groups come in between, and so may ranges of
+  // the link. Then the next of ours does not fit any more, and what is left is chosen anew.
+  FileTaken out;
+  for (bool first = true;; first = false) {
+    struct Step {
+      ApplyResult applied;
+      ReplicaState before, after;
+      bool more = false;
+    };
+    auto step = co_await committer_.run<Result<Step>>(
+        [this, &part](Replica& replica, const Committer::Write& write) -> Result<Step> {
+          Step s;
+          s.before = s.after = replica.state();
+          BL_TRY(check_file(part.head, s.before));
+          RangeQueue queue;
+          FilePart copy;
+          copy.head = part.head;
+          copy.ranges = part.ranges;
+          BL_TRY(choose(copy, s.before.cursor, queue));
+          auto range = queue.take(s.more, redone_);
+          if (range) {
+            BL_ASSIGN(s.applied, replica.apply(*range));
+            redone_ = s.applied.redone;
+            (void)write(s.applied.batch, Sync::no);
+          }
+          s.after = replica.state();
+          if (s.more) return s;
+          Batch sync;  // everything before it is durable with it
+          sync.put(Table::meta, keys::meta_state(), encode_replica_state(s.after));
+          (void)write(sync, Sync::yes);
+          return s;
+        });
+    if (!step) {
+      if (step.error().code == "effects.diverged") {
+        spdlog::error("a file cannot be applied, this replica is fetched anew: {}",
+                      step.error().message);
+        reseed_ = true;
+      }
+      co_return std::unexpected(step.error());
+    }
+    if (first) out.from = step->before.cursor.csn;
+    out.to = step->after.cursor.csn;
+    out.pending = step->after.ledger.pending;
+    out.decided += step->applied.retired;
+    const Ledger &a = step->before.ledger, &b = step->after.ledger;
+    out.fates.applied += b.applied - a.applied;
+    out.fates.merged += b.merged - a.merged;
+    out.fates.overridden += b.overridden - a.overridden;
+    out.fates.rejected += b.rejected - a.rejected;
+    applied(step->applied);
+    if (!step->more) co_return out;
+  }
 }
 
 UplinkStatus Uplink::status() const {

@@ -14,6 +14,7 @@
 #include "common/runtime/event.h"
 #include "common/runtime/runtime.h"
 #include "common/tls/link_context.h"
+#include "replication/courier/file_part.h"
 #include "replication/session/branch_session.h"
 #include "replication/transport/transport.h"
 
@@ -79,6 +80,19 @@ class Uplink {
   // and what helps; errors of the upstream's own answer as they are.
   boost::asio::awaitable<Result<LookupAnswer>> look_up(LookupRequest question, int64_t patience_ms);
 
+  // Takes in a part of a feed that came by file, beside the link: what is known is skipped, the
+  // rest is applied as if it had come over the link and durable when this returns. Errors: conflict
+  // "file.other_line", "file.subscription", "file.gap" (with the csn to export from),
+  // "file.off_line"; unavailable "file.never_joined"; corrupt "effects.diverged": this replica is
+  // fetched anew when the link is up.
+  struct FileTaken {
+    Csn from, to;          // of this replica, before and after
+    uint64_t decided = 0;  // changes of ours that got their fate
+    Ledger fates;          // which
+    uint64_t pending = 0;
+  };
+  boost::asio::awaitable<Result<FileTaken>> take_file(FilePart part);
+
   UplinkStatus status() const;
 
  private:
@@ -97,6 +111,8 @@ class Uplink {
   void finish_join(uint64_t connection, const SnapshotEnd& end);
   void take_range(FeedRange range);
   void apply_waiting();
+  void applied(const ApplyResult& result);
+  void keep_certificate(std::string certificate);
   void after_apply(Result<ApplyResult> result, Csn csn);
 
   Runtime& runtime_;
@@ -121,7 +137,8 @@ class Uplink {
   uint64_t measured_bytes_ = 0;              // a second ago
   uint64_t bytes_per_s_ = 0;                 // of the busiest seconds lately
   RangeQueue ranges_;
-  uint64_t redone_ = 0;  // by the last range; of the committer's thread
+  uint64_t redone_ = 0;      // by the last range; of the committer's thread
+  std::string certificate_;  // that the upstream showed last
   LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
   bool reseed_ = false;

@@ -71,6 +71,13 @@ inline constexpr size_t kMaxLookupParts = 64;           // lookups, and collecti
 inline constexpr size_t kMaxSessionStreams = 64;        // of a roaming token
 inline constexpr size_t kMaxCommittedPending = 10'000;  // mutations that a committed read puts back
 
+// Files instead of a line: sealed part by part, so that neither end holds more than one of them.
+inline constexpr size_t kTargetFilePartBytes = 512 * 1024;  // a part is closed beyond this
+inline constexpr size_t kMaxFilePartBytes =
+    40 * 1024 * 1024;                                  // one batch of the line may be so much
+inline constexpr size_t kFilePieceBytes = 768 * 1024;  // of a part, per request
+inline constexpr size_t kMaxFileBatches = 20'000;      // of the line, read for one part
+
 // Local commit groups.
 inline constexpr size_t kMaxGroupMutations = 256;
 inline constexpr size_t kTargetGroupBytes = 1024 * 1024;  // a group takes nothing more beyond this
@@ -128,6 +135,10 @@ static_assert(kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes <=
               kMaxBlockBytes - kMaxBlockBytes / 8);
 static_assert(kMaxBlockCells * 4 >= kTargetBlockBytes + kTargetGroupBytes + kMaxMutationBytes);
 static_assert(kMaxHttpBodyBytes < kMaxMutationBytes);
+// The images of one move are one range, and a range is in one part.
+static_assert(kMaxFilePartBytes >=
+              kMaxMoveBytes + kMaxFrameBytes + kTargetFilePartBytes + 1024 * 1024);
+static_assert(kFilePieceBytes <= kMaxHttpBodyBytes);
 // A page holds at least one record, whatever its size.
 static_assert(kMaxAnswerBytes >= 4 * kMaxPageBytes);
 static_assert(kMaxPageBytes >= 4 * kMaxMutationBytes);

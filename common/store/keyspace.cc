@@ -249,6 +249,7 @@ std::string meta_collation(Side side) {
 }
 
 std::string meta_line_use(std::string_view peer) { return meta('l') + std::string(peer); }
+std::string meta_peer(std::string_view server) { return meta('x') + std::string(server); }
 
 std::string meta_incarnation_prefix() { return meta('g'); }
 std::string meta_known_incarnation_prefix() { return meta('n'); }

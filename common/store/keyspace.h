@@ -111,6 +111,7 @@ std::string meta_branch_prefix();
 // and what is kept of decided mutations.
 std::string meta_reconciling();
 std::string meta_restored();  // master: the store came out of a backup and has not started since
+std::string meta_peer(std::string_view server);  // replication/courier/peer_row.h
 // Which collation made the text keys in Table::index of a side.
 std::string meta_collation(Side side);
 

@@ -2,6 +2,8 @@
 
 #include <openssl/err.h>
 
+#include <algorithm>
+
 #include "common/base/check.h"
 #include "common/tls/openssl.h"
 
@@ -159,6 +161,15 @@ Result<bool> TlsEngine::handshake() {
 }
 
 const std::string& TlsEngine::peer() const { return impl_->peer; }
+
+std::string TlsEngine::peer_certificate() const {
+  X509* certificate = SSL_get0_peer_certificate(impl_->ssl.get());
+  unsigned char* bytes = nullptr;
+  int size = certificate ? i2d_X509(certificate, &bytes) : 0;
+  std::string out(reinterpret_cast<char*>(bytes), static_cast<size_t>(std::max(size, 0)));
+  OPENSSL_free(bytes);
+  return out;
+}
 
 Result<TlsEngine::Reading> TlsEngine::read(std::string& out) {
   ERR_clear_error();

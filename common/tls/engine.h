@@ -49,6 +49,8 @@ class TlsEngine {
   Result<bool> handshake();
   // The verified name of the peer, after the handshake.
   const std::string& peer() const;
+  // And its certificate, DER.
+  std::string peer_certificate() const;
 
   enum class Reading { open, ended };  // ended: the peer has closed orderly, there will be no more
   // Appends what was decrypted to `out`.

@@ -9,6 +9,7 @@
 #include "common/base/limits.h"
 #include "master/admin/token_plan.h"
 #include "master/ingest/audit.h"
+#include "master/ingest/on_ingest.h"
 #include "master/ingest/topology_commit.h"
 #include "replication/line/compress.h"
 #include "replication/line/report_json.h"
@@ -25,7 +26,8 @@ constexpr const char* kPaths =
     "POST /admin/release?server=NAME, POST /admin/write-off?server=NAME, POST "
     "/admin/reconcile/close, GET and POST /admin/backup, POST /admin/topology?force=true, "
     "/admin/feature-level, POST /admin/feature-level?level=N, "
-    "POST /admin/escrow/write-off?server=NAME&shares=frozen|all&pieces=returned|sold";
+    "POST /admin/escrow/write-off?server=NAME&shares=frozen|all&pieces=returned|sold, "
+    "POST /admin/import, POST /admin/export?server=NAME";
 
 std::string parameter(std::string_view target, std::string_view name) {
   size_t mark = target.find('?');
@@ -82,23 +84,6 @@ Result<LogRequest> read_log_request(std::string_view target) {
     }
   }
   return out;
-}
-
-// Runs on the ingest thread, its answer comes back to the I/O thread.
-template <typename T>
-asio::awaitable<T> on_ingest(IngestLoop& loop,
-                             std::move_only_function<T(Ingest&, const IngestLoop::Tools&)> task) {
-  auto start = [&loop, task = std::move(task)](auto handler) mutable {
-    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    loop.post(
-        [task = std::move(task), shared](Ingest& ingest, const IngestLoop::Tools& tools) mutable {
-          auto result = std::make_shared<T>(task(ingest, tools));
-          return std::move_only_function<void()>(
-              [shared, result] { (std::move(*shared))(std::move(*result)); });
-        });
-  };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(T)>(
-      std::move(start), asio::use_awaitable);
 }
 
 struct Facts {
@@ -176,6 +161,10 @@ asio::awaitable<HttpResponse> MasterAdmin::handle(const HttpRequest& request) {
     co_return co_await close_reconciling();
   if (path == "/admin/backup" && get) co_return parts_.backup->status();
   if (path == "/admin/backup" && request.method == "POST") co_return co_await start_backup(request);
+  if (path == "/admin/import" && request.method == "POST")
+    co_return co_await parts_.courier->import_piece(request);
+  if (path == "/admin/export" && request.method == "POST")
+    co_return co_await parts_.courier->export_part(request);
   co_return not_found_response(kPaths);
 }
 

@@ -6,6 +6,7 @@
 #include "common/http/operator_access.h"
 #include "common/program/backup_job.h"
 #include "common/runtime/runtime.h"
+#include "master/courier/master_courier.h"
 #include "master/ingest/ingest_loop.h"
 #include "master/link/link_service.h"
 
@@ -22,6 +23,7 @@ struct MasterParts {
   Clock* clock = nullptr;
   const OperatorAccess* access = nullptr;
   BackupJob* backup = nullptr;
+  MasterCourier* courier = nullptr;
   std::function<std::string()> metrics;
 };
 

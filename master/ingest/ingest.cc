@@ -171,6 +171,38 @@ MutationHasher& Ingest::Impl::hasher(const Stream& stream) {
   return *h;
 }
 
+Result<const ServerEntry*> Ingest::Impl::known_branch(const std::string& name) const {
+  const ServerEntry* server = directory.server(name);
+  if (server && server->removed) {
+    return fail(ErrorKind::denied, "session.removed",
+                name +
+                    " was removed from the topology; what waits there is kept and is taken when it "
+                    "is added again");
+  }
+  if (server && !server->master) return server;
+  return fail(ErrorKind::denied, "session.unknown",
+              "there is no branch named " + name + " in the topology this master committed");
+}
+
+Result<void> Ingest::Impl::learn_all(const Introduction& intro, const ServerEntry& server,
+                                     Batch& rows) {
+  OriginId id = server.origin;
+  for (const auto& info : intro.incarnations) {
+    auto known = incarnations.find({id, info.incarnation});
+    if (known == incarnations.end()) {
+      learn(id, info);
+      rows.put(Table::meta, keys::meta_known_incarnation(id, info.incarnation),
+               encode_incarnation(info));
+    } else if (encode_incarnation(known->second) != encode_incarnation(info)) {
+      return fail(
+          ErrorKind::conflict, "session.incarnation",
+          server.name +
+              " describes its own past in another way than before; is a copy of it running?");
+    }
+  }
+  return {};
+}
+
 Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
                                               const ServerEntry& server) const {
   auto conflict = [&](const char* code, std::string message) {
@@ -210,18 +242,7 @@ Result<void> Ingest::Impl::check_introduction(const Introduction& intro,
 Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& rows,
                                            bool other_alive) {
   Impl& s = *impl_;
-  const ServerEntry* server = s.directory.server(intro.server);
-  if (server && server->removed) {
-    return fail(ErrorKind::denied, "session.removed",
-                intro.server +
-                    " was removed from the topology; what waits there is kept and is taken when it "
-                    "is added again");
-  }
-  if (!server || server->master) {
-    return fail(
-        ErrorKind::denied, "session.unknown",
-        "there is no branch named " + intro.server + " in the topology this master committed");
-  }
+  BL_ASSIGN(const ServerEntry* server, s.known_branch(intro.server));
   OriginId origin_id = server->origin;
   // Also of one that is refused: the operator who asks what holds up a raise gets to know.
   ProgramSeen& program = s.programs[origin_id];
@@ -230,19 +251,7 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   BL_TRY(s.check_introduction(intro, *server));
   BL_TRY(s.check_line(intro, *server, rows));
   BL_TRY(s.check_copy(intro, *server, other_alive, rows));
-  for (const auto& info : intro.incarnations) {
-    auto known = s.incarnations.find({origin_id, info.incarnation});
-    if (known == s.incarnations.end()) {
-      s.learn(origin_id, info);
-      rows.put(Table::meta, keys::meta_known_incarnation(origin_id, info.incarnation),
-               encode_incarnation(info));
-    } else if (encode_incarnation(known->second) != encode_incarnation(info)) {
-      return fail(
-          ErrorKind::conflict, "session.incarnation",
-          server->name +
-              " describes its own past in another way than before; is a copy of it running?");
-    }
-  }
+  BL_TRY(s.learn_all(intro, *server, rows));
   BL_TRY(s.check_missing(intro, *server, rows));
   Registration out;
   out.session = ++s.last_session;
@@ -318,6 +327,98 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   s.note_offer(intro, origin_id, out.join, rows);
   rows.put(Table::meta, keys::meta_origin(origin_id), encode_origin_state(origin));
   return out;
+}
+
+Error Ingest::Impl::waits_for_links() {
+  return {ErrorKind::unavailable, "file.reconciling",
+          "this master was restored and waits for what its branches offer anew over their links; "
+          "import the file when that is over (branchline status). The file keeps"};
+}
+
+Result<void> Ingest::Impl::check_file(const Introduction& intro, const ServerEntry& server) const {
+  const LineCursor& cursor = intro.cursor;
+  if (cursor.csn.value == 0) {
+    return fail(ErrorKind::unavailable, "file.never_joined",
+                server.name + " has no data yet, so there is no work of it; it joins by its link");
+  }
+  if (reconciling.open()) return std::unexpected(waits_for_links());
+  if (cursor.line != state.line) {
+    return fail(
+        ErrorKind::conflict, "file.other_line",
+        "the file belongs to main line " + to_hex(cursor.line.value) + ", this master's is " +
+            to_hex(state.line.value) +
+            (is_past(reconciling.past, cursor.line) ? ", since it was restored; over its link " +
+                                                          server.name + " offers its work again"
+                                                    : ""));
+  }
+  if (cursor.csn > state.head) {
+    return fail(ErrorKind::conflict, "file.ahead",
+                server.name + " was at csn " + std::to_string(cursor.csn.value) +
+                    ", this master is only at " + std::to_string(state.head.value) +
+                    ": it was restored, or is not the one that this office follows");
+  }
+  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
+  if (row) {
+    BL_ASSIGN(auto header, decode_batch_header(*row));
+    if (header.chain != cursor.chain) {
+      return fail(ErrorKind::conflict, "file.off_line",
+                  server.name + " has another history up to csn " +
+                      std::to_string(cursor.csn.value) + " than this main line");
+    }
+  }
+  auto origin = origins.find(server.origin);
+  Incarnation current = intro.incarnations.back().incarnation;
+  auto copy = [&](const std::string& why) {
+    return fail(ErrorKind::conflict, "file.copy",
+                "it is not certain that the file is from the one " + server.name + ": " + why +
+                    ". Let it connect first; its link tells copies of a disk apart");
+  };
+  if (origin == origins.end() || origin->second.written_off || origin->second.refused == current)
+    return copy("that one is not known here, was written off or refused as a copy");
+  // An earlier file, or one of a start that was here over its link.
+  if (incarnations.count({server.origin, current})) return {};
+  // A start since then: it must go on where the latest one ended.
+  Incarnation at = current;
+  const IncarnationInfo* successor = nullptr;
+  for (auto i = intro.incarnations.rbegin(); i != intro.incarnations.rend(); ++i) {
+    if (at == origin->second.latest || i->incarnation != at) break;
+    successor = &*i;
+    at = i->predecessor;
+  }
+  if (!successor || at != origin->second.latest)
+    return copy("its server was started anew from something older than what was here last");
+  for (size_t lane = 0; lane < kLaneCount; ++lane) {
+    auto stream = streams.find({server.origin, at, static_cast<Lane>(lane)});
+    if (stream == streams.end()) continue;
+    const auto& end = successor->predecessor_ends[lane];
+    bool continues = end.seq > stream->second.seq ||
+                     (end.seq == stream->second.seq && end.chain == stream->second.chain) ||
+                     stream->second.seq.value == 0;
+    if (!continues) return copy("its disk lacks work that has come from it");
+  }
+  return {};
+}
+
+Result<OriginId> Ingest::introduce_file(const Introduction& intro, Batch& rows) {
+  Impl& s = *impl_;
+  BL_ASSIGN(const ServerEntry* server, s.known_branch(intro.server));
+  OriginId id = server->origin;
+  BL_TRY(s.check_introduction(intro, *server));
+  BL_TRY(s.check_file(intro, *server));
+  Incarnation current = intro.incarnations.back().incarnation;
+  bool known = s.incarnations.count({id, current}) > 0;
+  BL_TRY(s.learn_all(intro, *server, rows));
+  if (!known) {
+    // Else its link would find it here already, behind another, and take it for a copy.
+    s.origins[id].latest = current;
+    rows.put(Table::meta, keys::meta_origin(id), encode_origin_state(s.origins[id]));
+  }
+  // Who lives by files is not away.
+  if (auto progress = s.branches.find(id); progress != s.branches.end()) {
+    progress->second.heard_ms = s.clock.wall_ms();
+    rows.put(Table::meta, keys::meta_branch(id), encode_branch_progress(progress->second));
+  }
+  return id;
 }
 
 Result<Ingest::Local> Ingest::raise_feature_level(uint32_t level) {

@@ -38,6 +38,8 @@ struct IncomingBlock {
   OriginId origin;
   uint64_t session = 0;
   MutationBlock block;
+  // It came in a file: it is of no session, and nothing that is wrong with it touches the live one.
+  bool by_file = false;
 };
 
 // A batch of the line as it was written: what feeds read without touching the disk.
@@ -181,6 +183,12 @@ class Ingest {
   // server was heard a moment ago.
   Result<Registration> begin_session(const Introduction& intro, Batch& rows,
                                      bool other_alive = false);
+
+  // For a file of a branch, whose signature is proven: nothing changes for a live session of it.
+  // `rows` is to be written synced. Errors: `denied` and `conflict` as of begin_session(), of its
+  // program and schema; conflict "file.other_line", "file.ahead", "file.off_line", "file.copy";
+  // unavailable "file.never_joined" (the office has no data yet), "file.reconciling".
+  Result<OriginId> introduce_file(const Introduction& intro, Batch& rows);
 
   // Decides blocks in the given order. The batch must be written synced, or the process end. While
   // reconciling, some are held back: call it with no blocks while held_ready().

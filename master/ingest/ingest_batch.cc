@@ -86,7 +86,8 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
                                       IngestResult& result) {
   MutationBlock& block = incoming.block;
   bool local = incoming.origin == state.self;
-  if (!local && sessions[incoming.origin] != incoming.session) {
+  bool by_file = incoming.by_file;
+  if (!local && !by_file && sessions[incoming.origin] != incoming.session) {
     // Usually its connection is gone. It may be the live one, though, where an old greeting came
     // late.
     BL_PROBE("ingest.block_of_old_session");
@@ -98,11 +99,13 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
   }
   auto broken = [&](Error e) {
     result.broken.push_back({incoming.origin, incoming.session, std::move(e)});
+    if (by_file) return Result<void>{};
     sessions[incoming.origin] = 0;  // what it still sends is dropped
     drop_held(incoming.origin);
     return Result<void>{};
   };
   bool behind_held = held.count(lane_of(incoming)) > 0 && !work.of_held;
+  if (by_file && behind_held) return broken(waits_for_links());
   if (behind_held || work.holds(lane_of(incoming))) {
     work.hold.insert(work.at);
     return {};
@@ -141,7 +144,17 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     chains.push_back(chain);
   }
   bool comparable = *fresh < block.mutations.size() || block.mutations.back().id.seq == stream.seq;
-  if (comparable && Reader(chain.view()).fixed32() != block.chain_check) {
+  bool agrees = !comparable || Reader(chain.view()).fixed32() == block.chain_check;
+  if (!agrees && by_file) {
+    // The file is refused, no more: the link says for itself what history it has.
+    return broken({ErrorKind::conflict, "file.other_history",
+                   "its mutations up to seq " +
+                       std::to_string(block.mutations.back().id.seq.value) + " of incarnation " +
+                       to_hex(block.stream.incarnation.value) +
+                       " are not those that this master has of that server (a damaged or copied "
+                       "data directory?)"});
+  }
+  if (!agrees) {
     OriginState& origin = origins[incoming.origin];
     origin.quarantined = true;
     origin.why = "its mutations up to seq " + std::to_string(block.mutations.back().id.seq.value) +
@@ -157,13 +170,15 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     size_t end = std::min(begin + kForecastRun, block.mutations.size());
     size_t stop = decided;
     while (stop < end && may_decide(block.mutations[stop])) ++stop;
+    if (stop == decided && by_file) return broken(waits_for_links());
     if (stop == decided) {
       BL_PROBE("ingest.held_back");
       work.hold.insert(work.at);
       break;
     }
     BL_ASSIGN(decided, decide_run(work, block, begin, end, stop, decided,
-                                  block.forecasts[begin / kForecastRun]));
+                                  by_file ? std::nullopt
+                                          : std::optional(block.forecasts[begin / kForecastRun])));
   }
   work.cut = decided < block.mutations.size() && !work.hold.count(work.at);
   if (*fresh < decided) {
@@ -177,14 +192,14 @@ Result<void> Ingest::Impl::take_block(IngestBatch& work, IncomingBlock& incoming
     note_progress(incoming.origin);
   }
   bool nothing_new = work.hold.count(work.at) && decided == *fresh;
-  if (!local && !nothing_new)
+  if (!local && !by_file && !nothing_new)
     result.acks.push_back({incoming.origin, incoming.session, block.stream, stream.seq});
   return {};
 }
 
 Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block, size_t begin,
                                         size_t end, size_t stop, size_t fresh_from,
-                                        uint64_t expected_forecast) {
+                                        std::optional<uint64_t> expected_forecast) {
   std::vector<uint64_t> forecasts;
   std::string bytes;
   size_t first = work.decided.size();
@@ -210,11 +225,14 @@ Result<size_t> Ingest::Impl::decide_run(IngestBatch& work, MutationBlock& block,
     back = back || work.decided.back().needs_echo;
   }
   // A run of which only a part is decided here cannot be compared: its effects go back.
+  // Nor can one that came by file: the office may have got a snapshot since it wrote the file, and
+  // then its forecast is another one than the file's.
   bool whole = fresh_from <= begin && at == end;
   if (!whole) BL_PROBE("ingest.run_cut");
+  if (!expected_forecast) BL_PROBE("ingest.by_file");
   if (back) BL_PROBE("ingest.arrival_echoed");
-  bool as_forecast =
-      whole && !back && run_digest(forecasts.data(), forecasts.size()) == expected_forecast;
+  bool as_forecast = whole && !back && expected_forecast &&
+                     run_digest(forecasts.data(), forecasts.size()) == *expected_forecast;
   for (size_t i = first; i < work.decided.size(); ++i) {
     work.decided[i].echo = !as_forecast;
     work.decided[i].fate.as_forecast = as_forecast;

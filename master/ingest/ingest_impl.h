@@ -157,6 +157,13 @@ struct Ingest::Impl {
 
   // retention.cc
   Result<void> trim_line(Csn through, Batch& rows, RetentionResult& out);
+  Result<const ServerEntry*> known_branch(const std::string& name) const;
+  // Learns the process starts that it names.
+  Result<void> learn_all(const Introduction& intro, const ServerEntry& server, Batch& rows);
+  // Of a file: it is of this line, and of the one office of that name.
+  Result<void> check_file(const Introduction& intro, const ServerEntry& server) const;
+  // A file has no place among what branches offer anew after a restore.
+  static Error waits_for_links();
 
   // ingest_batch.cc
   Result<void> take_blocks(IngestBatch& work, size_t& taken, IngestResult& result);
@@ -164,7 +171,8 @@ struct Ingest::Impl {
   // Skips what is committed already; an error tells why the session must end.
   Result<size_t> check_continuity(const MutationBlock& block, const StreamState& at) const;
   Result<size_t> decide_run(IngestBatch& work, MutationBlock& block, size_t begin, size_t end,
-                            size_t stop, size_t fresh_from, uint64_t expected_forecast);
+                            size_t stop, size_t fresh_from,
+                            std::optional<uint64_t> expected_forecast);
   Result<Decision> decide(IngestBatch& work, Mutation& m, Csn csn);
   Result<std::optional<MutationId>> key_used_by(IngestBatch& work, const Mutation& m);
   Result<Permit> permit_of(const Mutation& m, bool base_lost);

@@ -9,6 +9,7 @@
 
 #include "common/base/limits.h"
 #include "master/lookup/lookup.h"
+#include "replication/courier/peer_row.h"
 #include "replication/relay/channel.h"
 
 namespace branchline {
@@ -202,6 +203,8 @@ void LinkService::end(const Handle& c) {
   c->timer.cancel();
   closed(c);
   std::erase(connections_, c);
+  Csn durable = c->session.peer_heartbeat().durable_csn;
+  if (c->channel == 0 && durable.value > 0) keep_peer(c, durable);
   Trunk& trunk = *c->trunk;
   if (c->channel != 0) {
     if (trunk.channels.erase(c->channel) > 0) {
@@ -293,13 +296,19 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
         });
     std::vector<std::string> path = c->path;
     if (!path.empty()) path.push_back(c->trunk->link->peer());
-    ingest_->post([this, c, path, other_alive, intro = std::move(*effects.introduce)](
+    // The line of an office beneath a hub shows the hub's: files of its own tell its certificate.
+    std::string certificate = path.empty() ? c->trunk->link->peer_certificate() : std::string();
+    ingest_->post([this, c, path, certificate, other_alive, intro = std::move(*effects.introduce)](
                       Ingest& ingest, const IngestLoop::Tools& tools) {
       Batch rows;
       auto registration = [&]() -> Result<Registration> {
         BL_TRY(check_path(ingest.directory(), path));
         return ingest.begin_session(intro, rows, other_alive);
       }();
+      if (registration && !certificate.empty()) {
+        rows.put(Table::meta, keys::meta_peer(intro.server),
+                 encode_peer_row({intro.cursor.csn, certificate}));
+      }
       tools.write(rows);
       const MasterState& s = ingest.state();
       LineCursor head{s.line, s.head, s.chain};
@@ -497,13 +506,35 @@ void LinkService::published(IngestResult&& result) {
   allow_bulk();
 }
 
-void LinkService::allow_bulk() {
-  if (bulk_waits_ || stopping_) return;
+void LinkService::keep_peer(const Handle& c, Csn csn) {
+  ingest_->post([key = keys::meta_peer(c->session.peer()),
+                 row = encode_peer_row({csn, c->trunk->link->peer_certificate()})](
+                    Ingest&, const IngestLoop::Tools& tools) {
+    Batch rows;
+    rows.put(Table::meta, key, row);
+    tools.write(rows);
+    return std::move_only_function<void()>();
+  });
+}
+
+bool LinkService::has_room_for_bulk() const {
   int64_t now = clock_.steady_us();
-  bool room = std::all_of(connections_.begin(), connections_.end(), [&](const Handle& c) {
+  return std::all_of(connections_.begin(), connections_.end(), [&](const Handle& c) {
     return c->closed || c->session.has_room_for_bulk(now);
   });
-  if (room) {
+}
+
+asio::awaitable<void> LinkService::room_for_bulk() {
+  asio::steady_timer timer(runtime_.io());
+  while (!stopping_ && !has_room_for_bulk()) {
+    timer.expires_after(kBulkPause);
+    co_await timer.async_wait(kTuple);
+  }
+}
+
+void LinkService::allow_bulk() {
+  if (bulk_waits_ || stopping_) return;
+  if (has_room_for_bulk()) {
     bool known = std::any_of(budgets_.begin(), budgets_.end(),
                              [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
     ingest_->allow_bulk(known ? 1 : kBulkAtOnce);

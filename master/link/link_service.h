@@ -57,6 +57,11 @@ class LinkService {
   std::vector<BranchNews> news() const;
   Csn needed() const;
 
+  // Returns when every line down has room for bulk work, or this stops.
+  boost::asio::awaitable<void> room_for_bulk();
+  // Of the main line, as far as it may be fed.
+  const LineCursor& head() const { return feed_.head(); }
+
   std::vector<BranchLinkStatus> status() const;
   // Why a branch's last link was closed, by us or by it, until it is registered again: for
   // operators.
@@ -85,6 +90,9 @@ class LinkService {
   // soon.
   void allow_bulk();
   void closed(const Handle& c);
+  bool has_room_for_bulk() const;
+  // For files to a branch, when there is no link.
+  void keep_peer(const Handle& c, Csn csn);
 
   Runtime& runtime_;
   const Store& store_;

@@ -62,9 +62,12 @@ class MasterServer {
                   }));
     BL_ASSIGN(auto link_endpoint, listen_address(spec->link.host, spec->link.port));
     BL_ASSIGN(auto acceptor, TlsAcceptor::listen(runtime_.io(), link_endpoint, opened.tls));
+    MasterCourier courier(
+        {config_.server, &runtime_, store_.get(), loop_.get(), links_.get(), &clock_, opened.tls});
     backup_ = std::make_unique<BackupJob>(*store_, clock_);
     MasterAdmin admin({config_.server, &runtime_, store_.get(), schema_, loop_.get(), links_.get(),
-                       feed_.get(), &clock_, &access, backup_.get(), [this] { return render(); }});
+                       feed_.get(), &clock_, &access, backup_.get(), &courier,
+                       [this] { return render(); }});
     BL_ASSIGN(auto http,
               HttpServer::listen(runtime_.io(), spec->admin.host, spec->admin.port,
                                  [&admin](const HttpRequest& r) { return admin.handle(r); }));

@@ -52,6 +52,7 @@ class TlsConnection : public std::enable_shared_from_this<TlsConnection> {
   void drop(Error why);
 
   const std::string& peer() const { return engine_.peer(); }
+  std::string peer_certificate() const { return engine_.peer_certificate(); }
   size_t queued_bytes() const { return queued_bytes_; }
   LinkCounters counters() const;
   bool is_open() const { return stage_ == Stage::open; }

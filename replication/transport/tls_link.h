@@ -18,6 +18,7 @@ class TlsLink final : public Link {
   }
 
   const std::string& peer() const override { return connection_->peer(); }
+  std::string peer_certificate() const override { return connection_->peer_certificate(); }
   boost::asio::awaitable<Result<std::vector<Frame>>> read() override { return connection_->read(); }
   Result<void> send(std::string frame) override { return connection_->send(std::move(frame)); }
   size_t queued_bytes() const override { return connection_->queued_bytes(); }

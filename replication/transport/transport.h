@@ -39,6 +39,8 @@ class Link {
 
   // The verified name of the server at the other end.
   virtual const std::string& peer() const = 0;
+  // Its certificate, DER: for files to it, when there is no link.
+  virtual std::string peer_certificate() const = 0;
 
   // The next frames in order, one at least: all that have arrived. Nothing is read from the network
   // while nobody asks, so a reader that is busy slows the peer down. One read at a time.

@@ -16,6 +16,9 @@ struct FeedRange {
   LineCursor to;
   std::vector<std::string> blocks;  // compressed commit blocks, in order of their batches
   std::vector<FateEntry> fates;     // of the receiver's own mutations
+  // It came by file, with the effects of the receiver's own mutations even where they are as
+  // forecast: nobody could know whether the receiver's disk still holds them. Not on the wire.
+  bool with_own = false;
 };
 
 // Splits a range that is larger than a frame into parts; usually there is one.

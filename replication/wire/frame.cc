@@ -40,6 +40,8 @@ std::string_view to_string(FrameType type) {
       return "channel";
     case FrameType::channel_closed:
       return "channel_closed";
+    case FrameType::file_head:
+      return "file_head";
   }
   return "unknown";
 }

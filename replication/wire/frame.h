@@ -24,6 +24,7 @@ enum class FrameType : uint8_t {
   snapshot_end = 11,
   lookup = 20,  // branch -> master: for somebody who waits there
   lookup_answer = 21,
+  file_head = 28,  // in files only: replication/courier
   // Between a hub and its upstream: see replication/relay.
   channel_open = 36,
   channel = 37,

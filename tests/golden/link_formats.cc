@@ -1,5 +1,7 @@
 #include "common/base/limits.h"
 #include "common/store/mem_store.h"
+#include "replication/courier/file_part.h"
+#include "replication/courier/peer_row.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/merge/element.h"
@@ -124,6 +126,43 @@ Recode refused_recode() {
       [](std::string_view in) -> Result<std::string> { return encode_refused(decode_refused(in)); };
 }
 
+Format file_format() {
+  Format f{"file", 1, "docs/formats.md, Files", {}};
+  FilePart part;
+  part.head.kind = FileKind::feed;
+  part.head.from = "master";
+  part.head.to = "east";
+  part.head.line = cursor().line;
+  for (char c = 0x30; c < 0x40; ++c) part.head.file.push_back(c);
+  part.head.part = 1;
+  part.head.last = true;
+  part.head.origin = OriginId(3);
+  part.head.territories = {TerritoryId(4), TerritoryId(9)};
+  FeedRange& quiet = part.ranges.emplace_back();
+  quiet.from = part.head.begin = Csn(1233);
+  quiet.to = cursor();
+  part.head.end = quiet.to.csn;
+  f.cases.push_back(
+      {"feed", encode_file_part(part, kWall),
+       through(decode_file_part, [](const FilePart& p) { return encode_file_part(p, kWall); }),
+       false, true});
+  FilePart pending;
+  pending.head = part.head;
+  pending.head.kind = FileKind::pending;
+  pending.head.from = "east";
+  pending.head.to = "master";
+  pending.introduction = introduction();
+  f.cases.push_back(
+      {"pending", encode_file_part(pending, kWall),
+       through(decode_file_part, [](const FilePart& p) { return encode_file_part(p, kWall); }),
+       false, true});
+  f.cases.push_back({"envelope", frame_sealed_part({FileKind::pending, "east", "master", "CMS"}),
+                     through(read_sealed_part, frame_sealed_part)});
+  f.cases.push_back(
+      {"peer", encode_peer_row({Csn(1300), "cert"}), through(decode_peer_row, encode_peer_row)});
+  return f;
+}
+
 }  // namespace
 
 std::vector<Format> link_formats() {
@@ -187,7 +226,7 @@ std::vector<Format> link_formats() {
         BL_ASSIGN(uint64_t channel, decode_channel_closed(in));
         return payload(encode_channel_closed(channel));
       });
-  return {f};
+  return {f, file_format()};
 }
 
 const std::vector<Format>& formats() {

@@ -121,6 +121,7 @@ constexpr const char* kProbes[] = {"accept.joined_bulk",
                                    "merge.lookup_led_to_survivor",
                                    "merge.move_won",
                                    "merge.move_lost",
+                                   "ingest.by_file",
                                    "ingest.arrival_echoed",
                                    "apply.record_left",
                                    "apply.unplaced_found_its_record",
@@ -165,6 +166,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--upgrades", options.upgrades,
                  "the share of seeds in which servers are upgraded to another schema")
+      ->capture_default_str();
+  app.add_option("--couriers", options.couriers,
+                 "the share of seeds in which files travel beside the links")
       ->capture_default_str();
   app.add_option("--bug", bug, "plant a bug and demand that it is found")
       ->check(CLI::IsMember({"dedupe-off", "cursor-outside-batch", "sync-off"}));

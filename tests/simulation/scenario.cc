@@ -93,6 +93,7 @@ class Scenario {
     if (hubs_) schedule_new_upstreams();
     if (world_.chance(options_.upgrades)) schedule_upgrades();
     snapshots_->schedule(int64_t(options_.operations) * kMeanGap);
+    if (world_.chance(options_.couriers)) schedule_courier();
     int64_t end = world_.now() + int64_t(options_.operations) * kMeanGap + 2'000'000;
     while (world_.now() < end && !broken()) world_.run_until(world_.now() + 100'000);
     if (!broken()) heal();
@@ -222,6 +223,90 @@ class Scenario {
         b->crash();
         b->start();
       });
+    }
+  }
+
+  // Somebody carries files between the offices and the master, beside the links: late, twice, in
+  // any order, from before a disk was rolled back or a replica fetched anew.
+  void schedule_courier() {
+    ++world_.counts["courier"];
+    int64_t span = int64_t(options_.operations) * kMeanGap;
+    for (int i = 0; i < 400; ++i) {
+      world_.after(world_.between(0, span), [this] {
+        if (!broken()) courier_step();
+      });
+    }
+    // What he is for: lines that are dead for long.
+    for (int i = 0; i < 6; ++i) {
+      SimBranch* b = branches_[world_.random.below(branches_.size())].get();
+      world_.after(world_.between(0, span), [this, b] {
+        if (broken()) return;
+        fault("partition");
+        b->partitioned = true;
+        if (b->session) b->disconnect();
+        world_.after(world_.between(3'000'000, 9'000'000), [b] { b->partitioned = false; });
+      });
+    }
+  }
+
+  static bool waits_for_link(const Error& e) {
+    for (const char* code : {"file.reconciling", "file.other_line", "file.copy", "file.ahead",
+                             "file.off_line", "file.subscription", "session.removed"}) {
+      if (e.code == code) return true;
+    }
+    return false;
+  }
+
+  void courier_step() {
+    SimBranch* b = branches_[world_.random.below(branches_.size())].get();
+    for (auto& other : branches_) {
+      if (other->partitioned && world_.chance(0.6)) b = other.get();
+    }
+    auto& bag = bags_[b];
+    auto pick = [&](std::vector<std::string>& files) {
+      size_t at = world_.chance(0.5) ? files.size() - 1 : world_.random.below(files.size());
+      std::string file = files[at];
+      if (world_.chance(0.7)) files.erase(files.begin() + static_cast<ptrdiff_t>(at));
+      return file;
+    };
+    switch (world_.random.below(4)) {
+      case 0: {
+        if (!b->ready()) return;
+        bag.up.push_back(b->export_file());
+        bag.cursors.push_back(b->replica->state().cursor);
+        return;
+      }
+      case 1: {
+        if (bag.up.empty() || !master_.up()) return;
+        auto taken = master_.import_file(pick(bag.up));
+        if (!taken && waits_for_link(taken.error())) {
+          ++world_.counts["seen: file refused, " + taken.error().code];
+        } else if (!taken) {
+          wrong("a file of " + b->name + " was refused: " + taken.error().message);
+        }
+        return;
+      }
+      case 2: {
+        if (bag.cursors.empty() || !master_.up()) return;
+        size_t at =
+            world_.chance(0.7) ? bag.cursors.size() - 1 : world_.random.below(bag.cursors.size());
+        if (bag.cursors[at].line != master_.feed->head().line) return;
+        auto made = master_.export_feed(b->name, bag.cursors[at]);
+        if (!made && made.error().code == "line.gap") return;  // trimmed meanwhile
+        if (!made) return wrong("no feed for " + b->name + ": " + made.error().message);
+        bag.down.push_back(std::move(*made));
+        return;
+      }
+      case 3: {
+        if (bag.down.empty() || !b->ready()) return;
+        auto taken = b->import_file(pick(bag.down));
+        if (!taken && (taken.error().code == "file.gap" || waits_for_link(taken.error()))) {
+          ++world_.counts["seen: feed refused, " + taken.error().code];
+        } else if (!taken) {
+          wrong("a feed for " + b->name + " was refused: " + taken.error().message);
+        }
+        return;
+      }
     }
   }
 
@@ -757,6 +842,11 @@ class Scenario {
   std::unique_ptr<PolicyWorkload> policies_;
   std::unique_ptr<MovesWorkload> moves_;
   std::unique_ptr<SnapshotNemesis> snapshots_;
+  struct Bag {
+    std::vector<std::string> up, down;  // files under way
+    std::vector<LineCursor> cursors;    // where the office stood when it wrote one
+  };
+  std::map<SimBranch*, Bag> bags_;
   std::map<SimBranch*, DiskCopy> copies_;
   std::map<std::string, std::vector<std::pair<int64_t, int64_t>>> rolled_back_;
   bool upgrades_ = false;

@@ -16,8 +16,9 @@ struct Outcome {
 struct ScenarioOptions {
   uint64_t operations = 2000;
   uint64_t faults = 20;
-  double moves = 0.2;     // the share of operations that are of the moves workload
-  double upgrades = 0.4;  // the share of seeds in which servers get the next schema
+  double moves = 0.2;      // the share of operations that are of the moves workload
+  double upgrades = 0.4;   // the share of seeds in which servers get the next schema
+  double couriers = 0.35;  // the share of seeds in which files go beside the links
   Bug bug = Bug::none;
   bool verbose = false;
 };

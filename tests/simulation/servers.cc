@@ -5,6 +5,9 @@
 
 #include "common/base/check.h"
 #include "master/ingest/topology_commit.h"
+#include "replication/courier/feed_reader.h"
+#include "replication/courier/file_part.h"
+#include "replication/courier/pending_reader.h"
 
 namespace branchline::sim {
 namespace {
@@ -380,6 +383,56 @@ void SimMaster::run_ingest() {
   schedule_ingest();
 }
 
+Result<void> SimMaster::import_file(const std::string& bytes) {
+  BL_ASSIGN(FilePart part, decode_file_part(bytes));
+  Batch rows;
+  BL_ASSIGN(OriginId origin, ingest->introduce_file(*part.introduction, rows));
+  BL_CHECK(store_.write(rows, Sync::yes));
+  for (auto& bytes_of_block : part.blocks) {
+    BL_ASSIGN(MutationBlock block, decode_mutation_block(std::move(bytes_of_block)));
+    std::vector<IncomingBlock> blocks;
+    blocks.push_back({origin, 0, std::move(block), true});
+    while (!blocks.empty()) {
+      auto result = ingest->ingest(std::move(blocks));
+      if (!result) {
+        fail("ingest: " + result.error().message);
+        return std::unexpected(result.error());
+      }
+      BL_CHECK(store_.write(result->batch, Sync::yes));
+      blocks = std::move(result->rest);
+      std::optional<Error> broken;
+      if (!result->broken.empty()) broken = result->broken.front().error;
+      result->broken.clear();
+      if (result->line) ++world_.counts["seen: work taken in by file"];
+      publish(*result);
+      if (broken) return std::unexpected(*broken);
+    }
+  }
+  return {};
+}
+
+Result<std::string> SimMaster::export_feed(const std::string& branch, const LineCursor& from) {
+  const ServerEntry* entry = ingest->directory().server(branch);
+  FeedScope scope;
+  scope.origin = entry->origin;
+  FilePart part;
+  // An office whose subscription was changed has to wait for its link.
+  part.head.territories.assign(entry->territories.begin(), entry->territories.end());
+  scope.territories = entry->territories;
+  scope.territories.insert(kReferenceTerritory);
+  BL_ASSIGN(part.ranges, read_feed(*feed, from, feed->head().csn, scope,
+                                   static_cast<size_t>(world_.between(1, 200'000))));
+  part.head.kind = FileKind::feed;
+  part.head.from = "master";
+  part.head.to = branch;
+  part.head.line = feed->head().line;
+  part.head.origin = entry->origin;
+  part.head.file = std::string(16, 'f');
+  part.head.begin = from.csn;
+  part.head.end = part.ranges.empty() ? from.csn : part.ranges.back().to.csn;
+  return encode_file_part(part, clock.wall_ms());
+}
+
 void SimMaster::schedule_ingest() {
   bool idle = queue_.empty() && bulk_.empty() && !ingest->held_ready();
   if (idle || ingest_scheduled_) return;
@@ -614,11 +667,11 @@ void SimBranch::perform(BranchEffects effects) {
   }
   if (effects.begin_join) {
     auto ok = replica->begin_seed(*effects.begin_join, write);
-    if (!ok) return fail("snapshot: " + ok.error().message);
+    if (!ok) return snapshot_refused(ok.error());
   }
   for (const auto& chunk : effects.chunks) {
     auto ok = replica->seed_chunk(chunk, write);
-    if (!ok) return fail("snapshot: " + ok.error().message);
+    if (!ok) return snapshot_refused(ok.error());
     perform(session->on_chunk_installed(replica->seeded_chunks()));
   }
   if (effects.end_join) {
@@ -655,8 +708,7 @@ void SimBranch::finish_later(const SnapshotEnd& end) {
     if (epoch != epoch_ || connection != connection_ || !session) return;
     auto write = [this](const Batch& b, Sync s) { return put(b, s); };
     auto copied = replica->copy_kept(write);
-    if (!copied && copied.error().code != "snapshot.early")
-      return fail("snapshot: " + copied.error().message);
+    if (!copied && copied.error().code != "snapshot.early") return snapshot_refused(copied.error());
     if (!copied || !*copied) return finish_later(end);
     auto done = replica->end_seed(end, write);
     if (!done) return fail("snapshot: " + done.error().message);
@@ -669,6 +721,63 @@ void SimBranch::finish_later(const SnapshotEnd& end) {
   });
 }
 
+void SimBranch::snapshot_refused(const Error& why) {
+  bool by_file = why.code == "snapshot.older" || (why.code == "snapshot.unexpected" && filed_);
+  if (!by_file) return fail("snapshot: " + why.message);
+  ++world_.counts["seen: snapshot overtaken by a file"];
+  disconnect();
+}
+
+std::string SimBranch::export_file() {
+  Batch state;
+  state.put(Table::meta, keys::meta_state(), encode_replica_state(replica->state()));
+  BL_CHECK(put(state, Sync::yes));
+  ReplicaOutbox outbox(store_, replica->state().side);
+  FilePart part;
+  auto slice = read_pending(outbox, pending_begin(), size_t{4} << 20);
+  BL_CHECK(slice);
+  part.head.kind = FileKind::pending;
+  part.head.from = name;
+  part.head.to = "master";
+  part.head.line = replica->state().cursor.line;
+  part.head.file = std::string(16, 'p');
+  part.introduction = replica->introduction(name, topology_digest_);
+  part.blocks = std::move(slice->blocks);
+  return encode_file_part(part, clock.wall_ms());
+}
+
+Result<void> SimBranch::import_file(const std::string& bytes) {
+  BL_ASSIGN(FilePart part, decode_file_part(bytes));
+  const ReplicaState& state = replica->state();
+  if (part.head.line != state.cursor.line)
+    return branchline::fail(ErrorKind::conflict, "file.other_line", "another line");
+  if (part.head.territories != state.territories || part.head.origin != state.self)
+    return branchline::fail(ErrorKind::conflict, "file.subscription", "another subscription");
+  for (auto& range : part.ranges) {
+    switch (fit_range(range, replica->state().cursor)) {
+      case RangeFit::known:
+        ++world_.counts["seen: range of a file known"];
+        continue;
+      case RangeFit::gap:
+        return branchline::fail(ErrorKind::conflict, "file.gap", "a gap");
+      case RangeFit::off_line:
+        return branchline::fail(ErrorKind::conflict, "file.off_line", "another history");
+      case RangeFit::fits:
+        break;
+    }
+    auto applied = replica->apply(range);
+    if (!applied) {
+      fail("diverged by file: " + applied.error().message);
+      return std::unexpected(applied.error());
+    }
+    filed_ = true;
+    if (!put(applied->batch, Sync::no)) return {};
+    ++world_.counts["seen: range taken in by file"];
+    for (const auto& f : applied->fates) ++world_.counts["fate: " + std::string(to_string(f.fate))];
+  }
+  return {};
+}
+
 // As the servers' writing thread does: whenever its turn comes, what waits until then as one.
 void SimBranch::apply_later() {
   world_.after(world_.between(0, 30'000), [this, epoch = epoch_] {
@@ -677,6 +786,16 @@ void SimBranch::apply_later() {
     auto range = ranges_->take(more, redone_);
     if (more) apply_later();
     if (!range) return;
+    const LineCursor& here = replica->state().cursor;
+    if (range->to.csn <= here.csn) {  // a file was faster
+      if (session) perform(session->on_applied(range->to.csn, world_.now()));
+      return;
+    }
+    if (range->from != here.csn) {
+      ++world_.counts["seen: range cut by a file"];
+      if (session) disconnect();
+      return;
+    }
     auto applied = replica->apply(*range);
     if (!applied) {
       fail("diverged: " + applied.error().message);

@@ -39,6 +39,10 @@ class SimMaster {
   std::pair<TerritoryId, std::vector<TerritoryId>> all_territories() const;
   // An operator lets the copy of `branch` that was refused take over; false: none was.
   bool release(const std::string& branch);
+  // A part of a file of an office, as a courier brought it; why it was refused, if it was.
+  Result<void> import_file(const std::string& bytes);
+  // A part of the feed of `branch` behind `from`, where a batch ends there.
+  Result<std::string> export_feed(const std::string& branch, const LineCursor& from);
   // A commit of its own (users, tokens).
   void commit(std::vector<RecordOp> ops, const std::string& key);
 
@@ -108,6 +112,9 @@ class SimBranch {
   void crash();
   bool up() const { return replica != nullptr; }
   bool ready() const { return up() && replica->state().joined(); }
+  // What is pending, as a courier takes it along; and a part of a feed that he brings.
+  std::string export_file();
+  Result<void> import_file(const std::string& bytes);
   // Drops the connection; a new one is tried later.
   void disconnect();
   bool joining() const { return session && session->state() == LinkState::joining; }
@@ -148,6 +155,8 @@ class SimBranch {
   void apply_later();
   void take_range(FeedRange range);
   void finish_later(const SnapshotEnd& end);
+  void snapshot_refused(const Error& why);
+  bool filed_ = false;  // a file may have ended a snapshot that was under way
   void received(const std::string& bytes);
   void closed();
   void tick();

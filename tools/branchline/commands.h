@@ -17,7 +17,7 @@ struct CommandContext {
 };
 
 // Adds --topology and --token, which find servers and show who asks.
-void add_server_access(CLI::App& command, CommandContext& context);
+void add_server_access(CLI::App& command, CommandContext& context, bool required = true);
 
 void add_topology_command(CLI::App& app, CommandContext& context);
 void add_ca_command(CLI::App& app, CommandContext& context);
@@ -32,6 +32,7 @@ void add_backup_command(CLI::App& app, CommandContext& context);
 void add_restore_command(CLI::App& app, CommandContext& context);
 void add_reconcile_command(CLI::App& app, CommandContext& context);
 void add_write_off_command(CLI::App& app, CommandContext& context);
+void add_export_command(CLI::App& app, CommandContext& context);
 void add_import_command(CLI::App& app, CommandContext& context);
 
 }  // namespace branchline

@@ -10,6 +10,7 @@
 
 #include "common/base/limits.h"
 #include "tools/branchline/commands.h"
+#include "tools/branchline/file_commands.h"
 #include "tools/branchline/import/import_report.h"
 #include "tools/branchline/import/import_requests.h"
 #include "tools/branchline/import/import_run.h"
@@ -196,11 +197,21 @@ int run_import(const CommandContext& context, const Options& o) {
 }  // namespace
 
 void add_import_command(CLI::App& app, CommandContext& context) {
-  auto* import = app.add_subcommand("import", "bring records in from files");
-  import->require_subcommand(1);
+  auto* import = app.add_subcommand(
+      "import", "take in a file of `branchline export`, or (csv) bring records in from a table");
+  import->require_subcommand(0, 1);
+  auto exported = std::make_shared<FileImport>();
+  auto* file = import->add_option("FILE", exported->file, "what `branchline export` wrote");
+  import->add_option("--at", exported->at,
+                     "the server to give it to (default: the one that it is for)");
+  add_server_access(*import, context, false);
   import->footer(
-      "Example:\n  branchline import csv customers.csv --map customers.yaml --url "
-      "http://127.0.0.1:7440");
+      "Examples:\n"
+      "  branchline import --topology company.yaml east-monday.blf\n"
+      "  branchline import csv customers.csv --map customers.yaml --url http://127.0.0.1:7440\n"
+      "Exit codes of the first: 0 all of it is in (new or known), 1 it is damaged, not for that "
+      "server or does not fit, 2\nwrong use or the token is refused, 3 the server does not "
+      "answer. Nothing is ever taken twice.");
   auto* csv = import->add_subcommand("csv",
                                      "make or update records at a branch from the rows of a CSV "
                                      "file; run again, it changes only what differs and doubles "
@@ -234,6 +245,12 @@ void add_import_command(CLI::App& app, CommandContext& context) {
       "--where Region=South\n"
       "Exit codes: 0 all rows imported, 1 some were rejected, 2 wrong use (nothing was imported), "
       "3 the branch does not answer.");
+  import->callback([&context, import, csv, file, exported] {
+    if (import->got_subcommand(csv)) return;
+    if (file->empty()) throw CLI::RequiredError("FILE, or the subcommand csv");
+    if (context.topology.empty()) throw CLI::RequiredError("--topology");
+    context.run = [&context, exported] { return run_file_import(context, *exported); };
+  });
   csv->callback([&context, o] {
     context.run = [&context, o] {
       o->run.patience = std::chrono::seconds(o->patience_s);

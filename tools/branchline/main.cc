@@ -39,7 +39,7 @@ std::string failure(const CLI::App* app, const CLI::Error& error) {
 int main(int argc, char** argv) {
   CLI::App app{
       "Branchline for operators: topology, certificates, status, audit, tokens, the main line, "
-      "imports."};
+      "imports, files instead of a line."};
   branchline::CommandContext context;
   std::string output = "text";
   app.add_option("--output", output, "text for people, json for programs")
@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   branchline::add_restore_command(app, context);
   branchline::add_reconcile_command(app, context);
   branchline::add_write_off_command(app, context);
+  branchline::add_export_command(app, context);
   branchline::add_import_command(app, context);
   try {
     app.parse(argc, argv);

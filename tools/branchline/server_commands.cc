@@ -223,9 +223,9 @@ int run_log(const CommandContext& context, int64_t after, int64_t limit) {
 
 }  // namespace
 
-void add_server_access(CLI::App& command, CommandContext& context) {
+void add_server_access(CLI::App& command, CommandContext& context, bool required) {
   command.add_option("--topology", context.topology, "the topology file: where the servers are")
-      ->required();
+      ->required(required);
   command.add_option("--token", context.token,
                      "an operator's or administrator's token; default: $BRANCHLINE_TOKEN");
 }
