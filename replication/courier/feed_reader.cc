@@ -38,8 +38,8 @@ RangeFit fit_range(FeedRange& range, const LineCursor& cursor) {
   if (range.to.csn < cursor.csn) return RangeFit::known;
   if (range.from > cursor.csn) return RangeFit::gap;
   if (range.from == cursor.csn) return RangeFit::fits;
-  // Several batches that do not concern us: any place between them will do.
-  if (!empty(range)) return RangeFit::off_line;
+  // What it holds is of its last batch, and cursors stand between batches: nothing of it is known.
+  // (Replica::apply() refuses what would be.)
   range.from = cursor.csn;
   return RangeFit::fits;
 }

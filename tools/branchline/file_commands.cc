@@ -158,8 +158,8 @@ Result<int> do_export(const CommandContext& context, const ExportOptions& o) {
     w.begin_object().member("file", o.file).member("kind", o.to.empty() ? "pending" : "feed");
     w.member("parts", parts).member("bytes", bytes);
     if (o.to.empty()) w.member("mutations", mutations);
-    if (!begin.empty()) w.member("begin", std::strtoull(begin.c_str(), nullptr, 10));
-    w.member("csn", std::strtoull(end.c_str(), nullptr, 10)).end_object();
+    if (!begin.empty()) w.member("begin", uint64_t{std::strtoull(begin.c_str(), nullptr, 10)});
+    w.member("csn", uint64_t{std::strtoull(end.c_str(), nullptr, 10)}).end_object();
     std::printf("%s\n", out.c_str());
   } else if (o.to.empty()) {
     std::printf("%s: %llu changes that wait at %s, for %s; import it there: branchline import %s\n",
