@@ -95,20 +95,26 @@ asio::awaitable<Result<HttpResponse>> OfficeCourier::give(const HttpRequest& req
     Introduction introduction;
     std::shared_ptr<const StoreView> view;
   };
-  Standing s = co_await parts_.committer->run<Standing>(
-      [this](Replica& replica, const Committer::Write& write) {
+  auto standing = co_await parts_.committer->run<Result<Standing>>(
+      [this](Replica& replica, const Committer::Write& write) -> Result<Standing> {
         // What the file says of this office must hold after a power cut, too.
         Batch sync;
         sync.put(Table::meta, keys::meta_state(), encode_replica_state(replica.state()));
         (void)write(sync, Sync::yes);
-        return Standing{replica.state().joined(), replica.state().side,
-                        replica.introduction(parts_.server, parts_.topology_digest),
-                        parts_.store->snapshot()};
+        Standing out;
+        out.side = replica.state().side;
+        BL_ASSIGN(out.introduction, replica.introduction(parts_.server, parts_.topology_digest));
+        // Without a cursor it has nothing, or what it has is of a line that was replaced.
+        out.joined = out.introduction.cursor.csn.value != 0;
+        out.view = parts_.store->snapshot();
+        return out;
       });
+  if (!standing) co_return std::unexpected(standing.error());
+  Standing s = std::move(*standing);
   if (!s.joined) {
     co_return fail(
         ErrorKind::unavailable, "file.never_joined",
-        "this office has no data yet, so it has no work to export; it joins by its link");
+        "this office has no data yet, or its main line was replaced: its link is needed first");
   }
   auto job = [s = std::move(s), at = std::move(at), certificate = std::move(certificate),
               parts = parts_, wall_ms = parts_.clock->wall_ms()]() -> Result<HttpResponse> {

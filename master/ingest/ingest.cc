@@ -339,7 +339,7 @@ Result<void> Ingest::Impl::check_file(const Introduction& intro, const ServerEnt
   const LineCursor& cursor = intro.cursor;
   if (cursor.csn.value == 0) {
     return fail(ErrorKind::unavailable, "file.never_joined",
-                server.name + " has no data yet, so there is no work of it; it joins by its link");
+                server.name + " had no data yet, or fetched them anew: its link is needed first");
   }
   if (reconciling.open()) return std::unexpected(waits_for_links());
   if (cursor.line != state.line) {

@@ -250,8 +250,9 @@ class Scenario {
   }
 
   static bool waits_for_link(const Error& e) {
-    for (const char* code : {"file.reconciling", "file.other_line", "file.copy", "file.ahead",
-                             "file.off_line", "file.subscription", "session.removed"}) {
+    for (const char* code :
+         {"file.reconciling", "file.other_line", "file.copy", "file.ahead", "file.off_line",
+          "file.subscription", "file.never_joined", "session.removed"}) {
       if (e.code == code) return true;
     }
     return false;
@@ -292,7 +293,7 @@ class Scenario {
             world_.chance(0.7) ? bag.cursors.size() - 1 : world_.random.below(bag.cursors.size());
         if (bag.cursors[at].line != master_.feed->head().line) return;
         auto made = master_.export_feed(b->name, bag.cursors[at]);
-        if (!made && made.error().code == "line.gap") return;  // trimmed meanwhile
+        if (!made && made.error().code == "line.trimmed") return;  // trimmed meanwhile
         if (!made) return wrong("no feed for " + b->name + ": " + made.error().message);
         bag.down.push_back(std::move(*made));
         return;

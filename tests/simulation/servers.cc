@@ -390,6 +390,11 @@ Result<void> SimMaster::import_file(const std::string& bytes) {
   BL_CHECK(store_.write(rows, Sync::yes));
   for (auto& bytes_of_block : part.blocks) {
     BL_ASSIGN(MutationBlock block, decode_mutation_block(std::move(bytes_of_block)));
+    world_.say("master takes in a file of " + part.head.from + ", start " +
+               to_hex(block.stream.incarnation.value).substr(0, 6) + " seq " +
+               std::to_string(block.mutations.front().id.seq.value) + ".." +
+               std::to_string(block.mutations.back().id.seq.value) + " behind csn " +
+               std::to_string(ingest->state().head.value));
     std::vector<IncomingBlock> blocks;
     blocks.push_back({origin, 0, std::move(block), true});
     while (!blocks.empty()) {
@@ -741,7 +746,9 @@ std::string SimBranch::export_file() {
   part.head.to = "master";
   part.head.line = replica->state().cursor.line;
   part.head.file = std::string(16, 'p');
-  part.introduction = replica->introduction(name, topology_digest_);
+  auto introduction = replica->introduction(name, topology_digest_);
+  BL_CHECK(introduction);
+  part.introduction = std::move(*introduction);
   part.blocks = std::move(slice->blocks);
   return encode_file_part(part, clock.wall_ms());
 }
@@ -771,6 +778,8 @@ Result<void> SimBranch::import_file(const std::string& bytes) {
       return std::unexpected(applied.error());
     }
     filed_ = true;
+    world_.say(name + " takes in a file, csn " + std::to_string(range.from.value) + " to " +
+               std::to_string(range.to.csn.value));
     if (!put(applied->batch, Sync::no)) return {};
     ++world_.counts["seen: range taken in by file"];
     for (const auto& f : applied->fates) ++world_.counts["fate: " + std::string(to_string(f.fate))];
