@@ -111,6 +111,7 @@ asio::awaitable<Result<HttpResponse>> OfficeCourier::give(const HttpRequest& req
       });
   if (!standing) co_return std::unexpected(standing.error());
   Standing s = std::move(*standing);
+  parts_.uplink->on_export();
   if (!s.joined) {
     co_return fail(
         ErrorKind::unavailable, "file.never_joined",

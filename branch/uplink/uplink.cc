@@ -525,6 +525,12 @@ void Uplink::applied(const ApplyResult& result) {
   on_moved_();
 }
 
+void Uplink::on_export() {
+  if (!session_ || !BranchSession::outdated_by_export(session_->state())) return;
+  give_up({ErrorKind::unavailable, "session.exported",
+           "a file takes work along that the greeting did not name; greeting anew"});
+}
+
 void Uplink::keep_certificate(std::string certificate) {
   if (certificate == certificate_) return;
   certificate_ = std::move(certificate);

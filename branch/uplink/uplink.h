@@ -92,6 +92,8 @@ class Uplink {
     uint64_t pending = 0;
   };
   boost::asio::awaitable<Result<FileTaken>> take_file(FilePart part);
+  // A file takes along what is pending now; before it is given to anybody.
+  void on_export();
 
   UplinkStatus status() const;
 

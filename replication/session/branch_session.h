@@ -71,6 +71,12 @@ class BranchSession {
   BranchEffects tick(int64_t now_us, int64_t wall_ms, const Facts& facts);
 
   LinkState state() const { return state_; }
+  // Whether a connection in this state must begin anew when a file takes pending work along: its
+  // greeting may not name that work, and a snapshot brings the fates of what the greeting named. A
+  // fate in between would be missing (SEMANTICS 25). Over the link nothing is shipped until then.
+  static bool outdated_by_export(LinkState state) {
+    return state == LinkState::greeting || state == LinkState::joining;
+  }
   int64_t round_trip_us() const { return round_trip_us_; }
   // Master's clock minus ours, as far as the round trip lets one see.
   int64_t clock_offset_ms() const { return clock_offset_ms_; }

@@ -750,6 +750,10 @@ std::string SimBranch::export_file() {
   BL_CHECK(introduction);
   part.introduction = std::move(*introduction);
   part.blocks = std::move(slice->blocks);
+  if (session && BranchSession::outdated_by_export(session->state())) {
+    ++world_.counts["seen: greeting outdated by a file"];
+    disconnect();
+  }
   return encode_file_part(part, clock.wall_ms());
 }
 
