@@ -72,6 +72,7 @@ struct Replica::Apply {
   std::map<RecordKey, PendingRef>
       walked;            // down to where a record's pending mutations were looked up
   uint64_t freed = 0;    // what the finished blocks took
+  std::map<Stream, Seq> last_fates;  // of streams of which this disk forgot the end
   bool single = false;   // fates are taken one by one
   bool dropped = false;  // a record is held here no longer: its bytes must go from the files
 
@@ -412,6 +413,13 @@ struct Replica::Apply {
     // never heard of the mutation: a file that was written before it was rolled back came late.
     if (refs.empty() && (fate.csn <= echo_until() || (!fate.as_forecast && never_known(fate)))) {
       // Forgotten by a rolled-back disk: accepted after all, and decided.
+      BL_ASSIGN(bool goes_on, continues_fates(fate));
+      if (!goes_on) {
+        // Its fellows before it were decided before a snapshot brought what they did: the ledger
+        // knows none of them.
+        BL_PROBE("apply.forgotten_before_snapshot");
+        return {};
+      }
       BL_PROBE("apply.forgotten_mutation");
       r.count_fate(fate, fate.count, false);
       r.write_fate(out.batch, fate, {});
@@ -465,6 +473,29 @@ struct Replica::Apply {
     r.count_fate(fate, fate.count, true);
     out.retired += fate.count;
     return {};
+  }
+
+  // Whether the fates that are kept of its stream end where this one begins.
+  Result<bool> continues_fates(const FateEntry& fate) {
+    auto [at, fresh] = last_fates.try_emplace(stream_of(fate.id));
+    if (fresh) {
+      auto rows = scan_prefix(r.store_, Table::fates, keys::fate_prefix(at->first));
+      for (; rows->valid(); rows->next()) {
+        auto id = keys::parse_fate(rows->key());
+        if (!id) return fail(ErrorKind::corrupt, "fate.key", "a fate's key is damaged");
+        BL_ASSIGN(auto row, decode_fate_row(*id, rows->value()));
+        at->second = Seq(id->seq.value + row.entry.count - 1);
+      }
+      if (auto e = rows->error()) return std::unexpected(*e);
+      for (const auto& [ref, decided] : r.state_.retired) {
+        bool same = ref.lane == fate.id.lane &&
+                    r.incarnations_[ref.generation].incarnation == fate.id.incarnation;
+        if (same) at->second = std::max(at->second, decided.seq);
+      }
+    }
+    if (fate.id.seq != at->second.next()) return false;
+    at->second = Seq(fate.id.seq.value + fate.count - 1);
+    return true;
   }
 
   bool never_known(const FateEntry& fate) const {
@@ -630,6 +661,12 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
                 "a range from csn " + std::to_string(range.from.value) +
                     ", but this replica is at " + std::to_string(state_.cursor.csn.value));
   }
+  if (range.with_own && history_.leaving) {
+    // What was decided on the line that is left is pending again.
+    return fail(ErrorKind::conflict, "file.line_replaced",
+                "the main line that the file is of was replaced; this office fetches its data anew "
+                "over its link");
+  }
   Apply work(*this, range);
   ReplicaState before = state_;
   auto open_before = open_fates_;
@@ -656,8 +693,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
   if (range.with_own && seed_) {
     // What is fetched of a snapshot does not know what the file has retired: it begins anew.
     BL_PROBE("seed.overtaken_by_file");
-    work.out.batch.erase(Table::meta, keys::meta_join());
-    seed_.reset();
+    abandon_seed(work.out.batch);
   }
   return std::move(work.out);
 }

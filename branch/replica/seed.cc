@@ -66,6 +66,13 @@ Result<void> Replica::load_seed() {
   return {};
 }
 
+void Replica::abandon_seed(Batch& batch) {
+  erase_side(batch, seed_->side);
+  batch.erase(Table::meta, keys::meta_join());
+  batch.put(Table::meta, keys::meta_compact(), compaction_row(state_.cursor.csn));
+  seed_.reset();
+}
+
 Result<void> Replica::begin_seed(const SnapshotHead& head, const Write& write) {
   BL_TRY(check_newer(head));
   if (head.first_chunk != 0) {
