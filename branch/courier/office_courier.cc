@@ -169,8 +169,7 @@ asio::awaitable<HttpResponse> OfficeCourier::import_piece(const HttpRequest& req
 
 asio::awaitable<Result<HttpResponse>> OfficeCourier::take(std::string framed) {
   auto job = [parts = parts_, framed = std::move(framed)] {
-    return open_file(*parts.tls, parts.server, parts.master, framed,
-                     parts.clock->wall_ms() / 1000);
+    return open_file(*parts.tls, parts.server, parts.master, framed, parts.clock->wall_ms() / 1000);
   };
   auto part = co_await parts_.runtime->pool().run(std::move(job));
   if (!part) co_return std::unexpected(part.error());

@@ -70,10 +70,10 @@ struct Replica::Apply {
   std::map<PendingRef, std::vector<RecordOp>> undone;
   Arena arena;
   std::map<RecordKey, PendingRef>
-      walked;            // down to where a record's pending mutations were looked up
-  uint64_t freed = 0;    // what the finished blocks took
+      walked;                        // down to where a record's pending mutations were looked up
+  uint64_t freed = 0;                // what the finished blocks took
   std::map<Stream, Seq> last_fates;  // of streams of which this disk forgot the end
-  bool single = false;   // fates are taken one by one
+  bool single = false;               // fates are taken one by one
   bool dropped = false;  // a record is held here no longer: its bytes must go from the files
 
   // --- Finding what is affected ---

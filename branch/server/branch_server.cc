@@ -4,8 +4,8 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "branch/api/office_api.h"
-#include "branch/relay/relay_service.h"
 #include "branch/courier/office_courier.h"
+#include "branch/relay/relay_service.h"
 #include "branch/replica/audit.h"
 #include "branch/replica/lost_log.h"
 #include "branch/uplink/uplink.h"
@@ -70,9 +70,9 @@ class BranchServer {
         [this] { api_->on_moved(); });
 
     backup_ = std::make_unique<BackupJob>(*store_, clock_);
-    courier_ = std::make_unique<OfficeCourier>(
-        OfficeCourier::Parts{config_.server, config_.topology.master().name, config_.topology.digest(), &runtime_,
-                             store_.get(), committer_.get(), uplink_.get(), &clock_, opened.tls});
+    courier_ = std::make_unique<OfficeCourier>(OfficeCourier::Parts{
+        config_.server, config_.topology.master().name, config_.topology.digest(), &runtime_,
+        store_.get(), committer_.get(), uplink_.get(), &clock_, opened.tls});
 
     StaticFiles files = StaticFiles::load(config_.web_directory);
     OfficeParts parts;

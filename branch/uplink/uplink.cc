@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "common/base/random.h"
-#include "replication/relay/channel.h"
 #include "replication/courier/feed_reader.h"
 #include "replication/courier/peer_row.h"
+#include "replication/relay/channel.h"
 #include "replication/session/backoff.h"
 #include "replication/transport/tls_transport.h"
 

@@ -357,10 +357,9 @@ Result<void> Ingest::Impl::check_file(const Introduction& intro, const ServerEnt
                     ", this master is only at " + std::to_string(state.head.value) +
                     ": it was restored, or is not the one that this office follows");
   }
-  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
-  if (row) {
-    BL_ASSIGN(auto header, decode_batch_header(*row));
-    if (header.chain != cursor.chain) {
+  if (cursor.csn >= trim.csn) {
+    BL_ASSIGN(bool same, holds_cursor(cursor));
+    if (!same) {
       return fail(ErrorKind::conflict, "file.off_line",
                   server.name + " has another history up to csn " +
                       std::to_string(cursor.csn.value) + " than this main line");

@@ -160,6 +160,15 @@ Error Ingest::Impl::replace_line(const ServerEntry& server, const std::string& w
               "anew and offers its work again"};
 }
 
+// Cursors stand where batches end: a line without one there is another.
+Result<bool> Ingest::Impl::holds_cursor(const LineCursor& cursor) const {
+  if (cursor.csn == trim.csn) return trim.chain == cursor.chain;
+  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
+  if (!row) return false;
+  BL_ASSIGN(auto header, decode_batch_header(*row));
+  return header.chain == cursor.chain;
+}
+
 Result<void> Ingest::Impl::check_line(const Introduction& intro, const ServerEntry& server,
                                       Batch& rows) {
   const LineCursor& cursor = intro.cursor;
@@ -192,14 +201,8 @@ Result<void> Ingest::Impl::check_line(const Introduction& intro, const ServerEnt
   }
   // Behind what is kept nothing can be compared: it is seeded anew, on this line.
   if (cursor.csn < trim.csn) return {};
-  BL_ASSIGN(auto row, store.get(Table::line, keys::line_batch(cursor.csn)));
-  std::optional<Digest> chain;
-  if (cursor.csn == trim.csn) chain = trim.chain;
-  if (row) {
-    BL_ASSIGN(auto header, decode_batch_header(*row));
-    chain = header.chain;
-  }
-  if (chain != cursor.chain) {
+  BL_ASSIGN(bool same, holds_cursor(cursor));
+  if (!same) {
     return std::unexpected(replace_line(server,
                                         "has another history up to csn " +
                                             std::to_string(cursor.csn.value) +

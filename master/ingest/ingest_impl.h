@@ -134,6 +134,7 @@ struct Ingest::Impl {
   Result<void> check_introduction(const Introduction& intro, const ServerEntry& server) const;
   // Both may put rows that must be written even where they refuse.
   Result<void> check_line(const Introduction& intro, const ServerEntry& server, Batch& rows);
+  Result<bool> holds_cursor(const LineCursor& cursor) const;  // of what is not trimmed
   Result<void> check_copy(const Introduction& intro, const ServerEntry& server, bool other_alive,
                           Batch& rows);
   // Whether what it offers goes on where what is known here ends.

@@ -7,8 +7,9 @@
 namespace branchline {
 
 // The ranges behind `after`, each of one batch of the line, and of those before it that do not
-// concern the receiver: whatever its cursor is by then, a range can be cut to begin there. Ends at `until`, or beyond about
-// `target` bytes. With the effects of the receiver's own mutations (FeedRange::with_own).
+// concern the receiver: whatever its cursor is by then, a range can be cut to begin there. Ends at
+// `until`, or beyond about `target` bytes. With the effects of the receiver's own mutations
+// (FeedRange::with_own).
 Result<std::vector<FeedRange>> read_feed(const FeedSource& line, const LineCursor& after, Csn until,
                                          FeedScope scope, size_t target);
 

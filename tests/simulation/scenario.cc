@@ -252,8 +252,7 @@ class Scenario {
   static bool waits_for_link(const Error& e) {
     for (const char* code :
          {"file.reconciling", "file.other_line", "file.copy", "file.ahead", "file.off_line",
-          "file.subscription", "file.never_joined", "file.line_replaced",
-                             "session.removed"}) {
+          "file.subscription", "file.never_joined", "file.line_replaced", "session.removed"}) {
       if (e.code == code) return true;
     }
     return false;

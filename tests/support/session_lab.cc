@@ -627,7 +627,8 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     case FrameType::channel_open:
     case FrameType::channel:
     case FrameType::channel_closed:
-      break;  // the lab has no hubs
+    case FrameType::file_head:
+      break;  // the lab has neither hubs nor files
     case FrameType::lookup:
       return "look-up " + std::to_string(must(decode_lookup_request(frame.payload)).number);
     case FrameType::lookup_answer: {

@@ -64,6 +64,7 @@ TEST_CASE("a range that cannot be applied leaves nothing behind", "[office][dama
     FateEntry& f = bad.fates.emplace_back();
     f.id = first;
     f.id.seq = Seq(99);
+    f.as_forecast = true;  // stands for effects that nobody here knows
     f.csn = bad.to.csn;
     bad.fates.erase(bad.fates.begin() + 1);
   }
