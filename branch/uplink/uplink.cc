@@ -120,6 +120,7 @@ asio::awaitable<Error> Uplink::connect_once() {
                                                             const Committer::Write&) -> Intro {
     BL_ASSIGN(Introduction intro, replica.introduction(config_.server, config_.topology_digest));
     intro.reseed = intro.reseed || reseed_;
+    moved_by_file_ = false;
     return intro;
   });
   if (!introduction) co_return introduction.error();
@@ -399,17 +400,12 @@ void Uplink::apply_waiting() {
     bool more = false;
     auto range = ranges_.take(more, redone_);
     if (more) apply_waiting();
-    if (!range) return {};
+    if (!range || moved_by_file_) return {};
     Csn csn = range->to.csn;
-    const LineCursor& here = replica.state().cursor;
-    bool by_file = range->to.line == here.line && range->to.csn <= here.csn;  // it came before
-    auto result = by_file ? Result<ApplyResult>(ApplyResult{})
-                  : range->from == here.csn
+    auto result = range->from == replica.state().cursor.csn
                       ? replica.apply(*range)
                       : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap",
-                                                 "a range that does not continue what is "
-                                                 "here: one before it could not be applied, "
-                                                 "or a file came in between"));
+                                                 "a range before this one could not be applied"));
     if (result) {
       (void)write(result->batch, Sync::no);
       redone_ = result->redone;
@@ -564,31 +560,6 @@ Result<void> check_file(const FileHead& head, const ReplicaState& state) {
   return {};
 }
 
-// The ranges that are new here, in order.
-Result<void> choose(FilePart& part, const LineCursor& here, RangeQueue& queue) {
-  LineCursor at = here;
-  for (auto& range : part.ranges) {
-    switch (fit_range(range, at)) {
-      case RangeFit::known:
-        continue;
-      case RangeFit::gap:
-        return fail(ErrorKind::conflict, "file.gap",
-                    "the file begins at csn " + std::to_string(range.from.value) +
-                        ", and this office stands at " + std::to_string(at.csn.value) +
-                        ": import the file before it first, or export again at " + part.head.from +
-                        " with --from " + std::to_string(at.csn.value));
-      case RangeFit::off_line:
-        return fail(ErrorKind::conflict, "file.off_line",
-                    "the history in the file is another one than this office has up to csn " +
-                        std::to_string(at.csn.value));
-      case RangeFit::fits:
-        at = range.to;
-        queue.add(std::move(range));
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 asio::awaitable<Result<Uplink::FileTaken>> Uplink::take_file(FilePart part) {
@@ -606,16 +577,17 @@ asio::awaitable<Result<Uplink::FileTaken>> Uplink::take_file(FilePart part) {
           Step s;
           s.before = s.after = replica.state();
           BL_TRY(check_file(part.head, s.before));
+          BL_ASSIGN(size_t first, first_new(part, s.before.cursor));
           RangeQueue queue;
-          FilePart copy;
-          copy.head = part.head;
-          copy.ranges = part.ranges;
-          BL_TRY(choose(copy, s.before.cursor, queue));
+          for (size_t i = first; i < part.ranges.size(); ++i) queue.add(part.ranges[i]);
           auto range = queue.take(s.more, redone_);
           if (range) {
             BL_ASSIGN(s.applied, replica.apply(*range));
             redone_ = s.applied.redone;
             (void)write(s.applied.batch, Sync::no);
+            // The greeting of the connection that is up said another place, and whether the line
+            // is the same up to here only the next one shows.
+            moved_by_file_ = true;
           }
           s.after = replica.state();
           if (s.more) return s;
@@ -642,6 +614,10 @@ asio::awaitable<Result<Uplink::FileTaken>> Uplink::take_file(FilePart part) {
     out.fates.overridden += b.overridden - a.overridden;
     out.fates.rejected += b.rejected - a.rejected;
     applied(step->applied);
+    if (step->after.cursor.csn != step->before.cursor.csn) {
+      give_up({ErrorKind::unavailable, "session.moved_by_file",
+               "a file brought this office further than its greeting said; greeting anew"});
+    }
     if (!step->more) co_return out;
   }
 }

@@ -139,8 +139,9 @@ class Uplink {
   uint64_t measured_bytes_ = 0;              // a second ago
   uint64_t bytes_per_s_ = 0;                 // of the busiest seconds lately
   RangeQueue ranges_;
-  uint64_t redone_ = 0;      // by the last range; of the committer's thread
-  std::string certificate_;  // that the upstream showed last
+  uint64_t redone_ = 0;         // by the last range; of the committer's thread
+  bool moved_by_file_ = false;  // behind what the connection was greeted with; of that thread
+  std::string certificate_;     // that the upstream showed last
   LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
   bool reseed_ = false;

@@ -266,31 +266,21 @@ asio::awaitable<Result<HttpResponse>> MasterCourier::give(const HttpRequest& req
                   "the main line ends at csn " + std::to_string(state.head.value) +
                       "; a feed from csn " + std::to_string(w.from.value) + " is not possible");
     }
-    LineCursor after{state.line, w.from, {}};
-    if (w.from < until) {
-      // To the end of a batch: that is where cursors stand.
-      auto next = view->scan(Table::line, keys::line_prefix(w.from.next()), {});
-      if (auto e = next->error()) return std::unexpected(*e);
-      if (!next->valid()) {
-        return fail(ErrorKind::corrupt, "line.gap",
-                    "the main line has nothing behind csn " + std::to_string(w.from.value));
-      }
-      BL_ASSIGN(auto header, decode_batch_header(next->value()));
-      if (header.from > w.from) {
-        return fail(ErrorKind::conflict, "file.trimmed",
-                    "the main line is kept from csn " + std::to_string(header.from.value) +
-                        " on only, and " + w.server + " stands at " + std::to_string(w.from.value) +
-                        ": it fetches its data anew over its link");
-      }
-      after.csn = header.from;
-    }
     LineFeed line(*view, {state.line, state.head, state.chain});
+    auto after = line.cursor_before(w.from);
+    if (!after && after.error().code == "line.trimmed") {
+      return fail(ErrorKind::conflict, "file.trimmed",
+                  "the main line behind csn " + std::to_string(w.from.value) + ", where " +
+                      w.server +
+                      " stands, is kept no longer: it fetches its data anew over its link");
+    }
+    if (!after) return std::unexpected(after.error());
     FeedScope scope;
     scope.origin = w.origin;
     scope.territories.insert(w.territories.begin(), w.territories.end());
     scope.territories.insert(kReferenceTerritory);
     FilePart part;
-    BL_ASSIGN(part.ranges, read_feed(line, after, until, scope, limits::kTargetFilePartBytes));
+    BL_ASSIGN(part.ranges, read_feed(line, *after, until, scope, limits::kTargetFilePartBytes));
     FileHead& head = part.head;
     head.kind = FileKind::feed;
     head.from = server;
@@ -300,8 +290,9 @@ asio::awaitable<Result<HttpResponse>> MasterCourier::give(const HttpRequest& req
     head.part = w.token ? w.token->part : 0;
     head.origin = w.origin;
     head.territories = w.territories;
-    head.begin = after.csn;
-    head.end = part.ranges.empty() ? after.csn : part.ranges.back().to.csn;
+    head.begin = after->csn;
+    head.begin_chain = after->chain;
+    head.end = part.ranges.empty() ? after->csn : part.ranges.back().to.csn;
     head.last = head.end >= until;
     BL_ASSIGN(std::string cms, seal(*tls, w.certificate, encode_file_part(part, wall_ms)));
     HttpResponse response;

@@ -58,6 +58,26 @@ void LineFeed::add(std::shared_ptr<const LineBatch> batch) {
   }
 }
 
+Result<LineCursor> LineFeed::cursor_before(Csn csn) const {
+  if (csn >= head_.csn) return head_;
+  auto next = store_.scan(Table::line, keys::line_prefix(csn.next()), {});
+  if (auto e = next->error()) return std::unexpected(*e);
+  if (!next->valid()) return std::unexpected(line_gap(csn));
+  BL_ASSIGN(auto behind, decode_batch_header(next->value()));
+  LineCursor out{head_.line, behind.from, {}};
+  BL_ASSIGN(auto trim, read_trim(store_));
+  if (behind.from > csn || behind.from < trim.csn) return std::unexpected(line_trimmed(csn));
+  if (behind.from == trim.csn) {
+    out.chain = trim.chain;
+    return out;
+  }
+  BL_ASSIGN(auto row, store_.get(Table::line, keys::line_batch(behind.from)));
+  if (!row) return std::unexpected(line_gap(csn));
+  BL_ASSIGN(auto header, decode_batch_header(*row));
+  out.chain = header.chain;
+  return out;
+}
+
 Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
   if (after >= head_.csn) return std::optional<Row>();
   if (!tail_.empty() && after >= tail_.front()->header.from) {

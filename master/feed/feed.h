@@ -24,6 +24,8 @@ class LineFeed : public FeedSource {
   // The line goes on under another id.
   void rename(const LineCursor& head);
 
+  // The end of the last batch up to `csn`: where a cursor can stand. Unavailable "line.trimmed".
+  Result<LineCursor> cursor_before(Csn csn) const;
   Result<FeedRange> read(const LineCursor& after, const FeedScope& scope,
                          size_t budget) const override;
 

@@ -3,11 +3,6 @@
 #include "common/base/limits.h"
 
 namespace branchline {
-namespace {
-
-bool empty(const FeedRange& range) { return range.blocks.empty() && range.fates.empty(); }
-
-}  // namespace
 
 Result<std::vector<FeedRange>> read_feed(const FeedSource& line, const LineCursor& after, Csn until,
                                          FeedScope scope, size_t target) {
@@ -20,10 +15,6 @@ Result<std::vector<FeedRange>> read_feed(const FeedSource& line, const LineCurso
     if (next.to.csn == at.csn) break;
     next.with_own = true;
     at = next.to;
-    if (!out.empty() && empty(out.back()) && empty(next)) {
-      out.back().to = next.to;
-      continue;
-    }
     bytes += 64 + next.fates.size() * 16;
     for (const auto& block : next.blocks) bytes += block.size();
     out.push_back(std::move(next));
@@ -31,17 +22,27 @@ Result<std::vector<FeedRange>> read_feed(const FeedSource& line, const LineCurso
   return out;
 }
 
-RangeFit fit_range(FeedRange& range, const LineCursor& cursor) {
-  if (range.to.line != cursor.line) return RangeFit::off_line;
-  if (range.to.csn == cursor.csn)
-    return range.to.chain == cursor.chain ? RangeFit::known : RangeFit::off_line;
-  if (range.to.csn < cursor.csn) return RangeFit::known;
-  if (range.from > cursor.csn) return RangeFit::gap;
-  if (range.from == cursor.csn) return RangeFit::fits;
-  // What it holds is of its last batch, and cursors stand between batches: nothing of it is known.
-  // (Replica::apply() refuses what would be.)
-  range.from = cursor.csn;
-  return RangeFit::fits;
+Result<size_t> first_new(const FilePart& part, const LineCursor& cursor) {
+  Csn begin = part.head.begin;
+  if (begin > cursor.csn) {
+    return fail(ErrorKind::conflict, "file.gap",
+                "the file begins at csn " + std::to_string(begin.value) +
+                    ", and this office stands at " + std::to_string(cursor.csn.value) +
+                    ": import the file before it first, or export again at " + part.head.from +
+                    " with --from " + std::to_string(cursor.csn.value));
+  }
+  if (cursor.csn > part.head.end) return part.ranges.size();
+  Digest chain = part.head.begin_chain;
+  for (size_t next = 0;; ++next) {
+    Csn at = next == 0 ? begin : part.ranges[next - 1].to.csn;
+    if (next > 0) chain = part.ranges[next - 1].to.chain;
+    if (at == cursor.csn && chain == cursor.chain) return next;
+    // Cursors stand between batches.
+    if (at >= cursor.csn) break;
+  }
+  return fail(ErrorKind::conflict, "file.off_line",
+              "the history in the file is another one than this office has up to csn " +
+                  std::to_string(cursor.csn.value));
 }
 
 }  // namespace branchline

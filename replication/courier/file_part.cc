@@ -42,6 +42,7 @@ std::string encode_head(const FileHead& head) {
   for (auto t : head.territories) m.add_territories(t.value);
   m.set_begin(head.begin.value);
   m.set_end(head.end.value);
+  if (head.kind == FileKind::feed) m.set_begin_chain(std::string(head.begin_chain.view()));
   return m.SerializeAsString();
 }
 
@@ -65,6 +66,11 @@ Result<FileHead> decode_head(std::string_view bytes) {
   for (uint32_t t : m.territories()) head.territories.emplace_back(t);
   head.begin = Csn(m.begin());
   head.end = Csn(m.end());
+  if (head.kind == FileKind::feed) {
+    auto chain = Digest::from(m.begin_chain());
+    if (!chain) return std::unexpected(malformed("its head"));
+    head.begin_chain = *chain;
+  }
   return head;
 }
 

@@ -31,6 +31,7 @@ struct FileHead {
   OriginId origin;
   std::vector<TerritoryId> territories;
   Csn begin, end;
+  Digest begin_chain;  // of the line up to `begin`: it is of the history that the receiver has
 };
 
 // A part in the clear: what is signed and encrypted.

@@ -115,21 +115,24 @@ TEST_CASE("an envelope, a signature and a content that do not agree are refused"
   CHECK(code_of(check_envelope(envelope, pending, pending.head.from)) == "file.envelope");
 }
 
-TEST_CASE("a range that comes by file is known, fits, leaves a gap or is of another line") {
-  FeedRange range = samples::feed_range();
-  LineCursor at{range.to.line, range.from, {}};
-  auto fit = [&](LineCursor cursor) {
-    FeedRange copy = range;
-    return fit_range(copy, cursor);
-  };
-  CHECK(fit(at) == RangeFit::fits);
-  CHECK(fit({at.line, Csn(at.csn.value - 1), {}}) == RangeFit::gap);
-  CHECK(fit(range.to) == RangeFit::known);
-  CHECK(fit({at.line, range.to.csn, {}}) == RangeFit::off_line);  // another chain
-  CHECK(fit({at.line, Csn(range.to.csn.value + 5), {}}) == RangeFit::known);
-  CHECK(fit({LineId(1), at.csn, {}}) == RangeFit::off_line);
-  CHECK(fit_range(range, {at.line, Csn(at.csn.value + 1), {}}) == RangeFit::fits);
-  CHECK(range.from.value == at.csn.value + 1);
+TEST_CASE("a file goes on where the office stands, or says why it does not") {
+  FilePart part = feed_part();
+  part.head.begin_chain = samples::digest(0x44);
+  FeedRange& second = part.ranges.emplace_back(samples::feed_range());
+  second.from = part.ranges[0].to.csn;
+  second.to = {second.to.line, Csn(second.from.value + 7), samples::digest(0x45)};
+  part.head.end = second.to.csn;
+  const LineCursor begin{part.head.line, part.head.begin, part.head.begin_chain};
+  const LineCursor middle = part.ranges[0].to, end = second.to;
+  CHECK(first_new(part, begin) == size_t{0});
+  CHECK(first_new(part, middle) == size_t{1});
+  CHECK(first_new(part, end) == size_t{2});
+  CHECK(first_new(part, {end.line, end.csn.next(), {}}) == size_t{2});
+  CHECK(code_of(first_new(part, {begin.line, Csn(begin.csn.value - 1), {}})) == "file.gap");
+  // Another history of the same line: of other hashes, or whose batches end elsewhere.
+  for (const LineCursor& at : {begin, middle, end})
+    CHECK(code_of(first_new(part, {at.line, at.csn, samples::digest(0x46)})) == "file.off_line");
+  CHECK(code_of(first_new(part, {begin.line, begin.csn.next(), begin.chain})) == "file.off_line");
 }
 
 TEST_CASE("pieces of a part come together, and tokens say where to go on") {

@@ -141,6 +141,7 @@ Format file_format() {
   FeedRange& quiet = part.ranges.emplace_back();
   quiet.from = part.head.begin = Csn(1233);
   quiet.to = cursor();
+  part.head.begin_chain = digest(0x03);
   part.head.end = quiet.to.csn;
   f.cases.push_back(
       {"feed", encode_file_part(part, kWall),

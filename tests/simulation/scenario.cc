@@ -292,7 +292,7 @@ class Scenario {
         size_t at =
             world_.chance(0.7) ? bag.cursors.size() - 1 : world_.random.below(bag.cursors.size());
         if (bag.cursors[at].line != master_.feed->head().line) return;
-        auto made = master_.export_feed(b->name, bag.cursors[at]);
+        auto made = master_.export_feed(b->name, bag.cursors[at].csn);
         if (!made && made.error().code == "line.trimmed") return;  // trimmed meanwhile
         if (!made) return wrong("no feed for " + b->name + ": " + made.error().message);
         bag.down.push_back(std::move(*made));

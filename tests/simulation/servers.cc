@@ -416,11 +416,12 @@ Result<void> SimMaster::import_file(const std::string& bytes) {
   return {};
 }
 
-Result<std::string> SimMaster::export_feed(const std::string& branch, const LineCursor& from) {
+Result<std::string> SimMaster::export_feed(const std::string& branch, Csn place) {
   const ServerEntry* entry = ingest->directory().server(branch);
   FeedScope scope;
   scope.origin = entry->origin;
   FilePart part;
+  BL_ASSIGN(LineCursor from, feed->cursor_before(place));
   // An office whose subscription was changed has to wait for its link.
   part.head.territories.assign(entry->territories.begin(), entry->territories.end());
   scope.territories = entry->territories;
@@ -434,6 +435,7 @@ Result<std::string> SimMaster::export_feed(const std::string& branch, const Line
   part.head.origin = entry->origin;
   part.head.file = std::string(16, 'f');
   part.head.begin = from.csn;
+  part.head.begin_chain = from.chain;
   part.head.end = part.ranges.empty() ? from.csn : part.ranges.back().to.csn;
   return encode_file_part(part, clock.wall_ms());
 }
@@ -598,6 +600,7 @@ void SimBranch::connect() {
   finishing_ = false;
   held_.clear();
   auto intro = replica->introduction(name, topology_digest_);
+  moved_by_file_ = false;
   if (!intro) return fail("introduces itself: " + intro.error().message);
   intro->reseed = intro->reseed || reseed_;
   perform(session->start(*intro, clock.wall_ms()));
@@ -672,11 +675,11 @@ void SimBranch::perform(BranchEffects effects) {
   }
   if (effects.begin_join) {
     auto ok = replica->begin_seed(*effects.begin_join, write);
-    if (!ok) return snapshot_refused(ok.error());
+    if (!ok) return fail("snapshot: " + ok.error().message);
   }
   for (const auto& chunk : effects.chunks) {
     auto ok = replica->seed_chunk(chunk, write);
-    if (!ok) return snapshot_refused(ok.error());
+    if (!ok) return fail("snapshot: " + ok.error().message);
     perform(session->on_chunk_installed(replica->seeded_chunks()));
   }
   if (effects.end_join) {
@@ -713,7 +716,8 @@ void SimBranch::finish_later(const SnapshotEnd& end) {
     if (epoch != epoch_ || connection != connection_ || !session) return;
     auto write = [this](const Batch& b, Sync s) { return put(b, s); };
     auto copied = replica->copy_kept(write);
-    if (!copied && copied.error().code != "snapshot.early") return snapshot_refused(copied.error());
+    if (!copied && copied.error().code != "snapshot.early")
+      return fail("snapshot: " + copied.error().message);
     if (!copied || !*copied) return finish_later(end);
     auto done = replica->end_seed(end, write);
     if (!done) return fail("snapshot: " + done.error().message);
@@ -724,13 +728,6 @@ void SimBranch::finish_later(const SnapshotEnd& end) {
     for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
     perform(session->on_joined(replica->state().cursor.csn));
   });
-}
-
-void SimBranch::snapshot_refused(const Error& why) {
-  bool by_file = why.code == "snapshot.older" || (why.code == "snapshot.unexpected" && filed_);
-  if (!by_file) return fail("snapshot: " + why.message);
-  ++world_.counts["seen: snapshot overtaken by a file"];
-  disconnect();
 }
 
 std::string SimBranch::export_file() {
@@ -764,24 +761,17 @@ Result<void> SimBranch::import_file(const std::string& bytes) {
     return branchline::fail(ErrorKind::conflict, "file.other_line", "another line");
   if (part.head.territories != state.territories || part.head.origin != state.self)
     return branchline::fail(ErrorKind::conflict, "file.subscription", "another subscription");
-  for (auto& range : part.ranges) {
-    switch (fit_range(range, replica->state().cursor)) {
-      case RangeFit::known:
-        ++world_.counts["seen: range of a file known"];
-        continue;
-      case RangeFit::gap:
-        return branchline::fail(ErrorKind::conflict, "file.gap", "a gap");
-      case RangeFit::off_line:
-        return branchline::fail(ErrorKind::conflict, "file.off_line", "another history");
-      case RangeFit::fits:
-        break;
-    }
+  BL_ASSIGN(size_t first, first_new(part, state.cursor));
+  world_.counts["seen: range of a file known"] += first;
+  for (size_t i = first; i < part.ranges.size(); ++i) {
+    const FeedRange& range = part.ranges[i];
     auto applied = replica->apply(range);
     if (!applied) {
       fail("diverged by file: " + applied.error().message);
       return std::unexpected(applied.error());
     }
-    filed_ = true;
+    moved_by_file_ = true;
+    if (session) disconnect();
     world_.say(name + " takes in a file, csn " + std::to_string(range.from.value) + " to " +
                std::to_string(range.to.csn.value));
     if (!put(applied->batch, Sync::no)) return {};
@@ -798,17 +788,7 @@ void SimBranch::apply_later() {
     bool more = false;
     auto range = ranges_->take(more, redone_);
     if (more) apply_later();
-    if (!range) return;
-    const LineCursor& here = replica->state().cursor;
-    if (range->to.csn <= here.csn) {  // a file was faster
-      if (session) perform(session->on_applied(range->to.csn, world_.now()));
-      return;
-    }
-    if (range->from != here.csn) {
-      ++world_.counts["seen: range cut by a file"];
-      if (session) disconnect();
-      return;
-    }
+    if (!range || moved_by_file_) return;
     auto applied = replica->apply(*range);
     if (!applied) {
       fail("diverged: " + applied.error().message);

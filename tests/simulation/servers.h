@@ -42,7 +42,7 @@ class SimMaster {
   // A part of a file of an office, as a courier brought it; why it was refused, if it was.
   Result<void> import_file(const std::string& bytes);
   // A part of the feed of `branch` behind `from`, where a batch ends there.
-  Result<std::string> export_feed(const std::string& branch, const LineCursor& from);
+  Result<std::string> export_feed(const std::string& branch, Csn place);
   // A commit of its own (users, tokens).
   void commit(std::vector<RecordOp> ops, const std::string& key);
 
@@ -155,8 +155,7 @@ class SimBranch {
   void apply_later();
   void take_range(FeedRange range);
   void finish_later(const SnapshotEnd& end);
-  void snapshot_refused(const Error& why);
-  bool filed_ = false;  // a file may have ended a snapshot that was under way
+  bool moved_by_file_ = false;  // behind what the connection was greeted with
   void received(const std::string& bytes);
   void closed();
   void tick();
