@@ -487,10 +487,10 @@ struct Replica::Apply {
         at->second = Seq(id->seq.value + row.entry.count - 1);
       }
       if (auto e = rows->error()) return std::unexpected(*e);
-      for (const auto& [ref, decided] : r.state_.retired) {
-        bool same = ref.lane == fate.id.lane &&
-                    r.incarnations_[ref.generation].incarnation == fate.id.incarnation;
-        if (same) at->second = std::max(at->second, decided.seq);
+      for (const auto& i : r.incarnations_) {
+        auto retired = r.state_.retired.find({i.generation, fate.id.lane});
+        if (i.incarnation == fate.id.incarnation && retired != r.state_.retired.end())
+          at->second = std::max(at->second, retired->second.seq);
       }
     }
     if (fate.id.seq != at->second.next()) return false;

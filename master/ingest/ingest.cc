@@ -265,6 +265,7 @@ Result<Registration> Ingest::begin_session(const Introduction& intro, Batch& row
   if (new_here) progress = s.branches.emplace(origin_id, BranchProgress{}).first;
   BranchProgress& p = progress->second;
   if (new_here) p.installed = out.territories;
+  p.grant(out.territories);
   bool joined = intro.cursor.csn.value != 0;
   if (joined && intro.says_installed) p.install(intro.installed, intro.cursor.csn);
   if (p.lapsed_at.value != 0 && intro.cursor.csn >= p.lapsed_at) p.lapsed_at = Csn(0);
@@ -415,6 +416,8 @@ Result<OriginId> Ingest::introduce_file(const Introduction& intro, Batch& rows) 
   // Who lives by files is not away.
   if (auto progress = s.branches.find(id); progress != s.branches.end()) {
     progress->second.heard_ms = s.clock.wall_ms();
+    // Of a subscription that was changed since its link was up, both ways, nobody else tells.
+    progress->second.held(intro.installed, intro.cursor.csn);
     rows.put(Table::meta, keys::meta_branch(id), encode_branch_progress(progress->second));
   }
   return id;

@@ -67,7 +67,25 @@ bool BranchProgress::speaks_for(TerritoryId t, Csn base) const {
                      [&](const auto& f) { return f.first == t && base <= f.second; });
 }
 
+void BranchProgress::grant(const std::vector<TerritoryId>& territories) {
+  granted.insert(granted.end(), territories.begin(), territories.end());
+  std::sort(granted.begin(), granted.end());
+  granted.erase(std::unique(granted.begin(), granted.end()), granted.end());
+}
+
+void BranchProgress::held(const std::vector<TerritoryId>& territories, Csn at) {
+  for (TerritoryId t : territories) {
+    bool said_before = speaks_for(t, at);
+    if (said_before || !std::binary_search(granted.begin(), granted.end(), t)) continue;
+    std::erase_if(former, [&](const auto& f) { return f.first == t; });
+    former.emplace_back(t, at);
+  }
+}
+
 void BranchProgress::install(std::vector<TerritoryId> territories, Csn at) {
+  std::erase_if(territories, [&](TerritoryId t) {
+    return !std::binary_search(granted.begin(), granted.end(), t);
+  });
   std::sort(territories.begin(), territories.end());
   for (TerritoryId t : installed) {
     if (!std::binary_search(territories.begin(), territories.end(), t)) former.emplace_back(t, at);
@@ -96,6 +114,8 @@ std::string encode_branch_progress(const BranchProgress& p) {
     w.varint(t.value);
     w.varint(until.value);
   }
+  w.varint(p.granted.size());
+  for (auto t : p.granted) w.varint(t.value);
   return out;
 }
 
@@ -117,6 +137,8 @@ Result<BranchProgress> decode_branch_progress(std::string_view bytes) {
     t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
     until = Csn(r.varint());
   }
+  p.granted.resize(r.varint_max(r.remaining()));
+  for (auto& t : p.granted) t = TerritoryId(static_cast<uint32_t>(r.varint_max(0xffffffff)));
   if (!r.done() || format != kFormat) return std::unexpected(corrupt("a branch's progress"));
   return p;
 }

@@ -40,9 +40,15 @@ struct BranchProgress {
   std::vector<TerritoryId> installed;  // sorted, without the reference territory
   // Territories that it held before, and through which base its mutations may still speak for them.
   std::vector<std::pair<TerritoryId, Csn>> former;
+  // All that it was ever to hold, sorted: it may say that it holds some of these, and no others.
+  std::vector<TerritoryId> granted;
 
   bool speaks_for(TerritoryId t, Csn base) const;
+  void grant(const std::vector<TerritoryId>& territories);
+  // It says that it holds these, up to `at`.
   void install(std::vector<TerritoryId> territories, Csn at);
+  // It held these at some time up to `at`.
+  void held(const std::vector<TerritoryId>& territories, Csn at);
 };
 std::string encode_branch_progress(const BranchProgress& progress);
 Result<BranchProgress> decode_branch_progress(std::string_view bytes);

@@ -82,7 +82,7 @@ BL_FIELDS(StreamState, a, b, c, d)
 BL_FIELDS(MasterState, a, b, c, d, e, f, g, h, i, j)
 BL_FIELDS(SeedRow, a, b, c, d, e, f, g, h, i)
 BL_FIELDS(TrimState, a, b, c, d)
-BL_FIELDS(BranchProgress, a, b, c, d, e, f, g, h, i)
+BL_FIELDS(BranchProgress, a, b, c, d, e, f, g, h, i, j)
 #undef BL_FIELDS
 
 template <typename T>

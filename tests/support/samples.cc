@@ -529,6 +529,7 @@ BranchProgress branch_progress() {
   p.oldest_ms = kMs - 1000;
   p.installed = {TerritoryId(3), TerritoryId(500)};
   p.former = {{TerritoryId(4), Csn(1100)}};
+  p.granted = {TerritoryId(3), TerritoryId(4), TerritoryId(500)};
   return p;
 }
 

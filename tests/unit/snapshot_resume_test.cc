@@ -430,8 +430,10 @@ TEST_CASE("a branch speaks for a territory that it held only up to the base of t
           "[snapshot][subscription]") {
   BranchProgress p;
   TerritoryId t(7), u(8);
-  p.install({t, u}, Csn(0));
+  p.grant({u, t});
+  p.install({t, u, TerritoryId(9)}, Csn(0));
   CHECK(p.speaks_for(t, Csn(100)));
+  CHECK_FALSE(p.speaks_for(TerritoryId(9), Csn(0)));  // it was never to hold that one
   p.install({u}, Csn(50));
   CHECK(p.speaks_for(t, Csn(50)));
   CHECK_FALSE(p.speaks_for(t, Csn(51)));
@@ -439,6 +441,14 @@ TEST_CASE("a branch speaks for a territory that it held only up to the base of t
   p.install({t, u}, Csn(60));
   CHECK(p.speaks_for(t, Csn(1000)));
   CHECK(p.former.empty());
+  // A file tells of a subscription that came and went without the link.
+  p.grant({TerritoryId(10)});
+  p.held({TerritoryId(9), TerritoryId(10), t}, Csn(70));
+  CHECK(p.speaks_for(TerritoryId(10), Csn(70)));
+  CHECK_FALSE(p.speaks_for(TerritoryId(10), Csn(71)));
+  CHECK_FALSE(p.speaks_for(TerritoryId(9), Csn(0)));
+  p.held({TerritoryId(10)}, Csn(60));  // an older file
+  CHECK(p.speaks_for(TerritoryId(10), Csn(70)));
 }
 
 TEST_CASE("what comes below a territory goes to who holds it, and who works there works below",
