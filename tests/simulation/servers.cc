@@ -766,6 +766,8 @@ Result<void> SimBranch::import_file(const std::string& bytes) {
   for (size_t i = first; i < part.ranges.size(); ++i) {
     const FeedRange& range = part.ranges[i];
     auto applied = replica->apply(range);
+    if (!applied && applied.error().code == "file.line_replaced")
+      return std::unexpected(applied.error());
     if (!applied) {
       fail("diverged by file: " + applied.error().message);
       return std::unexpected(applied.error());
