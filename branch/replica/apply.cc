@@ -678,6 +678,11 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     BL_TRY(work.undo_all(work.touched));
     BL_TRY(work.take_events());
     BL_TRY(work.redo_touched());
+    if (range.with_own && seed_) {
+      // What is fetched of a snapshot does not know what the file has retired: it begins anew.
+      BL_PROBE("seed.overtaken_by_file");
+      BL_TRY(abandon_seed(work.out.batch));
+    }
     return {};
   };
   if (auto ok = steps(); !ok) {
@@ -690,11 +695,6 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     return std::unexpected(ok.error());
   }
   work.write();
-  if (range.with_own && seed_) {
-    // What is fetched of a snapshot does not know what the file has retired: it begins anew.
-    BL_PROBE("seed.overtaken_by_file");
-    abandon_seed(work.out.batch);
-  }
   return std::move(work.out);
 }
 

@@ -521,6 +521,7 @@ Result<Batch> Replica::welcome(const Registration& r) {
                 "the master gives this server another number than before");
   }
   bool comes = r.join || r.partial;  // a snapshot, which brings these territories
+  if (!comes) BL_TRY(abandon_seed(batch));
   if (state_.joined() && !comes && r.territories != state_.territories) {
     return fail(ErrorKind::invalid, "session.subscription",
                 "the master feeds other territories than this branch holds, without a snapshot of "

@@ -160,7 +160,7 @@ class Replica {
   Replica(Store& store, std::shared_ptr<const Schema> schema, Clock& clock, Random& random);
   Result<void> load(Batch& start, const IndexUpkeep& upkeep);
   Result<void> check_newer(const SnapshotHead& head) const;
-  void abandon_seed(Batch& batch);  // there is one
+  Result<void> abandon_seed(Batch& batch);
   Result<void> take_level();        // from the topology that is held here
   Result<void> check_outbox();
   Result<void> load_seed();

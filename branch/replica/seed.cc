@@ -66,11 +66,23 @@ Result<void> Replica::load_seed() {
   return {};
 }
 
-void Replica::abandon_seed(Batch& batch) {
-  erase_side(batch, seed_->side);
-  batch.erase(Table::meta, keys::meta_join());
-  batch.put(Table::meta, keys::meta_compact(), compaction_row(state_.cursor.csn));
+// Of a snapshot that nobody goes on with nothing stays: it may hold what this branch may not.
+Result<void> Replica::abandon_seed(Batch& batch) {
   seed_.reset();
+  auto other = static_cast<keys::Side>(1 - state_.side);
+  bool left = false;
+  for (Table table : {Table::records, Table::elements, Table::index, Table::outbox}) {
+    auto rows = scan_prefix(store_, table, std::string(1, static_cast<char>(other)));
+    left = left || rows->valid();
+    if (auto e = rows->error()) return std::unexpected(*e);
+  }
+  BL_ASSIGN(auto row, store_.get(Table::meta, keys::meta_join()));
+  if (row) batch.erase(Table::meta, keys::meta_join());
+  if (!left) return {};
+  BL_PROBE("seed.abandoned");
+  erase_side(batch, other);
+  batch.put(Table::meta, keys::meta_compact(), compaction_row(state_.cursor.csn));
+  return {};
 }
 
 Result<void> Replica::begin_seed(const SnapshotHead& head, const Write& write) {

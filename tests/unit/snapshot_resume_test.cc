@@ -213,6 +213,32 @@ TEST_CASE("SEMANTICS 24: a territory comes at one csn, and only what is missing 
   CHECK(w.audit().empty());
 }
 
+TEST_CASE("SEMANTICS 24: of a territory that came half and was taken back nothing stays",
+          "[snapshot][subscription]") {
+  Filled w;
+  SmallOffice& e = w["east"];
+  w.subscribe("east", {"common", "east", "west"});
+  e.registration = w.master.register_branch(e.introduction());
+  REQUIRE(e.registration.partial);
+  REQUIRE(e.store.write(*e.replica->welcome(e.registration), Sync::yes));
+  bool resumable = GENERATE(true, false);
+  auto source = e.open_snapshot(kSmallChunk, resumable ? 5 : 0);
+  REQUIRE(e.replica->begin_seed(source->head(), writer(e)));
+  take(e, *source, 4);
+  REQUIRE(w.holds(e, "canary-west"));
+  if (GENERATE(true, false)) {
+    e.crash(e.store.unsynced());
+    e.start();
+  }
+  w.subscribe("east", {"common", "east"});
+  e.connect();
+  CHECK_FALSE(e.registration.partial);
+  CHECK_FALSE(w.holds(e, "canary-west"));
+  // Its bytes must go from the files, too.
+  CHECK(e.store.tables()[size_t(Table::meta)].count(keys::meta_compact()) == 1);
+  CHECK(w.whole());
+}
+
 TEST_CASE("SEMANTICS 24: of a territory that is taken away nothing stays, and its work ships",
           "[snapshot][subscription]") {
   Filled w;
