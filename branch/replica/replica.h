@@ -161,7 +161,7 @@ class Replica {
   Result<void> load(Batch& start, const IndexUpkeep& upkeep);
   Result<void> check_newer(const SnapshotHead& head) const;
   Result<void> abandon_seed(Batch& batch);
-  Result<void> take_level();        // from the topology that is held here
+  Result<void> take_level();  // from the topology that is held here
   Result<void> check_outbox();
   Result<void> load_seed();
   Result<void> open_kept();
