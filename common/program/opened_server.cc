@@ -61,7 +61,14 @@ Result<OpenedServer> open_server(const ServerConfig& config, StoreRole role, Clo
   std::string directory = config.data_directory + "/store";
   auto opened = [&]() -> Result<std::unique_ptr<Store>> {
     if (config.open_store) return config.open_store(directory);
-    return RocksStore::open(directory, {});
+    BL_ASSIGN(auto store, RocksStore::open(directory, {}));
+    if (store->torn_bytes() > 0) {
+      spdlog::warn(
+          "the power went while the log was written: its last {} bytes are not whole and were cut "
+          "off. They had not been synced, so nothing in them had been acknowledged",
+          store->torn_bytes());
+    }
+    return std::unique_ptr<Store>(std::move(store));
   }();
   if (!opened) return std::unexpected(with_mend(opened.error(), master, config.data_directory));
   out.store = std::move(*opened);

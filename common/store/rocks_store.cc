@@ -13,6 +13,7 @@
 
 #include "common/base/check.h"
 #include "common/store/backup.h"
+#include "common/store/torn_log.h"
 
 namespace branchline {
 namespace {
@@ -32,6 +33,7 @@ Error error_of(const rocksdb::Status& status, const char* doing) {
 struct RocksStore::Impl {
   std::unique_ptr<rocksdb::DB> db;
   std::array<rocksdb::ColumnFamilyHandle*, kTableCount> tables{};
+  uint64_t torn_bytes = 0;
 
   rocksdb::ColumnFamilyHandle* handle(Table t) const { return tables[static_cast<size_t>(t)]; }
 
@@ -187,6 +189,8 @@ Result<std::unique_ptr<RocksStore>> RocksStore::open(const std::string& director
     return fail(ErrorKind::unavailable, "store.directory",
                 "cannot create the data directory " + directory + ": " + ec.message());
   }
+  BL_ASSIGN(uint64_t torn,
+            cut_torn_log(options.env ? *options.env : *rocksdb::Env::Default(), directory));
   auto cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   families.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
@@ -210,10 +214,13 @@ Result<std::unique_ptr<RocksStore>> RocksStore::open(const std::string& director
   }
   auto impl = std::make_unique<Impl>();
   impl->db.reset(db);
+  impl->torn_bytes = torn;
   db->DestroyColumnFamilyHandle(handles[0]);
   for (int i = 0; i < kTableCount; ++i) impl->tables[size_t(i)] = handles[size_t(i + 1)];
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
+
+uint64_t RocksStore::torn_bytes() const { return impl_->torn_bytes; }
 
 Result<std::optional<std::string>> RocksStore::get(Table table, std::string_view key) const {
   return rocks_get(impl_->db.get(), impl_->handle(table), nullptr, key);

@@ -25,6 +25,9 @@ class RocksStore : public Store {
   static Result<std::unique_ptr<RocksStore>> open(const std::string& directory,
                                                   const RocksOptions& options);
   ~RocksStore() override;
+  // How much of the log was cut off at open(), because a power cut had torn it: not synced, so
+  // nothing of it had been acknowledged.
+  uint64_t torn_bytes() const;
 
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override;
   std::unique_ptr<Cursor> scan(Table table, std::string_view begin,

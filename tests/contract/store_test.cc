@@ -377,5 +377,103 @@ TEST_CASE("an anchor is read as it was written, or refused") {
   CHECK_FALSE(write_anchor((folder / "missing/anchor").string(), anchor));
 }
 
+// A store whose log ends in batches that were not synced, and copies of it with other bytes.
+struct TornLog {
+  static constexpr int kSynced = 20, kUnsynced = 12;
+  TempFolder folder;
+  std::string whole;  // the log
+  size_t synced = 0;  // how much of it was, by the last sync
+  std::string log;    // its name
+  int copies = 0;
+
+  TornLog() {
+    auto store = *RocksStore::open((folder / "store").string(), {});
+    write(*store, 0, kSynced, Sync::yes);
+    for (const auto& file : fs::directory_iterator(folder / "store")) {
+      if (file.path().extension() == ".log") log = file.path().filename().string();
+    }
+    synced = fs::file_size(folder / "store" / log);
+    write(*store, kSynced, kUnsynced, Sync::no);
+    std::ifstream in(folder / "store" / log, std::ios::binary);
+    whole.assign(std::istreambuf_iterator<char>(in), {});
+    REQUIRE(whole.size() > synced + 3 * 4096);
+    fs::copy(folder / "store", folder / "cut");  // as it is while the store lives
+  }
+  static void write(RocksStore& store, int from, int count, Sync sync) {
+    for (int i = from; i < from + count; ++i) {
+      Batch b;
+      std::string value(static_cast<size_t>(700 * (i % 5) + 30), 'v');
+      b.put(Table::records, "key" + std::to_string(1000 + i), value + std::to_string(i));
+      REQUIRE(store.write(b, sync));
+    }
+  }
+  // How many batches are there where its log has these bytes, one after another; or the code of the
+  // error.
+  std::string opened_with(const std::string& bytes) {
+    auto place = folder / ("copy" + std::to_string(++copies));
+    fs::copy(folder / "cut", place);
+    std::ofstream(place / log, std::ios::binary | std::ios::trunc) << bytes;
+    auto store = RocksStore::open(place.string(), {});
+    if (!store) {
+      UNSCOPED_INFO(store.error().message);
+      return std::string(to_string(store.error().kind));
+    }
+    int there = 0, last = -1;
+    for (auto c = (*store)->scan(Table::records, "", ""); c->valid(); c->next(), ++there)
+      last = std::stoi(std::string(c->key().substr(3))) - 1000;
+    store->reset();
+    auto again = RocksStore::open(place.string(), {});
+    if (!again || (*again)->torn_bytes() > 0) return "torn again";
+    fs::remove_all(place);
+    return last + 1 == there ? (there < kSynced ? "lost" : "whole") : "a hole";
+  }
+};
+
+TEST_CASE("a log that a power cut tore opens with all that was synced, and without holes") {
+  TornLog t;
+  REQUIRE(t.opened_with(t.whole) == "whole");
+  for (size_t page = t.synced / 4096; page * 4096 < t.whole.size(); ++page) {
+    size_t from = std::max(t.synced, page * 4096);
+    size_t to = std::min(t.whole.size(), (page + 1) * 4096);
+    INFO("page at " << from << " of " << t.whole.size() << ", synced to " << t.synced);
+    std::string missing = t.whole;
+    std::fill(missing.begin() + long(from), missing.begin() + long(to), '\0');
+    CHECK(t.opened_with(missing) == "whole");
+    std::fill(missing.begin() + long(from), missing.end(), '\0');
+    CHECK(t.opened_with(missing) == "whole");
+    // The length, too, is of some moment.
+    for (size_t n : {from + 1, from + 100, to}) {
+      CHECK(t.opened_with(missing.substr(0, std::min(n, t.whole.size()))) == "whole");
+      CHECK(t.opened_with(t.whole.substr(0, std::min(n, t.whole.size()))) == "whole");
+    }
+  }
+}
+
+TEST_CASE("a log in which a byte is another is refused, also in its last record") {
+  TornLog t;
+  for (size_t at : {size_t{100}, t.synced - 10, t.synced + 50, t.whole.size() - 20}) {
+    std::string bytes = t.whole;
+    bytes[at] = static_cast<char>(bytes[at] ^ 4);
+    INFO(at << " of " << bytes.size());
+    CHECK(t.opened_with(bytes) == "corrupt");
+  }
+}
+
+TEST_CASE("the log of a store that is open elsewhere is left alone") {
+  TempFolder folder;
+  auto store = *RocksStore::open((folder / "store").string(), {});
+  TornLog::write(*store, 0, 3, Sync::yes);
+  fs::path log;
+  for (const auto& file : fs::directory_iterator(folder / "store")) {
+    if (file.path().extension() == ".log") log = file.path();
+  }
+  std::ofstream(log, std::ios::binary | std::ios::app) << std::string(5000, '\0');
+  size_t size = fs::file_size(log);
+  auto second = RocksStore::open((folder / "store").string(), {});
+  REQUIRE_FALSE(second);
+  CHECK(second.error().code == "store.locked");
+  CHECK(fs::file_size(log) == size);
+}
+
 }  // namespace
 }  // namespace branchline
