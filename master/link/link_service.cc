@@ -9,6 +9,7 @@
 
 #include "common/base/limits.h"
 #include "master/lookup/lookup.h"
+#include "master/verify/verify.h"
 #include "replication/courier/peer_row.h"
 #include "replication/relay/channel.h"
 
@@ -357,6 +358,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
                              co_await look_up(c, std::move(q));
                            });
   }
+  if (effects.verify) begin_verify(c, std::move(*effects.verify));
   if (effects.want_chunk) {
     runtime_.tasks().spawn("chunk for " + c->session.peer(),
                            [this, c]() -> asio::awaitable<void> { co_await next_chunk(c); });
@@ -485,6 +487,54 @@ asio::awaitable<void> LinkService::look_up(Handle c, LookupRequest question) {
           if (!c->closed) perform(c, c->session.on_looked_up(answer));
         });
       });
+}
+
+// The view is at least as new as what the feed has sent, and the feed stops at its csn before it
+// can send more: so the answer has its place there.
+void LinkService::begin_verify(const Handle& c, VerifyRequest question) {
+  auto view = store_.snapshot();
+  auto at = line_at(*view);
+  if (!at) {
+    perform(c, c->session.on_broken(at.error()));
+    return;
+  }
+  c->session.on_verify_view(at->csn);
+  runtime_.tasks().spawn(
+      "verification of " + c->session.peer(),
+      [this, c, view, q = std::move(question)]() mutable -> asio::awaitable<void> {
+        co_await verify(c, view, std::move(q));
+      });
+}
+
+asio::awaitable<void> LinkService::verify(Handle c, std::shared_ptr<const StoreView> view,
+                                          VerifyRequest question) {
+  const Registration& r = c->session.registration();
+  std::set<TerritoryId> held(r.territories.begin(), r.territories.end());
+  held.insert(kReferenceTerritory);
+  Error busy{ErrorKind::unavailable, "verify.busy", "the master has too much to do"};
+  auto point_job = [view, held, question] { return verify_point(*view, held, question); };
+  auto point = co_await runtime_.pool().run(std::move(point_job));
+  if (c->closed) co_return;
+  if (!point && point.error().kind == ErrorKind::exhausted) {
+    // The feed waits for the point: the branch gets it without rows, and asks for them again.
+    VerifyRequest totals;
+    totals.number = question.number;
+    point = verify_point(*view, held, totals);
+    if (point) point->error = busy;
+  }
+  if (!point) {
+    perform(c, c->session.on_broken(point.error()));
+    co_return;
+  }
+  perform(c, c->session.on_verify_point(std::move(*point), clock_.steady_us()));
+  if (question.sums.empty() || c->closed) co_return;
+  auto sums_job = [view, held, question]() -> Result<VerifySums> {
+    return verify_sums(*view, held, question);
+  };
+  auto sums = co_await runtime_.pool().run(std::move(sums_job));
+  if (c->closed) co_return;
+  if (!sums) sums = VerifySums{question.number, {}, busy};
+  perform(c, c->session.on_verify_sums(*sums));
 }
 
 void LinkService::published(IngestResult&& result) {

@@ -85,6 +85,9 @@ class LinkService {
   boost::asio::awaitable<void> next_chunk(Handle c);
   boost::asio::awaitable<void> look_up(Handle c, LookupRequest question);
   void line_replaced(const LineCursor& head, const Handle& by);
+  void begin_verify(const Handle& c, VerifyRequest question);
+  boost::asio::awaitable<void> verify(Handle c, std::shared_ptr<const StoreView> view,
+                                      VerifyRequest question);
   void perform(const Handle& c, MasterEffects effects);
   // Lets ingest decide the next of the bulk work where every line has room for it; else looks again
   // soon.

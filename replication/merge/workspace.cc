@@ -638,6 +638,32 @@ Result<void> Workspace::drop(Record& record) {
   return {};
 }
 
+Result<void> Workspace::wipe(const RecordKey& key) {
+  BL_ASSIGN(auto flat, store_.get(Table::records, keys::record(config_.side, key)));
+  Entry& entry = entries_[key];
+  BL_CHECK(!entry.dirty);
+  entry.record.reset();
+  entry.stored = flat.has_value();
+  touch(entry, key, true);
+  entry.old_index_keys.clear();
+  auto record =
+      flat ? Record::decode(key, std::move(*flat)) : Result<Record>(std::unexpected(Error{}));
+  bool sound = record && std::all_of(record->cells().begin(), record->cells().end(),
+                                     [&](const Cell& c) { return valid(record->value(c)); });
+  if (sound) {
+    for (auto& k : index_keys(*record, schema_->entity(key.entity), config_.side, config_.scope)) {
+      // One that is missing must be written again.
+      BL_ASSIGN(auto there, store_.get(Table::index, k));
+      if (there) entry.old_index_keys.push_back(std::move(k));
+    }
+  }
+  auto elements = scan_prefix(store_, Table::elements, keys::element_prefix(config_.side, key));
+  for (; elements->valid(); elements->next())
+    element_writes_[std::string(elements->key())] = std::nullopt;
+  if (auto e = elements->error()) return std::unexpected(*e);
+  return {};
+}
+
 Result<Record*> Workspace::install(Record record) {
   RecordKey key = record.key();
   Entry& entry = entries_[key];

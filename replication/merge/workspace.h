@@ -174,6 +174,9 @@ class Workspace {
   // --- What a branch holds; cannot be rolled back, and a pre-image says nothing of it ---
   // The record is held here no longer: with all that is kept of it.
   Result<void> drop(Record& record);
+  // Whatever is stored of the record goes, readable or not, without a journal; nothing may be
+  // unflushed of it. install() may put it anew.
+  Result<void> wipe(const RecordKey& key);
   // A record as the master has it; it must not be held. Its elements are put afterwards.
   Result<Record*> install(Record record);
 

@@ -116,6 +116,28 @@ Result<void> BranchSession::handle(const Frame& frame, int64_t now_us, int64_t w
       out.answers.push_back(std::move(answer));
       return {};
     }
+    case FrameType::verify_point: {
+      if (state_ != LinkState::following || !point_due_) break;
+      BL_ASSIGN(VerifyPoint point, decode_verify_point(frame.payload));
+      if (point.number != last_verify_ || point.at.csn != received_) {
+        return fail(ErrorKind::invalid, "session.verify",
+                    "a point of verification at csn " + std::to_string(point.at.csn.value) +
+                        " where the feed has come to " + std::to_string(received_.value));
+      }
+      point_due_ = false;
+      out.verify_point = std::move(point);
+      return {};
+    }
+    case FrameType::verify_sums: {
+      if (!open || sums_due_ == 0) break;
+      BL_ASSIGN(VerifySums sums, decode_verify_sums(frame.payload));
+      bool fits = sums.error ? sums.sums.empty() : sums.sums.size() == sums_due_;
+      if (sums.number != last_verify_ || !fits)
+        return fail(ErrorKind::invalid, "session.verify", "sums that were not asked for");
+      sums_due_ = 0;
+      out.verify_sums = std::move(sums);
+      return {};
+    }
     case FrameType::feed:
       if (state_ != LinkState::following) break;
       return on_feed(frame, out);
@@ -175,6 +197,7 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
   clock_offset_ms_ = w.wall_ms - wall_ms;
   master_head_ = r.head.csn;
   lookup_limit_ = r.lookups;
+  master_verifies_ = r.verifies;
   for (const auto& h : r.high_waters) {
     high_waters_[h.stream] = h.seq;
     BL_ASSIGN(auto mine, outbox_.chain_at(h.stream, h.seq));
@@ -356,6 +379,21 @@ BranchEffects BranchSession::look_up(LookupRequest& question) {
   question.number = ++last_lookup_;
   lookups_.insert(question.number);
   out.frames.push_back(encode_frame(FrameType::lookup, encode_lookup_request(question)));
+  return out;
+}
+
+bool BranchSession::may_verify() const {
+  bool between = state_ == LinkState::following && !switching_ && !head_seen_;
+  return between && master_verifies_ && !point_due_ && sums_due_ == 0;
+}
+
+BranchEffects BranchSession::verify(VerifyRequest& question) {
+  BL_CHECK(may_verify());
+  BranchEffects out;
+  question.number = ++last_verify_;
+  point_due_ = true;
+  sums_due_ = question.sums.size();
+  send(FrameType::verify, encode_verify_request(question), out);
   return out;
 }
 

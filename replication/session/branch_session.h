@@ -12,6 +12,7 @@
 #include "replication/session/link_budget.h"
 #include "replication/session/lookup.h"
 #include "replication/session/outbox_source.h"
+#include "replication/session/verification.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
 
@@ -26,7 +27,9 @@ struct BranchEffects {
   std::optional<SnapshotHead> begin_join;
   std::vector<std::string> chunks;  // snapshot chunks to install, behind the ranges of before
   std::optional<SnapshotEnd> end_join;
-  std::vector<FeedRange> ranges;  // to apply, in order; then call on_applied()
+  std::vector<FeedRange> ranges;            // to apply, in order; then call on_applied()
+  std::optional<VerifyPoint> verify_point;  // behind the ranges of before, before those that follow
+  std::optional<VerifySums> verify_sums;
   std::vector<LookupAnswer> answers;
   std::vector<std::string> frames;  // to send, in order
   std::optional<Error> close;       // after sending
@@ -59,6 +62,10 @@ class BranchSession {
   LookupRoom lookup_room() const;
   // Asks; there must be room. Sets the question's number, which the answer bears.
   BranchEffects look_up(LookupRequest& question);
+  // Whether a question of verification may be asked now: one at a time.
+  bool may_verify() const;
+  // Asks; sets the question's number.
+  BranchEffects verify(VerifyRequest& question);
   // What the master sent cannot be read or put in place: it is told why, then the link closes.
   BranchEffects on_broken(const Error& error);
   struct Facts {
@@ -147,6 +154,10 @@ class BranchSession {
   uint32_t lookup_limit_ = 0;
   uint64_t last_lookup_ = 0;
   std::set<uint64_t> lookups_;  // asked and not answered
+  bool master_verifies_ = false;
+  uint64_t last_verify_ = 0;
+  bool point_due_ = false;
+  size_t sums_due_ = 0;  // how many the master owes
 
   int64_t started_at_;
   int64_t heard_at_;

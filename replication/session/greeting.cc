@@ -177,6 +177,7 @@ std::string encode_welcome(const Registration& r, int64_t wall_ms) {
     out->set_fork(p.fork.value);
   }
   m.set_lookups(r.lookups);
+  m.set_verifies(r.verifies);
   m.set_channels(r.channels);
   return m.SerializeAsString();
 }
@@ -200,6 +201,7 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   r.partial = m.partial();
   for (const auto& p : m.past_lines()) r.past_lines.push_back({LineId(p.line()), Csn(p.fork())});
   r.lookups = m.lookups();
+  r.verifies = m.verifies();
   r.channels = m.channels();
   w.wall_ms = m.wall_ms();
   return w;

@@ -82,6 +82,7 @@ struct Registration {
   LineHistory past_lines;
   uint32_t lookups = 0;   // how many look-ups the master takes at a time
   uint32_t channels = 0;  // how many sessions beneath this server (replication/relay)
+  bool verifies = false;  // it answers questions of verification
 };
 
 std::string encode_hello(const Introduction& intro, int64_t wall_ms);

@@ -140,6 +140,16 @@ Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, MasterEff
       out.lookups.push_back(std::move(question));
       return {};
     }
+    case FrameType::verify: {
+      bool between = state_ == State::feeding && scope_.until.value == 0 && !verifying_;
+      if (!between) break;
+      BL_ASSIGN(VerifyRequest question, decode_verify_request(frame.payload));
+      verifying_.emplace();
+      verifying_->number = question.number;
+      verifying_->sums_due = !question.sums.empty();
+      out.verify = std::move(question);
+      return {};
+    }
     default:
       break;
   }
@@ -164,6 +174,7 @@ MasterEffects MasterSession::on_registered(const Result<Registration>& registrat
   scope_.echo_until = registration_.echo_until;
   registration_.lookups = limits::kMaxLookupsUnderWay;
   registration_.channels = limits::kMaxChannels;
+  registration_.verifies = true;
   head_ = registration_.head;
   out.frames.push_back(encode_frame(FrameType::welcome, encode_welcome(registration_, wall_ms)));
   if (registration_.join) {
@@ -255,6 +266,27 @@ MasterEffects MasterSession::on_looked_up(const LookupAnswer& answer) {
   return out;
 }
 
+void MasterSession::on_verify_view(Csn csn) {
+  if (state_ == State::feeding && verifying_) scope_.until = csn;
+}
+
+MasterEffects MasterSession::on_verify_point(VerifyPoint point, int64_t now_us) {
+  MasterEffects out;
+  if (state_ != State::feeding || !verifying_ || verifying_->number != point.number) return out;
+  verifying_->point = std::move(point);
+  if (auto ok = pump(now_us, out); !ok) close(out, ok.error(), true);
+  return out;
+}
+
+MasterEffects MasterSession::on_verify_sums(const VerifySums& sums) {
+  MasterEffects out;
+  if (state_ == State::closed || !verifying_ || verifying_->number != sums.number) return out;
+  send(FrameType::verify_sums, encode_verify_sums(sums), out);
+  verifying_->sums_due = false;
+  if (!verifying_->point_due) verifying_.reset();
+  return out;
+}
+
 MasterEffects MasterSession::on_line(const LineCursor& head, int64_t now_us) {
   MasterEffects out;
   if (state_ == State::closed) return out;
@@ -293,6 +325,14 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
       begin_chunks(*std::exchange(switch_, std::nullopt), out);
       return pump(now_us, out);
     }
+    bool at_point = verifying_ && verifying_->point && sent_.csn == verifying_->point->at.csn;
+    if (at_point) {
+      send(FrameType::verify_point, encode_verify_point(*verifying_->point), out);
+      verifying_->point.reset();
+      verifying_->point_due = false;
+      if (!verifying_->sums_due) verifying_.reset();
+      scope_.until = Csn(0);
+    }
     if (scanned_.csn < head_.csn && open_bytes_ < target) {
       BL_ASSIGN(FeedRange more, feed_.read(scanned_, scope_, target - open_bytes_));
       if (more.to.csn > scanned_.csn) {
@@ -321,6 +361,8 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
                                                                   : link_timing::kQuietWait;
     // What a snapshot waits for does not wait for company.
     if (switch_ && scanned_.csn == switch_->at.csn) wait = 0;
+    bool point_waits = verifying_ && verifying_->point_due && scanned_.csn == scope_.until;
+    if (point_waits) wait = 0;
     if (now_us - open_since_ < wait) return {};
     send_open_range(out);
   }

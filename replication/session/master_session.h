@@ -11,6 +11,7 @@
 #include "replication/session/greeting.h"
 #include "replication/session/link_budget.h"
 #include "replication/session/lookup.h"
+#include "replication/session/verification.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
 
@@ -39,10 +40,21 @@ struct MasterEffects {
   std::vector<std::string> blocks;        // decompressed mutation blocks for ingest, in order
   std::vector<LookupRequest> lookups;     // to answer, each once, by on_looked_up()
   std::vector<std::string> frames;        // to send, in order
-  bool open_snapshot = false;             // then call on_snapshot()
-  bool want_chunk = false;                // then call on_chunk()
-  std::optional<Error> close;             // after sending
-  bool closed_by_peer = false;            // `close` is the branch's reason, not ours
+  // To answer: take a view of the store and call on_verify_view() with its csn at once, then
+  // on_verify_point(), and on_verify_sums() where sums are asked for.
+  std::optional<VerifyRequest> verify;
+  bool open_snapshot = false;   // then call on_snapshot()
+  bool want_chunk = false;      // then call on_chunk()
+  std::optional<Error> close;   // after sending
+  bool closed_by_peer = false;  // `close` is the branch's reason, not ours
+};
+
+// A question of verification under way.
+struct Verifying {
+  uint64_t number = 0;
+  std::optional<VerifyPoint> point;  // to be sent when the feed has come to it
+  bool point_due = true;
+  bool sums_due = false;
 };
 
 class MasterSession {
@@ -71,6 +83,10 @@ class MasterSession {
   // Mutations of this session are committed and synced.
   MasterEffects on_committed(const Stream& stream, Seq seq, int64_t now_us);
   MasterEffects on_looked_up(const LookupAnswer& answer);
+  // The feed stops there until on_verify_point(); a view is at least as new as what was sent.
+  void on_verify_view(Csn csn);
+  MasterEffects on_verify_point(VerifyPoint point, int64_t now_us);
+  MasterEffects on_verify_sums(const VerifySums& sums);
   // The line has grown to `head`, synced.
   MasterEffects on_line(const LineCursor& head, int64_t now_us);
   // Ingest ends this session, or what the branch sent cannot be read: it is told why.
@@ -126,6 +142,7 @@ class MasterSession {
   size_t in_flight_bytes_ = 0;
 
   std::set<uint64_t> lookups_;  // under way
+  std::optional<Verifying> verifying_;
 
   std::optional<SnapshotHead> switch_;  // a partial snapshot whose csn the feed has not reached
   uint64_t chunks_sent_ = 0;

@@ -42,6 +42,12 @@ std::string_view to_string(FrameType type) {
       return "channel_closed";
     case FrameType::file_head:
       return "file_head";
+    case FrameType::verify:
+      return "verify";
+    case FrameType::verify_point:
+      return "verify_point";
+    case FrameType::verify_sums:
+      return "verify_sums";
   }
   return "unknown";
 }

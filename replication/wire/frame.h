@@ -25,6 +25,9 @@ enum class FrameType : uint8_t {
   lookup = 20,  // branch -> master: for somebody who waits there
   lookup_answer = 21,
   file_head = 28,  // in files only: replication/courier
+  verify = 32,     // branch -> master: how do you stand?
+  verify_point = 33,
+  verify_sums = 34,
   // Between a hub and its upstream: see replication/relay.
   channel_open = 36,
   channel = 37,

@@ -5,6 +5,8 @@
 #include "replication/relay/channel.h"
 #include "replication/session/greeting.h"
 #include "replication/session/lookup.h"
+#include "replication/session/verification.h"
+#include "replication/snapshot/ranges.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/feed_frame.h"
 #include "replication/wire/frame.h"
@@ -71,6 +73,21 @@ struct Peer {
       case FrameType::lookup_answer:
         if (auto answer = decode_lookup_answer(p))
           (void)decompress(answer->rows, limits::kMaxLookupRowBytes);
+        break;
+      case FrameType::verify:
+        (void)decode_verify_request(p);
+        break;
+      case FrameType::verify_point:
+        if (auto point = decode_verify_point(p)) {
+          (void)open_rows(point->rows,
+                          [](Table, std::string_view, std::string_view value) -> Result<void> {
+                            (void)Record::decode({}, std::string(value));
+                            return {};
+                          });
+        }
+        break;
+      case FrameType::verify_sums:
+        (void)decode_verify_sums(p);
         break;
       case FrameType::channel_open:
         (void)decode_channel_open(p);

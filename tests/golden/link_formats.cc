@@ -7,6 +7,7 @@
 #include "replication/merge/element.h"
 #include "replication/relay/channel.h"
 #include "replication/session/lookup.h"
+#include "replication/session/verification.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/frame.h"
 #include "tests/golden/formats.h"
@@ -227,6 +228,18 @@ std::vector<Format> link_formats() {
         BL_ASSIGN(uint64_t channel, decode_channel_closed(in));
         return payload(encode_channel_closed(channel));
       });
+  VerifyRequest verify{4, {KeyRange{"", range_key(record().key())}}, {only(record().key())}};
+  add(FrameType::verify, encode_verify_request(verify),
+      through(decode_verify_request, encode_verify_request));
+  VerifyPoint point;
+  point.number = 4;
+  point.at = cursor();
+  point.totals[TerritoryId(2)] = Sum128{.low = 2, .high = 1};
+  point.rows = std::string(1, '\0');
+  add(FrameType::verify_point, encode_verify_point(point),
+      through(decode_verify_point, encode_verify_point));
+  add(FrameType::verify_sums, encode_verify_sums({4, {Sum128{.low = 4, .high = 3}}, {}}),
+      through(decode_verify_sums, encode_verify_sums));
   return {f, file_format()};
 }
 

@@ -443,6 +443,7 @@ Registration registration() {
   r.past_lines = line_history();
   r.lookups = 4;
   r.channels = 512;
+  r.verifies = true;
   return r;
 }
 

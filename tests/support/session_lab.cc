@@ -629,6 +629,10 @@ std::string SessionLab::describe(Link& l, const Frame& frame, bool up) {
     case FrameType::channel_closed:
     case FrameType::file_head:
       break;  // the lab has neither hubs nor files
+    case FrameType::verify:
+    case FrameType::verify_point:
+    case FrameType::verify_sums:
+      break;  // nor does anybody ask in it
     case FrameType::lookup:
       return "look-up " + std::to_string(must(decode_lookup_request(frame.payload)).number);
     case FrameType::lookup_answer: {
