@@ -68,6 +68,7 @@ struct Replica::Apply {
   // What undone mutations did. A fate "as forecast" puts it back as it was: deciding again at its
   // place would see what was written here after it.
   std::map<PendingRef, std::vector<RecordOp>> undone;
+  std::set<PendingRef> unknown;  // what they did cannot be read any more
   Arena arena;
   std::map<RecordKey, PendingRef>
       walked;                        // down to where a record's pending mutations were looked up
@@ -589,6 +590,11 @@ struct Replica::Apply {
         entry->original.clear();
       } else if (was_original) {
         BL_PROBE("apply.forecast_changed");
+        // A fate "as forecast" would mean what nobody knows here.
+        if (unknown.count(ref) > 0) {
+          return fail(ErrorKind::corrupt, "repair.failed",
+                      "what was forecast for a pending change can no longer be read");
+        }
         entry->original = encode_effects(undone[ref]);
       }
       if (decision.fate == Fate::rejected && takes_from_share(entry->mutation)) {
@@ -692,6 +698,37 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     merger_->set_level(level_before);
     history_ = std::move(history_before);
     workspace_->discard();
+    return std::unexpected(ok.error());
+  }
+  work.write();
+  return std::move(work.out);
+}
+
+Result<ApplyResult> Replica::redo_pending(const std::set<PendingRef>& refs,
+                                          const std::map<PendingRef, std::vector<RecordOp>>& did,
+                                          const std::function<Result<void>()>& before_write) {
+  FeedRange nothing;
+  nothing.from = state_.cursor.csn;
+  nothing.to = state_.cursor;
+  Apply work(*this, nothing);
+  ReplicaState before = state_;
+  auto steps = [&]() -> Result<void> {
+    BL_TRY(take_level());
+    work.touched = refs;
+    work.undone = did;
+    for (PendingRef ref : refs) {
+      BL_ASSIGN(PendingEntry * entry, work.entry_of(ref));
+      if (work.undone.count(ref) > 0 || Apply::only_holds(*entry)) continue;
+      work.unknown.insert(ref);
+    }
+    BL_TRY(work.redo_touched());
+    return before_write();
+  };
+  auto ok = steps();
+  // What is kept of sums and counts is judged by a recount, not by what was wrong before.
+  state_.totals = before.totals;
+  if (!ok) {
+    state_ = std::move(before);
     return std::unexpected(ok.error());
   }
   work.write();

@@ -18,6 +18,7 @@
 #include "replication/merge/index_upkeep.h"
 #include "replication/merge/merge.h"
 #include "replication/session/greeting.h"
+#include "replication/session/verification.h"
 #include "replication/snapshot/snapshot.h"
 #include "replication/wire/feed_frame.h"
 
@@ -69,6 +70,20 @@ struct ApplyResult {
   std::vector<FateEntry> fates;  // other than plainly applied
   uint64_t retired = 0;
   uint64_t redone = 0;  // pending mutations that were undone and decided again
+  Changes changes;
+};
+
+// Records fetched again from the master.
+struct RepairResult {
+  Batch batch;  // to be written synced; may be empty
+  // Pending mutations tie these to what was fetched: they must come along, and nothing was changed.
+  std::vector<RecordKey> more;
+  struct Mended {
+    RecordKey record;
+    std::string what;  // what was wrong with it, for people
+  };
+  std::vector<Mended> mended;
+  uint64_t redone = 0;
   Changes changes;
 };
 
@@ -126,6 +141,19 @@ class Replica {
   uint64_t seeded_records() const { return seed_ ? seed_->records : 0; }
   uint64_t seed_expected() const { return seed_ ? seed_->expected : 0; }
 
+  // --- Verification (SEMANTICS 27, 24) ---
+  // What the master has in these ranges at exactly the csn of the cursor takes the place of what is
+  // held of them; pending mutations on it are decided again. `corrupt` with code "repair.failed"
+  // where only a fresh copy helps: then nothing was changed.
+  Result<RepairResult> repair(const std::vector<KeyRange>& ranges, std::string_view rows);
+  // Writes the index rows that these records lack, and erases these rows where no record has them.
+  // Adds to `mended` how many.
+  Result<Batch> mend_index(const std::vector<RecordKey>& records,
+                           const std::vector<std::string>& rows, uint64_t& mended);
+  // Adds what a recount found missing in the sums and counts that are kept.
+  Batch mend_totals(const std::vector<std::pair<TerritoryId, Sum128>>& sums, const Totals& stored,
+                    const Totals& counted);
+
   const ReplicaState& state() const { return state_; }
   const Schema& schema() const { return *schema_; }
   // That the line has committed, as far as this replica has followed it.
@@ -162,6 +190,13 @@ class Replica {
   Result<void> check_newer(const SnapshotHead& head) const;
   Result<void> abandon_seed(Batch& batch);
   Result<void> take_level();  // from the topology that is held here
+  struct Connected;           // repair.cc
+  Result<Connected> connected_to(const std::set<RecordKey>& records);
+  // Decides these pending mutations again, whose records have just been put as the master has them.
+  // `did`: what is known of their effects so far.
+  Result<ApplyResult> redo_pending(const std::set<PendingRef>& refs,
+                                   const std::map<PendingRef, std::vector<RecordOp>>& did,
+                                   const std::function<Result<void>()>& before_write);
   Result<void> check_outbox();
   Result<void> load_seed();
   Result<void> open_kept();

@@ -57,8 +57,12 @@ class BranchServer {
     committer_ = std::make_unique<Committer>(runtime_.io(), *store_, *replica_, events);
 
     const ServerSpec* upstream = config_.topology.server(spec->upstream);
-    Uplink::Config link{config_.server, spec->upstream, spec->dial.value_or(upstream->link),
-                        config_.topology.digest(), line_policy(config_.topology, *spec)};
+    Uplink::Config link{config_.server,
+                        spec->upstream,
+                        spec->dial.value_or(upstream->link),
+                        config_.topology.digest(),
+                        line_policy(config_.topology, *spec),
+                        schema_};
     uplink_ = std::make_unique<Uplink>(
         runtime_, link, opened.tls, *store_, *committer_, clock_,
         [this](const Changes& c) { on_changes(c); },
@@ -336,6 +340,22 @@ class BranchServer {
         "Age of the oldest own mutation without a fate", oldest);
     set("branchline_replica_outbox_bytes", "What own mutations without a fate take",
         static_cast<double>(r.outbox_bytes));
+    const VerifyStatus& v = uplink_->verify_status();
+    set("branchline_verify_equal", "1 while the checksums compared last were the master's",
+        v.compared_equal || v.comparisons == 0 ? 1 : 0);
+    set("branchline_verify_csn", "Commit at which everything was counted and compared last",
+        static_cast<double>(v.done_csn.value));
+    total("branchline_verify_mismatches_total", "Comparisons of checksums that differed",
+          static_cast<double>(v.mismatches));
+    total("branchline_verify_mended_records_total", "Records that verification fetched again",
+          static_cast<double>(v.records_mended));
+    total("branchline_verify_mended_index_rows_total", "Index rows that verification wrote anew",
+          static_cast<double>(v.index_rows_mended));
+    total("branchline_verify_mended_totals_total",
+          "Checksums and counts that verification set right", static_cast<double>(v.totals_mended));
+    total("branchline_verify_fetched_anew_total",
+          "Replicas that verification fetched anew as a whole",
+          static_cast<double>(v.fetched_anew));
     set("branchline_disk_free_bytes", "Free on the disk of the data directory",
         static_cast<double>(disk_.free_bytes()));
     total("branchline_replica_accepted_total", "Own mutations accepted",
@@ -410,9 +430,44 @@ class BranchServer {
       co_return co_await courier_->export_part(request);
     if (path == "/admin/import" && request.method == "POST")
       co_return co_await courier_->import_piece(request);
+    if (path == "/admin/verify") {
+      std::string body;
+      JsonWriter w(body);
+      w.begin_object();
+      if (request.method == "POST") w.member("asked", uplink_->verify_now());
+      put_verification(w);
+      w.end_object();
+      co_return json_response(std::move(body));
+    }
     co_return not_found_response(
-        "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/backup, POST "
-        "/admin/export, POST /admin/import");
+        "/healthz, /readyz, /metrics, /admin/status, /admin/audit, /admin/backup, "
+        "/admin/verify, POST /admin/export, POST /admin/import");
+  }
+
+  void put_verification(JsonWriter& w) {
+    const VerifyStatus& v = uplink_->verify_status();
+    w.member("server", config_.server).member("linked", is_up(uplink_->status()));
+    w.member("state", v.state).member("running", v.running).member("done", v.done);
+    if (v.done > 0) {
+      w.member("outcome", v.outcome).member("records", v.records).member("elements", v.elements);
+      if (v.done_ms > 0) w.member("at", format_instant(v.done_ms)).member("csn", v.done_csn.value);
+    }
+    if (v.comparisons > 0) {
+      w.key("compared")
+          .begin_object()
+          .member("at", format_instant(v.compared_ms))
+          .member("csn", v.compared_csn.value)
+          .member("equal", v.compared_equal)
+          .end_object();
+    }
+    w.member("mismatches", v.mismatches)
+        .member("recordsMended", v.records_mended)
+        .member("indexRowsMended", v.index_rows_mended)
+        .member("totalsMended", v.totals_mended)
+        .member("fetchedAnew", v.fetched_anew);
+    w.key("found").begin_array();
+    for (const auto& line : v.found) w.text(line);
+    w.end_array();
   }
 
   std::map<TerritoryId, std::string> territory_names() {
@@ -489,6 +544,9 @@ class BranchServer {
     }
     w.end_object();
     put_lookups(w);
+    w.key("verification").begin_object();
+    put_verification(w);
+    w.end_object();
     w.key("link").raw("{" + link_status() + "}");
     if (relay_) put_hub(w);
     w.end_object();

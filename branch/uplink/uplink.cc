@@ -23,6 +23,19 @@ namespace asio = boost::asio;
 using std::chrono::milliseconds;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr milliseconds kTick{10};
+// Verification: sums are compared every minute in which anything came, everything is counted once a
+// day. Between the parts of a count that nobody waits for, the disk is left alone for ten times as
+// long.
+constexpr milliseconds kVerifyTick{200};
+constexpr int64_t kCompareUs = 60'000'000;
+constexpr int64_t kFirstVerifyUs = 15 * 60'000'000ll;
+constexpr int64_t kVerifyUs = 24 * 3'600'000'000ll;
+// Until what could not be mended by parts is looked at again.
+constexpr int64_t kTroubledUs = 3'600'000'000ll;
+constexpr size_t kRowsAtOnce = 1000;
+constexpr int kRestPerWork = 10;
+// Taking back what is pending is work in one piece: with more of it the count waits for the link.
+constexpr uint64_t kMaxPendingToCount = 20'000;
 constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a join is
 
 }  // namespace
@@ -41,6 +54,7 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       on_installed_(std::move(on_installed)),
       on_moved_(std::move(on_moved)),
       budget_(config_.line),
+      verify_timer_(runtime.io()),
       backoff_(runtime.io()) {
   auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
   if (day && *day) budget_.restore_day(**day);
@@ -54,10 +68,13 @@ void Uplink::stop() {
   stopping_ = true;
   stop_.request_stop();
   backoff_.cancel();
+  verify_timer_.cancel();
   if (link_) link_->close();
 }
 
 asio::awaitable<void> Uplink::run() {
+  runtime_.tasks().spawn("verification",
+                         [this]() -> asio::awaitable<void> { co_await keep_verifying(); });
   SystemRandom random;
   Backoff backoff;
   status_.down_since_ms = clock_.wall_ms();
@@ -166,6 +183,7 @@ asio::awaitable<Error> Uplink::connect_once() {
     shipped_[l].bytes += lane.bytes;
   }
   session_.reset();
+  link_lost();
   lookups_.fail_all({ErrorKind::unavailable, "upstream.lost",
                      "the WAN to head office broke before it answered: try again; what this office "
                      "holds itself is served meanwhile"});
@@ -314,6 +332,18 @@ void Uplink::perform(BranchEffects effects) {
   }
   take_snapshot_parts(effects);
   for (auto& range : effects.ranges) take_range(std::move(range));
+  if (effects.verify_point) {
+    finishing_ = true;
+    take_point(*effects.verify_point);
+  }
+  if (effects.verify_sums) {
+    if (verifier_away_) {
+      verify_sums_ = std::move(effects.verify_sums);
+    } else {
+      verifier_.sums_came(std::move(*effects.verify_sums));
+      verify_timer_.cancel();
+    }
+  }
   for (auto& frame : effects.frames) {
     if (!link_) break;
     if (auto ok = link_->send(std::move(frame)); !ok) {
@@ -495,6 +525,191 @@ void Uplink::finish_join(uint64_t connection, const SnapshotEnd& end) {
       perform(session_->on_joined(csn));
     };
   });
+}
+
+// --- Verification ---
+
+uint64_t Uplink::verify_now() {
+  hurry_ = true;
+  if (verify_status_.running) {
+    // What it has counted may have changed since: the operator means what is on the disk now.
+    asked_ = true;
+    verify_timer_.cancel();
+    return verify_status_.run + 1;
+  }
+  verify_at_us_ = 0;
+  verify_timer_.cancel();
+  return verify_status_.run + 1;
+}
+
+void Uplink::link_lost() {
+  if (verifier_away_) {
+    verifier_lost_link_ = true;
+  } else {
+    verifier_.interrupted();
+  }
+}
+
+asio::awaitable<void> Uplink::keep_verifying() {
+  verify_at_us_ = clock_.steady_us() + kFirstVerifyUs;
+  while (!stopping_) {
+    verify_timer_.expires_after(kVerifyTick);
+    co_await verify_timer_.async_wait(kTuple);
+    if (stopping_) co_return;
+    if (verifier_away_) continue;
+    int64_t now = clock_.steady_us();
+    switch (verifier_.step()) {
+      case Verifier::Step::rest: {
+        verify_status_ = verifier_.status();
+        if (verify_status_.outcome == kMasterDiffers &&
+            std::exchange(told_run_, verify_status_.done) != verify_status_.done) {
+          spdlog::error("verification: {}", verify_status_.found.back());
+          compare_at_us_ = now + kTroubledUs;
+        }
+        if (hurry_ && verify_at_us_ != 0 && !asked_) hurry_ = false;
+        if (asked_) verify_at_us_ = 0;
+        ReplicaStatus replica = committer_.status();
+        if (!replica.joined || !session_ || !session_->may_verify()) break;
+        bool much = !hurry_ && replica.ledger.pending > kMaxPendingToCount;
+        if (now >= verify_at_us_ && !much) {
+          asked_ = false;
+          verify_at_us_ = now + kVerifyUs;
+          compare_at_us_ = now + kCompareUs;
+          verifier_.begin();
+        } else if (now >= compare_at_us_) {
+          compare_at_us_ = now + kCompareUs;
+          // Where nothing has come since it was equal, there is nothing to be asked.
+          bool known = verify_status_.compared_equal && compared_on_ == connection_ &&
+                       verify_status_.compared_csn == replica.cursor.csn;
+          if (!known) verifier_.compare();
+        }
+        break;
+      }
+      case Verifier::Step::count:
+        co_await recount();
+        break;
+      case Verifier::Step::ask:
+        if (session_ && session_->may_verify()) {
+          compared_on_ = connection_;
+          VerifyRequest question = verifier_.request();
+          perform(session_->verify(question));
+        }
+        break;
+      case Verifier::Step::wait:
+        break;
+      case Verifier::Step::sum:
+        co_await sum_ranges();
+        break;
+      case Verifier::Step::reseed:
+        // On a machine that goes on damaging it, copies would follow copies.
+        if (now < reseed_at_us_) break;
+        reseed_at_us_ = now + kTroubledUs;
+        spdlog::error("verification: {}", verifier_.status().found.back());
+        reseed_ = true;
+        verifier_.reseeding();
+        give_up({ErrorKind::unavailable, "verify.fetched_anew",
+                 "its replica is damaged beyond what can be mended by parts"});
+        break;
+    }
+    if (!verifier_away_) verify_status_ = verifier_.status();
+  }
+}
+
+asio::awaitable<void> Uplink::recount() {
+  auto open = [view = store_.snapshot(), schema = config_.schema] {
+    return Recount::open(view, schema);
+  };
+  auto opened = co_await runtime_.pool().run(std::move(open));
+  std::shared_ptr<Recount> count;
+  if (opened) count = std::move(*opened);
+  while (count && !stopping_) {
+    auto job = [this, count]() -> Result<std::pair<bool, int64_t>> {
+      int64_t begin = clock_.steady_us();
+      BL_ASSIGN(bool done, count->step(kRowsAtOnce));
+      return std::pair(done, clock_.steady_us() - begin);
+    };
+    auto step = co_await runtime_.pool().run(std::move(job));
+    if (!step && step.error().code == "pool.full") {  // others come first
+      verify_timer_.expires_after(std::chrono::seconds(1));
+      co_await verify_timer_.async_wait(kTuple);
+      continue;
+    }
+    if (!step) {
+      verifier_.counted(std::unexpected(step.error()));
+      co_return;
+    }
+    if (step->first) {
+      verifier_.counted(count->findings());
+      co_return;
+    }
+    if (hurry_) continue;
+    verify_timer_.expires_after(std::chrono::microseconds(step->second * kRestPerWork));
+    co_await verify_timer_.async_wait(kTuple);
+  }
+  if (!opened) verifier_.counted(std::unexpected(opened.error()));
+}
+
+asio::awaitable<void> Uplink::sum_ranges() {
+  auto job = [view = verifier_.view(), schema = config_.schema, ranges = verifier_.ranges()] {
+    return Verifier::sum(view, schema, ranges);
+  };
+  auto own = co_await runtime_.pool().run(std::move(job));
+  verifier_.summed(std::move(own));
+}
+
+// Ranges that come behind it wait in held_ until it is taken at its csn.
+void Uplink::take_point(const VerifyPoint& point) {
+  verifier_away_ = true;
+  committer_.post(
+      [this, connection = connection_, point, now = clock_.wall_ms()](
+          Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
+        auto back = [this, connection] {
+          verifier_away_ = false;
+          auto sums = std::exchange(verify_sums_, std::nullopt);
+          bool lost = std::exchange(verifier_lost_link_, false) || connection != connection_;
+          if (lost) {
+            verifier_.interrupted();
+          } else if (sums) {
+            verifier_.sums_came(std::move(*sums));
+          }
+          return !lost && session_;
+        };
+        LineCursor at = replica.state().cursor;
+        if (at != point.at || moved_by_file_) {
+          return [this, back, point, early = at.csn < point.at.csn && !moved_by_file_] {
+            if (!back()) return;
+            if (early) {
+              take_point(point);  // ranges before it are still to be applied
+              return;
+            }
+            // A file brought it elsewhere, or its line is not the master's: what comes next on this
+            // connection is of no use here either.
+            give_up({ErrorKind::unavailable, "verify.elsewhere",
+                     "an answer at csn " + std::to_string(point.at.csn.value) +
+                         " where this office stands elsewhere; greeting anew"});
+          };
+        }
+        auto taken = verifier_.at_point(point, replica, store_, write, now);
+        return [this, back, taken = std::move(taken)] {
+          bool here = back();
+          if (taken) {
+            for (const auto& line : taken->news) spdlog::error("verification: {}", line);
+            if (!taken->changes.records.empty()) {
+              on_changes_(taken->changes);
+              on_moved_();
+            }
+          }
+          verify_status_ = verifier_.status();
+          verify_timer_.cancel();
+          if (!here) return;
+          if (!taken) {
+            give_up(taken.error());
+            return;
+          }
+          finishing_ = false;
+          for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
+        };
+      });
 }
 
 void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {

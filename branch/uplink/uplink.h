@@ -8,6 +8,7 @@
 #include <string>
 
 #include "branch/replica/committer.h"
+#include "branch/replica/verifier.h"
 #include "branch/uplink/lookup_queue.h"
 #include "branch/uplink/range_queue.h"
 #include "common/config/topology.h"
@@ -59,6 +60,7 @@ class Uplink {
     Endpoint address;      // where to dial
     std::string topology_digest;
     LinePolicy line;  // what is known of the line up
+    std::shared_ptr<const Schema> schema;
   };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
          const Store& store, Committer& committer, Clock& clock,
@@ -94,6 +96,10 @@ class Uplink {
   boost::asio::awaitable<Result<FileTaken>> take_file(FilePart part);
   // A file takes along what is pending now; before it is given to anybody.
   void on_export();
+  // Begins a verification that does not wait between its parts, or hurries the one under way. The
+  // number of the run: it is over when VerifyStatus::done has come to it.
+  uint64_t verify_now();
+  const VerifyStatus& verify_status() const { return verify_status_; }
 
   UplinkStatus status() const;
 
@@ -110,6 +116,12 @@ class Uplink {
   void give_up(const Error& why);
   void take_snapshot_parts(const BranchEffects& effects);
   void ask_waiting();
+  // Verification: what is due begins, what is under way goes on.
+  boost::asio::awaitable<void> keep_verifying();
+  boost::asio::awaitable<void> recount();
+  boost::asio::awaitable<void> sum_ranges();
+  void take_point(const VerifyPoint& point);
+  void link_lost();  // for the verification
   void finish_join(uint64_t connection, const SnapshotEnd& end);
   void take_range(FeedRange range);
   void apply_waiting();
@@ -144,6 +156,17 @@ class Uplink {
   std::string certificate_;     // that the upstream showed last
   LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
+  Verifier verifier_;
+  bool verifier_away_ = false;             // the writing thread has it
+  bool verifier_lost_link_ = false;        // meanwhile
+  std::optional<VerifySums> verify_sums_;  // came meanwhile
+  VerifyStatus verify_status_;             // as of when it was here last
+  bool hurry_ = false;
+  bool asked_ = false;  // for another verification, by an operator
+  int64_t compare_at_us_ = 0, verify_at_us_ = 0, reseed_at_us_ = 0;
+  uint64_t compared_on_ = 0;  // the connection that was asked on last
+  uint64_t told_run_ = 0;     // whose outcome is in the log
+  boost::asio::steady_timer verify_timer_;
   bool reseed_ = false;
   bool refreshing_ = false;
   bool stopping_ = false;

@@ -20,14 +20,16 @@ std::string problem_of(const ClientResponse& response) {
   return error_text(response);
 }
 
-ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::string& path,
-                 int64_t timeout_ms) {
+}  // namespace
+
+ServerAnswer ask_one(const ServerSpec& server, const std::string& token, const std::string& method,
+                     const std::string& path, int64_t timeout_ms) {
   ServerAnswer answer;
   answer.server = &server;
   HttpClient client(server.admin.to_string());
   client.set_token(token);
   client.set_timeout_ms(timeout_ms);
-  auto response = client.request("GET", path);
+  auto response = client.request(method, path);
   if (!response) {
     answer.problem = response.error().message;
     return answer;
@@ -42,6 +44,8 @@ ServerAnswer ask(const ServerSpec& server, const std::string& token, const std::
   }
   return answer;
 }
+
+namespace {
 
 ErrorKind kind_of(int status) {
   switch (status) {
@@ -72,7 +76,7 @@ std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& t
   for (auto& asker : askers) {
     asker = std::jthread([&] {
       for (size_t i = next++; i < out.size(); i = next++)
-        out[i] = ask(topology.servers[i], token, path, timeout_ms);
+        out[i] = ask_one(topology.servers[i], token, "GET", path, timeout_ms);
     });
   }
   askers.clear();

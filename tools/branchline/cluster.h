@@ -23,6 +23,9 @@ struct ServerAnswer {
 // order.
 std::vector<ServerAnswer> ask_all(const Topology& topology, const std::string& token,
                                   const std::string& path, int64_t timeout_ms);
+// One request to the operators' address of one server; as ask_all() gives it.
+ServerAnswer ask_one(const ServerSpec& server, const std::string& token, const std::string& method,
+                     const std::string& path, int64_t timeout_ms);
 // The exit code of a question to all of them: 0, 1 for an answer that is none, 2 where the token is
 // refused, 3 where a server did not answer.
 int exit_code_of(const std::vector<ServerAnswer>& answers);

@@ -22,6 +22,7 @@ void add_server_access(CLI::App& command, CommandContext& context, bool required
 void add_topology_command(CLI::App& app, CommandContext& context);
 void add_ca_command(CLI::App& app, CommandContext& context);
 void add_status_command(CLI::App& app, CommandContext& context);
+void add_verify_command(CLI::App& app, CommandContext& context);
 void add_audit_command(CLI::App& app, CommandContext& context);
 void add_token_command(CLI::App& app, CommandContext& context);
 void add_log_command(CLI::App& app, CommandContext& context);

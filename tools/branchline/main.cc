@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
   branchline::add_ca_command(app, context);
   branchline::add_status_command(app, context);
   branchline::add_audit_command(app, context);
+  branchline::add_verify_command(app, context);
   branchline::add_token_command(app, context);
   branchline::add_log_command(app, context);
   branchline::add_release_command(app, context);
