@@ -67,6 +67,7 @@ void IdentityNemesis::start_copy() {
   auto& copy = copies_.emplace_back(std::make_unique<SimBranch>(
       w, of->name, of->schema, host_.topology_digest, host_.master, host_.bug));
   copy->disk.restore(of->disk.durable());
+  copy->damaged = of->damaged;
   copy->clock.offset_ms = of->clock.offset_ms;
   copy->start();
   w.after(w.between(200'000, 6'000'000), [c = copy.get()] {

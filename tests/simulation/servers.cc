@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "master/ingest/topology_commit.h"
+#include "master/verify/verify.h"
 #include "replication/courier/feed_reader.h"
 #include "replication/courier/file_part.h"
 #include "replication/courier/pending_reader.h"
@@ -291,6 +292,7 @@ void SimMaster::perform(const Handle& c, MasterEffects effects) {
     c->trunk->line->send_down(c->trunk->down.send(c->channel, std::move(frame)));
     if (c->trunk->down.named_bytes() > before) ++world_.counts["seen: block sent once for several"];
   }
+  if (effects.verify) verify(c, *effects.verify);
   if (effects.open_snapshot) open_snapshot(c);
   if (effects.want_chunk) {
     world_.after(1000, [this, c, epoch = epoch_] {
@@ -348,6 +350,30 @@ void SimMaster::open_snapshot(const Handle& c) {
     ++world_.counts["seen: snapshot"];
   }
   perform(c, c->session->on_snapshot(c->snapshot->head(), world_.now()));
+}
+
+void SimMaster::verify(const Handle& c, const VerifyRequest& question) {
+  std::shared_ptr<const StoreView> view = store_.snapshot();
+  auto at = line_at(*view);
+  BL_CHECK(at);
+  c->session->on_verify_view(at->csn);
+  const Registration& r = c->session->registration();
+  std::set<TerritoryId> held(r.territories.begin(), r.territories.end());
+  held.insert(kReferenceTerritory);
+  auto later = [this](auto what) {
+    world_.after(world_.between(0, 30'000), [this, what, epoch = epoch_] {
+      if (epoch == epoch_) what();
+    });
+  };
+  later([this, c, view, held, question] {
+    auto point = verify_point(*view, held, question);
+    BL_CHECK(point);
+    perform(c, c->session->on_verify_point(std::move(*point), world_.now()));
+  });
+  if (question.sums.empty()) return;
+  later([this, c, view, held, question] {
+    perform(c, c->session->on_verify_sums(verify_sums(*view, held, question)));
+  });
 }
 
 void SimMaster::run_ingest() {
@@ -516,6 +542,8 @@ void SimBranch::start() {
   reseed_ = false;
   finishing_ = false;
   if (is_hub_) relay_ = std::make_unique<HubRelay>(name, hub_ ? hub_->name : "master", &budget_);
+  verifier = std::make_unique<Verifier>();
+  recount_.reset();
   uint64_t epoch = epoch_;
   world_.after(1000, [this, epoch] {
     if (epoch == epoch_) connect();
@@ -533,6 +561,8 @@ void SimBranch::crash() {
   relay_.reset();
   for (auto& [number, leaf] : std::exchange(leaves_, {})) leaf.line->close_from(false);
   replica.reset();
+  recount_.reset();
+  verifier.reset();
   ranges_ = std::make_unique<RangeQueue>();
   disk.crash(world_.random.below(disk.unsynced() + 1));
 }
@@ -561,6 +591,7 @@ void SimBranch::move() {
 }
 
 void SimBranch::closed() {
+  if (verifier) verifier->interrupted();
   line_.reset();
   session.reset();
   if (relay_) {
@@ -687,6 +718,11 @@ void SimBranch::perform(BranchEffects effects) {
     finish_later(*effects.end_join);
   }
   for (auto& range : effects.ranges) take_range(std::move(range));
+  if (effects.verify_point) {
+    finishing_ = true;
+    take_point_later(*effects.verify_point);
+  }
+  if (effects.verify_sums) verifier->sums_came(std::move(*effects.verify_sums));
   if (!line_) return;
   for (auto& frame : effects.frames) line_->send_up(std::move(frame));
   if (effects.close) {
@@ -720,6 +756,11 @@ void SimBranch::finish_later(const SnapshotEnd& end) {
       return fail("snapshot: " + copied.error().message);
     if (!copied || !*copied) return finish_later(end);
     auto done = replica->end_seed(end, write);
+    if (!done && damaged && done.error().code == "snapshot.corrupt") {
+      // What it kept was damaged, and shows: everything comes anew.
+      ++world_.counts["seen: damage found by a snapshot's checksums"];
+      return disconnect();
+    }
     if (!done) return fail("snapshot: " + done.error().message);
     BL_CHECK(put(done->batch, Sync::yes));
     reseed_ = false;
@@ -783,6 +824,68 @@ Result<void> SimBranch::import_file(const std::string& bytes) {
   return {};
 }
 
+// Ranges behind it wait until it is taken at its csn.
+void SimBranch::take_point_later(const VerifyPoint& point) {
+  world_.after(world_.between(0, 20'000), [this, point, epoch = epoch_, connection = connection_] {
+    if (epoch != epoch_ || connection != connection_ || !session) return;
+    if (replica->state().cursor.csn < point.at.csn) return take_point_later(point);
+    auto write = [this](const Batch& b, Sync s) { return put(b, s); };
+    auto taken = verifier->at_point(point, *replica, store_, write, clock.wall_ms());
+    if (!taken) return fail("verification: " + taken.error().message);
+    if (hub_) ++world_.counts["seen: answer of verification beneath a hub"];
+    for (const auto& line : taken->news) world_.say(name + ": " + line);
+    if (!damaged && !taken->news.empty())
+      return fail("verification found what nobody damaged: " + taken->news.front());
+    finishing_ = false;
+    for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
+  });
+}
+
+void SimBranch::verify() {
+  switch (verifier->step()) {
+    case Verifier::Step::rest:
+      if (verifier->status().outcome == kMasterDiffers)
+        return fail("verification: " + verifier->status().found.back());
+      if (!replica->state().joined() || world_.now() < verify_at_) return;
+      verify_at_ = world_.now() + world_.between(500'000, 3'000'000);
+      if (world_.chance(0.5)) {
+        verifier->compare();
+      } else {
+        verifier->begin();
+      }
+      return;
+    case Verifier::Step::count: {
+      if (!recount_) {
+        auto opened = Recount::open(store_.snapshot(), schema);
+        if (!opened) return verifier->counted(std::unexpected(opened.error()));
+        recount_ = std::move(*opened);
+      }
+      auto done = recount_->step(200);
+      if (done && !*done) return;
+      auto counted = std::move(recount_);
+      if (!done) return verifier->counted(std::unexpected(done.error()));
+      return verifier->counted(counted->findings());
+    }
+    case Verifier::Step::ask: {
+      if (!session || !session->may_verify()) return;
+      VerifyRequest question = verifier->request();
+      return perform(session->verify(question));
+    }
+    case Verifier::Step::wait:
+      return;
+    case Verifier::Step::sum:
+      return verifier->summed(Verifier::sum(verifier->view(), schema, verifier->ranges()));
+    case Verifier::Step::reseed:
+      ++world_.counts["seen: fetched anew by verification"];
+      if (!damaged) return fail("fetched anew: " + verifier->status().found.back());
+      world_.say(name + " is fetched anew: " + verifier->status().found.back());
+      reseed_ = true;
+      verifier->reseeding();
+      if (session) disconnect();
+      return;
+  }
+}
+
 // As the servers' writing thread does: whenever its turn comes, what waits until then as one.
 void SimBranch::apply_later() {
   world_.after(world_.between(0, 30'000), [this, epoch = epoch_] {
@@ -817,6 +920,7 @@ void SimBranch::tick() {
     perform(session->tick(world_.now(), clock.wall_ms(), facts));
   }
   if (relay_) perform_relay(relay_->tick(world_.now(), clock.wall_ms()));
+  verify();
   world_.after(kTick, [this, epoch = epoch_] {
     if (epoch == epoch_) tick();
   });

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "branch/replica/replica.h"
+#include "branch/replica/verifier.h"
 #include "branch/uplink/range_queue.h"
 #include "common/config/topology.h"
 #include "master/feed/feed.h"
@@ -86,6 +87,7 @@ class SimMaster {
   void run_ingest();
   void publish(const IngestResult& result);
   void open_snapshot(const Handle& c);
+  void verify(const Handle& c, const VerifyRequest& question);
   void forget(const Handle& c);
   void retain();
   void tick();
@@ -138,6 +140,7 @@ class SimBranch {
   SimClock clock;
   std::unique_ptr<Replica> replica;
   std::unique_ptr<BranchSession> session;
+  std::unique_ptr<Verifier> verifier;
   const std::string name;
   bool partitioned = false;
   bool refused_as_copy = false;
@@ -146,6 +149,7 @@ class SimBranch {
   // Whether bulk work waits for its hours, and what the line carries (0: anything).
   void set_line(bool bulk_closed, uint64_t bytes_per_s);
   std::string failure;
+  bool damaged = false;  // a byte on its disk was changed
 
  private:
   void connect();
@@ -156,6 +160,8 @@ class SimBranch {
   void take_range(FeedRange range);
   void finish_later(const SnapshotEnd& end);
   bool moved_by_file_ = false;  // behind what the connection was greeted with
+  void take_point_later(const VerifyPoint& point);
+  void verify();
   void received(const std::string& bytes);
   void closed();
   void tick();
@@ -183,6 +189,8 @@ class SimBranch {
   uint64_t redone_ = 0;  // by the last range
   uint64_t epoch_ = 0;
   uint64_t connection_ = 0;
+  std::unique_ptr<Recount> recount_;
+  int64_t verify_at_ = 0;
   bool reseed_ = false;
   bool finishing_ = false;
   std::vector<FeedRange> held_;
