@@ -164,6 +164,10 @@ struct Replica::Apply {
       for (const auto& u : records) {
         if (u.key == key) previous = u.previous;
       }
+      if (previous >= at && is_pending(r.state_.retired, previous)) {
+        return fail(ErrorKind::corrupt, "outbox.links",
+                    "pending mutations on one record lead to one another in a circle");
+      }
       at = previous;
     }
     return {};
