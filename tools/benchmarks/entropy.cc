@@ -2,11 +2,38 @@
 
 #include <zstd.h>
 
+#include <boost/json.hpp>
+#include <map>
 #include <string>
 
 #include "tools/benchmarks/data.h"
 
 namespace branchline::bench {
+namespace {
+
+double smallest(const std::string& all, uint32_t count) {
+  std::string out(ZSTD_compressBound(all.size()), 0);
+  return static_cast<double>(ZSTD_compress(out.data(), out.size(), all.data(), all.size(), 19)) /
+         count;
+}
+
+}  // namespace
+
+double contact_entropy() {
+  constexpr uint32_t kContacts = 20'000;
+  Dice dice(2);
+  std::map<std::string, std::string> columns;
+  std::string body;
+  for (uint32_t i = 0; i < kContacts; ++i) {
+    body.clear();
+    append_contact(body, dice);
+    for (const auto& member : boost::json::parse(body).as_object())
+      columns[member.key()] += boost::json::serialize(member.value()) + "\n";
+  }
+  std::string all;
+  for (const auto& [name, values] : columns) all += values;
+  return smallest(all, kContacts);
+}
 
 double change_entropy(bool phone) {
   constexpr uint32_t kChanges = 20'000, kRows = 200'000;
@@ -26,10 +53,7 @@ double change_entropy(bool phone) {
     times.push_back('\1');  // differences
     numbers.push_back('\1');
   }
-  std::string all = rows + status + notes + times + numbers;
-  std::string out(ZSTD_compressBound(all.size()), 0);
-  size_t n = ZSTD_compress(out.data(), out.size(), all.data(), all.size(), 19);
-  return static_cast<double>(n) / kChanges;
+  return smallest(rows + status + notes + times + numbers, kChanges);
 }
 
 }  // namespace branchline::bench

@@ -5,5 +5,6 @@
 namespace branchline::bench {
 
 double change_entropy(bool phone);
+double contact_entropy();
 
 }  // namespace branchline::bench

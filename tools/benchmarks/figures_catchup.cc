@@ -53,7 +53,7 @@ double disk_floor(Bench& bench) {
 
 void measure_catchup(Bench& bench) {
   if (!bench.wants_any({"catchup.link", "catchup.loopback", "catchup.two_hops", "bytes.per_change",
-                        "bytes.per_field_edit"}))
+                        "bytes.per_field_edit", "bytes.per_contact"}))
     return;
   Fleet& fleet = bench.fleet();
   uint64_t count = bench.options().pending();
@@ -74,8 +74,8 @@ void measure_catchup(Bench& bench) {
       bench.add(
           {"catchup.link", c.rate, "/s", floor, c.rate / floor, ">= 40000/s", c.rate >= 40'000});
     if (bench.wants("bytes.per_change"))
-      bench.add({"bytes.per_change", bytes, "B", change_floor, bytes / change_floor, "<= 36",
-                 bytes <= 36});
+      bench.add({"bytes.per_change", bytes, "B", change_floor, bytes / change_floor, "<= 30",
+                 bytes <= 30});
   }
   if (bench.wants("bytes.per_field_edit")) {
     bench.line_down("office");
@@ -84,7 +84,15 @@ void measure_catchup(Bench& bench) {
     catch_up(bench, "office", {"office"}, count, [&] { bench.line_up("office"); });
     double bytes = line_bytes(fleet, count);
     bench.add(
-        {"bytes.per_field_edit", bytes, "B", edit_floor, bytes / edit_floor, "<= 20", bytes <= 20});
+        {"bytes.per_field_edit", bytes, "B", edit_floor, bytes / edit_floor, "<= 15", bytes <= 15});
+  }
+  if (bench.wants("bytes.per_contact")) {
+    bench.line_down("office");
+    fleet.create_contacts("office", count, 2);
+    fleet.line("office", "/stats/reset");
+    catch_up(bench, "office", {"office"}, count, [&] { bench.line_up("office"); });
+    double bytes = line_bytes(fleet, count), floor = contact_entropy();
+    bench.add({"bytes.per_contact", bytes, "B", floor, bytes / floor, "<= 60", bytes <= 60});
   }
   if (bench.wants("catchup.two_hops")) {
     bench.drain({"office", "second"});

@@ -247,24 +247,31 @@ void Fleet::settle(const std::vector<std::string>& branches) {
 void Fleet::load_contacts() {
   if (options_.progress)
     options_.progress("loading " + std::to_string(options_.contacts) + " contacts");
-  Dice dice(1);
+  ids_ = create_contacts("hq", options_.contacts, 1);
+  settle({"hq"});
+}
+
+std::vector<std::string> Fleet::create_contacts(const std::string& server, uint64_t count,
+                                                uint64_t seed) {
+  Dice dice(seed);
   LoadPlan plan;
-  plan.port = port("hq");
+  plan.port = port(server);
   plan.connections = 32;
-  plan.requests = options_.contacts;
+  plan.requests = count;
   std::string body;
   plan.make = [&](std::string& out, int) {
     body.clear();
     append_contact(body, dice);
     append_request(out, "POST", "/api/data/v9.2/contacts", auth_, body);
   };
+  std::vector<std::string> ids;
   plan.answered = [&](const Connection& answer, int) {
     std::string_view url = answer.header("OData-EntityId");
-    if (url.size() > 37) ids_.emplace_back(url.substr(url.size() - 37, 36));
+    if (url.size() > 37) ids.emplace_back(url.substr(url.size() - 37, 36));
   };
   LoadResult result = closed_loop(plan);
   if (result.failed > 0) throw std::runtime_error("creating contacts: " + result.first_failure);
-  settle({"hq"});
+  return ids;
 }
 
 }  // namespace branchline::bench

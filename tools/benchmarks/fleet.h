@@ -66,6 +66,9 @@ class Fleet {
 
   const std::string& auth() const { return auth_; }  // a header line
   const std::vector<std::string>& contacts() const { return ids_; }
+  // New ones, without keys; their ids.
+  std::vector<std::string> create_contacts(const std::string& server, uint64_t count,
+                                           uint64_t seed);
 
  private:
   struct Ports {
