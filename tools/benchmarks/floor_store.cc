@@ -65,7 +65,8 @@ Shapes read_shapes(const StoreView& store, keys::Side side) {
     if (at != s.contacts.end() && at->key == key) at->index_key = std::string(rows->key());
   }
   size_t blocks = 0, block_bytes = 0, entries = 0;
-  for (auto rows = store.scan(Table::outbox, {}, {}); rows->valid(); rows->next()) {
+  for (auto rows = store.scan(Table::outbox, {}, std::string(1, static_cast<char>(keys::kKept)));
+       rows->valid(); rows->next()) {
     auto ref = keys::parse_outbox(rows->key());
     if (ref->generation >= kFloorGeneration) continue;  // of an earlier round of this floor
     auto block = must(decode_outbox_block(*ref, std::string(rows->value())));
