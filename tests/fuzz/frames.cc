@@ -1,5 +1,6 @@
 // A byte stream from a peer: cut into frames, each payload through the decoder of its type.
 #include "common/base/limits.h"
+#include "replication/courier/file_part.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
 #include "replication/relay/channel.h"
@@ -99,6 +100,9 @@ struct Peer {
         break;
       case FrameType::channel_closed:
         (void)decode_channel_closed(p);
+        break;
+      case FrameType::file_head:
+        (void)decode_file_part(encode_frame(frame.type, p));
         break;
     }
   }
