@@ -20,6 +20,7 @@ struct Options {
   std::string folder;  // a temporary one by default
   // The line is of packets between network namespaces (`branchline-wan tun`), not a proxy.
   bool tunnel = false;
+  std::string lanes_rate = "8Mbit";  // of the line that people and an import share
 
   uint32_t contacts() const { return quick ? 20'000 : 200'000; }
   uint32_t pending() const { return quick ? 20'000 : 200'000; }
@@ -50,6 +51,7 @@ class Bench {
   bool wants(const std::string& name) const;
   bool wants_any(const std::vector<std::string>& names) const;
   Fleet& fleet();
+  void end_fleet() { fleet_.reset(); }
   void say(const std::string& text) const;
   // Figures of a tunnel have `.tun` behind their name, and bytes there no goal: they count what no
   // proxy sees.
@@ -109,6 +111,7 @@ void measure_writes(Bench& bench);
 void measure_live(Bench& bench);
 void measure_catchup(Bench& bench);
 void measure_memory(Bench& bench);
+void measure_lanes(Bench& bench);  // last: it starts servers of its own instead of the fleet
 
 // Measures what stdin asks for, a line each, and answers each on stdout with a line of JSON:
 //   pids                     {"office":[..],"head":[..]}

@@ -1,16 +1,9 @@
 // An office at work: 500 changes a second over its line, and how soon head office shows them.
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-
-#include <cstdio>
-#include <deque>
-#include <set>
 #include <stdexcept>
-#include <thread>
 
 #include "tools/benchmarks/bench.h"
-#include "tools/benchmarks/data.h"
 #include "tools/benchmarks/entropy.h"
+#include "tools/benchmarks/live.h"
 
 namespace branchline::bench {
 namespace {
@@ -18,7 +11,6 @@ namespace {
 constexpr int kRate = 500;
 constexpr auto kPollFrom =
     std::chrono::microseconds(39'500);  // a line of 40 ms one way shows nothing earlier
-constexpr auto kPollPause = std::chrono::microseconds(250);
 
 // Half of the round trip of one byte through a line of the same kind.
 struct LineFloor {
@@ -70,147 +62,19 @@ LineFloor measure_line(Bench& bench) {
   return line_floor_of(bench, wan_port, "127.0.0.1");
 }
 
-// Writes by the clock, whatever the answers do; reads the oldest change that head office does not
-// show yet.
-class Live {
- public:
-  Live(Bench& bench, bool phone)
-      : bench_(bench),
-        phone_(phone),
-        reader_(bench.fleet().port("hq")),
-        poll_(::epoll_create1(EPOLL_CLOEXEC)) {
-    watch(reader_.fd(), 0);
-  }
-  ~Live() { ::close(poll_); }
-
-  LoadResult run(double seconds) {
-    ::prctl(PR_SET_TIMERSLACK, 1);
-    begin_ = Clock::now();
-    auto total = static_cast<uint64_t>(seconds * kRate);
-    while (answered_ < total || (!phone_ && !waiting_.empty())) {
-      if (seconds_since(begin_) > seconds + 30) {
-        throw std::runtime_error("live changes did not arrive: " + std::to_string(answered_) +
-                                 " of " + std::to_string(started_) + " accepted, " +
-                                 std::to_string(waiting_.size()) +
-                                 " not shown; the last answer was " + std::string(reader_.body()));
-      }
-      auto now = Clock::now();
-      while (started_ < total && due(started_) <= now) send();
-      if (!phone_) look(now);
-      wait(total);
-    }
-    result_.seconds = seconds_since(begin_);
-    return std::move(result_);
-  }
-
- private:
-  struct Change {
-    Clock::time_point sent;
-    uint64_t number;
-    std::string id;
+LivePlan plan_of(Bench& bench, double seconds, bool phone) {
+  LivePlan plan;
+  plan.fleet = &bench.fleet();
+  plan.rate = kRate;
+  plan.seconds = seconds;
+  plan.shown_from = kPollFrom;
+  plan.watch = !phone;
+  plan.make = [&bench, phone](std::string& out, int connection) {
+    bench.append_edit(out, connection, phone);
+    return LivePlan::Made{bench.last_number(), out.substr(out.find("contacts(") + 9, 36)};
   };
-  struct Writer {
-    Connection connection;
-    bool busy = false;
-  };
-
-  Clock::time_point due(uint64_t n) const {
-    return begin_ + std::chrono::microseconds(n * 1'000'000 / kRate);
-  }
-  void watch(int fd, uint32_t number) {
-    epoll_event event{EPOLLIN, {.u32 = number}};
-    ::epoll_ctl(poll_, EPOLL_CTL_ADD, fd, &event);
-  }
-
-  void send() {
-    size_t free = 0;
-    while (free < writers_.size() && writers_[free].busy) ++free;
-    if (free == writers_.size()) {
-      writers_.push_back({Connection(bench_.fleet().port("office")), false});
-      watch(writers_.back().connection.fd(), static_cast<uint32_t>(free + 1));
-    }
-    // Two changes of one record on two connections may be taken in either order: then the older
-    // would be waited for.
-    std::string id;
-    do {
-      request_.clear();
-      bench_.append_edit(request_, static_cast<int>(free), phone_);
-      id = request_.substr(request_.find("contacts(") + 9, 36);
-    } while (!under_way_.insert(id).second);
-    waiting_.push_back({Clock::now(), bench_.last_number(), id});
-    if (phone_) under_way_.clear();
-    writers_[free].busy = true;
-    writers_[free].connection.send(request_);
-    ++started_;
-  }
-
-  void look(Clock::time_point now) {
-    if (reading_ || waiting_.empty() || now < waiting_.front().sent + kPollFrom || now < next_look_)
-      return;
-    request_.clear();
-    append_request(request_, "GET",
-                   "/api/data/v9.2/contacts(" + waiting_.front().id + ")?$select=numberofchildren",
-                   bench_.fleet().auth(), {});
-    reader_.send(request_);
-    reading_ = true;
-  }
-
-  void shown() {
-    reading_ = false;
-    auto now = Clock::now();
-    next_look_ = now + kPollPause;
-    std::string_view body = reader_.body();
-    size_t at = body.find("\"numberofchildren\":");
-    uint64_t seen =
-        at == std::string_view::npos ? 0 : std::strtoull(body.data() + at + 19, nullptr, 10);
-    if (seen < waiting_.front().number) return;
-    auto spent =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(now - waiting_.front().sent).count();
-    result_.latencies_ns.push_back(static_cast<uint32_t>(spent));
-    under_way_.erase(waiting_.front().id);
-    waiting_.pop_front();
-    next_look_ = now;  // the next one may have come along
-  }
-
-  void wait(uint64_t total) {
-    auto now = Clock::now();
-    auto until = now + std::chrono::milliseconds(20);
-    if (started_ < total) until = std::min(until, due(started_));
-    if (!phone_ && !reading_ && !waiting_.empty())
-      until = std::min(until, std::max(waiting_.front().sent + kPollFrom, next_look_));
-    int64_t ns = std::max<int64_t>(
-        0, std::chrono::duration_cast<std::chrono::nanoseconds>(until - now).count());
-    timespec pause{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
-    epoll_event events[64];
-    int n = ::epoll_pwait2(poll_, events, 64, &pause, nullptr);
-    for (int i = 0; i < n; ++i) {
-      uint32_t which = events[i].data.u32;
-      if (which == 0) {
-        if (reader_.receive(false) && reading_) shown();
-        continue;
-      }
-      Writer& w = writers_[which - 1];
-      if (!w.connection.receive(false) || !w.busy) continue;
-      if (w.connection.status() >= 300)
-        throw std::runtime_error("a live write failed: " + std::string(w.connection.body()));
-      w.busy = false;
-      ++answered_;
-    }
-  }
-
-  Bench& bench_;
-  bool phone_;
-  Connection reader_;
-  int poll_;
-  std::deque<Writer> writers_;
-  std::deque<Change> waiting_;
-  std::set<std::string> under_way_;
-  std::string request_;
-  LoadResult result_;
-  Clock::time_point begin_, next_look_;
-  uint64_t started_ = 0, answered_ = 0;
-  bool reading_ = false;
-};
+  return plan;
+}
 
 double live_bytes(Bench& bench, double seconds) {
   bench.fleet().settle({"office"});
@@ -225,9 +89,10 @@ double live_bytes(Bench& bench, double seconds) {
 
 Lag live_lag(Bench& bench, double seconds) {
   bench.fleet().line("office", "/stats/reset");
-  LoadResult live = Live(bench, false).run(seconds);
-  return {live.percentile_us(0.5) / 1000, live.percentile_us(0.99) / 1000,
-          live_bytes(bench, seconds)};
+  std::vector<double> lags;
+  for (const auto& e : run_live(plan_of(bench, seconds, false)))
+    lags.push_back(milliseconds(e.shown - e.sent));
+  return {percentile(lags, 0.5), percentile(lags, 0.99), live_bytes(bench, seconds)};
 }
 
 void measure_live(Bench& bench) {
@@ -256,7 +121,7 @@ void measure_live(Bench& bench) {
   }
   if (bench.wants("bytes.per_field_edit.live")) {
     fleet.line("office", "/stats/reset");
-    Live(bench, true).run(seconds / 2);
+    run_live(plan_of(bench, seconds / 2, true));
     double bytes = live_bytes(bench, seconds / 2), floor = change_entropy(true);
     bench.add(
         {"bytes.per_field_edit.live", bytes, "B", floor, bytes / floor, "<= 60", bytes <= 60});

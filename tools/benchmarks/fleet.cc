@@ -15,8 +15,6 @@ namespace branchline::bench {
 namespace {
 
 const std::vector<std::string> kBranches{"hq", "office", "second"};
-constexpr const char* kLine = "80ms";
-constexpr const char* kRate = "20Mbit";
 
 std::string address(uint16_t port, const std::string& host = "127.0.0.1") {
   return "\"" + host + ":" + std::to_string(port) + "\"";
@@ -51,14 +49,19 @@ Fleet::Fleet(FleetOptions options) : options_(std::move(options)) {
 
 Fleet::~Fleet() {
   for (const char* name : {"office", "second", "hq", "master"}) stop(name);
+  for (const auto& [name, ports] : ports_) {
+    port_lives_here(ports.http);
+    port_lives_here(ports.admin);
+  }
 }
 
 void Fleet::start_line(const std::string& server) {
   const Ports& p = ports_.at(server);
   const std::string local = "127.0.0.1:", log = options_.folder + "/wan-" + server + ".log";
-  const std::vector<std::string> shape{
-      "--rtt",   kLine,    "--rate",    kRate,
-      "--queue", "256KiB", "--control", local + std::to_string(p.control)};
+  const std::vector<std::string> shape{"--rtt",     options_.round_trip,
+                                       "--rate",    options_.rate,
+                                       "--queue",   "256KiB",
+                                       "--control", local + std::to_string(p.control)};
   std::vector<std::string> command{program_folder() + "/branchline-wan"};
   if (!options_.tunnel) {
     command.insert(command.end(), {"--listen", local + std::to_string(p.wan), "--connect",
@@ -106,7 +109,19 @@ void Fleet::write_topology() {
   ports_["master"].link = free_port();
   ports_["master"].admin = free_port();
   std::ofstream file(options_.folder + "/topology.yaml");
-  file << "version: 1\nname: bench\nsites:\n  - {name: here}\nterritories:\n  - main\nservers:\n";
+  file << "version: 1\nname: bench\nterritories:\n  - main\nsites:\n  - {name: here}\n";
+  const auto site_of = [this](const std::string& server) {
+    return options_.rate_in_topology && server != "hq" ? server : "here";
+  };
+  if (options_.rate_in_topology) {
+    for (const char* site : {"office", "second"}) file << "  - {name: " << site << "}\n";
+    file << "links:\n";
+    for (const char* site : {"office", "second"}) {
+      file << "  - {from: here, to: " << site << ", rtt: " << options_.round_trip
+           << ", rate: " << options_.rate << "}\n";
+    }
+  }
+  file << "servers:\n";
   file << "  - {name: master, site: here, kind: master, link: "
        << address(ports_["master"].link, options_.tunnel ? kMasterAddress : "127.0.0.1")
        << ", admin: " << address(ports_["master"].admin) << "}\n";
@@ -114,9 +129,9 @@ void Fleet::write_topology() {
     Ports& p = ports_[name];
     p.http = free_port();
     p.admin = free_port();
-    file << "  - {name: " << name
-         << ", site: here, kind: branch, upstream: master, territories: [main], http: "
-         << address(p.http) << ", admin: " << address(p.admin);
+    file << "  - {name: " << name << ", site: " << site_of(name)
+         << ", kind: branch, upstream: master, territories: [main], http: " << address(p.http)
+         << ", admin: " << address(p.admin);
     if (name != "hq") {
       p.wan = free_port();
       p.control = free_port();

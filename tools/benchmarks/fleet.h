@@ -1,10 +1,11 @@
-// A master and branches as users run them, on loopback, with lines of 80 ms and 20 Mbit/s before
-// two of them.
+// A master and branches as users run them, on loopback, with lines before two of them: of 80 ms
+// and 20 Mbit/s, unless told otherwise.
 //
 //   hq ── master ──wan── office      all hold the one territory
 //                  ──wan── second
 //
 // With tunnels, office and second live in ends a of one each, everything else in the b of both.
+// Nothing is paced unless the topology tells the rate of the lines.
 #pragma once
 
 #include <functional>
@@ -25,6 +26,8 @@ struct FleetOptions {
   std::vector<std::pair<std::string, std::string>> environment;  // of the servers
   std::function<void(const std::string&)> progress;
   bool tunnel = false;
+  std::string round_trip = "80ms", rate = "20Mbit";  // of both lines
+  bool rate_in_topology = false;
 };
 
 class Fleet {

@@ -57,6 +57,7 @@ int run(const Options& options) {
       measure_catchup(bench);
     }
     if (lines && !options.tunnel) measure_memory(bench);
+    if (lines) measure_lanes(bench);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "the benchmark failed: %s\n", e.what());
     bench.keep_folder();
@@ -98,9 +99,16 @@ int main(int argc, char** argv) {
                  "where the servers keep their data meanwhile (default: a temporary folder)");
   app.add_option(
          "--network", network,
-         "proxy, or tun: the figures of the line (lag, catchup, bytes) with packets between "
+         "proxy, or tun: the figures of the line (lag, catchup, bytes, lanes) with packets between "
          "network namespaces; needs root")
       ->check(CLI::IsMember({"proxy", "tun"}))
+      ->capture_default_str();
+  app.add_option("--lanes-rate", options.lanes_rate,
+                 "rate of the line that lanes.* share with an import, as in a topology")
+      ->check([](const std::string& rate) {
+        return branchline::parse_rate_bits(rate) ? std::string()
+                                                 : "`" + rate + "` is no rate (8Mbit)";
+      })
       ->capture_default_str();
   StoreFloor store;
   uint16_t port = 0;

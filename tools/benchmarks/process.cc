@@ -132,6 +132,8 @@ std::map<uint16_t, const wan::Descriptor*>& networks() {
 
 void port_lives_in(uint16_t port, const wan::Descriptor& network) { networks()[port] = &network; }
 
+void port_lives_here(uint16_t port) { networks().erase(port); }
+
 std::unique_ptr<wan::Inside> inside_of(uint16_t port) {
   const auto at = networks().find(port);
   return at == networks().end() ? nullptr : std::make_unique<wan::Inside>(*at->second);

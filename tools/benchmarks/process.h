@@ -45,6 +45,7 @@ class Process {
 uint16_t free_port();
 // Clients of these ports open their sockets in this network, which outlives them.
 void port_lives_in(uint16_t port, const wan::Descriptor& network);
+void port_lives_here(uint16_t port);  // again
 // While it lives, the thread is where the port is; nothing where that is here.
 std::unique_ptr<wan::Inside> inside_of(uint16_t port);
 // Folder of the running program.
