@@ -14,19 +14,43 @@ constexpr int64_t kMinuteMs = 60'000;
 constexpr int64_t kForecastMinutes = 60 * 24 * 60;
 constexpr size_t kLeastPiece = 4 * 1024;
 
+// Of two rates of which 0 is not known.
+uint64_t thinner(uint64_t a, uint64_t b) { return a == 0 || (b != 0 && b < a) ? b : a; }
+
+// The rate, through the hubs above it.
+uint64_t rate_to_master(const Topology& topology, const ServerSpec& branch) {
+  uint64_t out = 0;
+  const ServerSpec* at = &branch;
+  for (size_t i = 0; at && i <= limits::kMaxHubsBetween; ++i) {
+    if (const LinkSpec* line = topology.line_of(*at)) out = thinner(out, line->rate_bits / 8);
+    at = topology.server(at->upstream);
+  }
+  return out;
+}
+
+bool share_territory(const ServerSpec& a, const ServerSpec& b) {
+  return std::any_of(a.territories.begin(), a.territories.end(), [&](const std::string& name) {
+    return std::find(b.territories.begin(), b.territories.end(), name) != b.territories.end();
+  });
+}
+
 }  // namespace
 
 LinePolicy line_policy(const Topology& topology, const ServerSpec& branch) {
   LinePolicy out;
   if (const LinkSpec* line = topology.line_of(branch)) {
-    out = {line->rate_bits / 8, line->bytes_per_day, line->bulk_hours};
+    out.bytes_per_day = line->bytes_per_day;
+    out.bulk_hours = line->bulk_hours;
+  }
+  out.bytes_per_s = rate_to_master(topology, branch);
+  for (const auto& other : topology.servers) {
+    if (other.kind != ServerKind::branch || !share_territory(branch, other)) continue;
+    out.thinnest_bytes_per_s = thinner(out.thinnest_bytes_per_s, rate_to_master(topology, other));
   }
   // Bytes per day are each line's own: a hub counts what it carries.
   const ServerSpec* hub = topology.server(branch.upstream);
   for (size_t i = 0; hub && i < limits::kMaxHubsBetween; ++i) {
     if (const LinkSpec* line = topology.line_of(*hub)) {
-      uint64_t rate = line->rate_bits / 8;
-      if (rate != 0 && (out.bytes_per_s == 0 || rate < out.bytes_per_s)) out.bytes_per_s = rate;
       if (!out.bulk_hours) out.bulk_hours = line->bulk_hours;
     }
     hub = topology.server(hub->upstream);
@@ -93,8 +117,9 @@ void LinkBudget::sent(size_t bytes, int64_t now_us, int64_t wall_ms) {
 }
 
 size_t LinkBudget::bulk_piece(size_t at_most) const {
-  if (policy_.bytes_per_s == 0) return at_most;
-  auto piece = static_cast<size_t>(payload_per_s() * uint64_t(kPieceUs) / 1'000'000);
+  uint64_t rate = thinner(policy_.bytes_per_s, policy_.thinnest_bytes_per_s);
+  if (rate == 0) return at_most;
+  auto piece = static_cast<size_t>(rate * kPayloadPerCent / 100 * uint64_t(kPieceUs) / 1'000'000);
   return std::min(std::max(piece, kLeastPiece), at_most);
 }
 

@@ -26,6 +26,9 @@ struct LinePolicy {
   uint64_t bytes_per_s = 0;    // what the line carries; 0: not known, nothing waits for it
   uint64_t bytes_per_day = 0;  // in this direction, by days of UTC; 0: no limit
   std::optional<DailyHours> bulk_hours;  // none: bulk may go at any hour
+  // Of the thinnest line that bulk work's effects go down, to offices that hold one of the same
+  // territories; 0: not known. A piece is decided, and then sent down, as a whole.
+  uint64_t thinnest_bytes_per_s = 0;
 };
 
 // As the topology describes the line between the sites of `branch` and its upstream; beneath a hub,
@@ -61,7 +64,8 @@ class LinkBudget {
 
   // How long the line is busy with what was sent, in microseconds.
   int64_t busy_us(int64_t now_us) const;
-  // How large a piece of bulk work may be, so that it keeps the line busy for kPieceUs only.
+  // How large a piece of bulk work may be, so that it keeps this line, and the thinnest of those
+  // that its effects go down, busy for kPieceUs only.
   size_t bulk_piece(size_t at_most) const;
 
   // The bytes of the day that counts, to be kept over a restart.

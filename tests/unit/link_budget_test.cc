@@ -59,6 +59,31 @@ TEST_CASE("a line at rest takes a piece of bulk work, then people's work alone",
   CHECK(line.hold(Lane::bulk, 10'000'000, 0) == SendHold::rate);
 }
 
+TEST_CASE("a piece of bulk work suits the thinnest line that it goes down", "[lanes]") {
+  // Head office has no line to wait for; its import goes down to the offices that hold what it
+  // changes, and what was decided as one piece is before people's edits as one piece.
+  Topology topology;
+  topology.servers = {{.name = "master", .kind = ServerKind::master, .site = "head"},
+                      {.name = "hq", .site = "head", .upstream = "master"},
+                      {.name = "office", .site = "north", .upstream = "hub"},
+                      {.name = "hub", .site = "south", .upstream = "master"},
+                      {.name = "island", .site = "island", .upstream = "master"}};
+  for (auto& s : topology.servers) s.territories = {s.name == "island" ? "sea" : "land"};
+  topology.links = {{.from = "head", .to = "south", .rate_bits = 16'000'000},
+                    {.from = "south", .to = "north", .rate_bits = 8'000'000},
+                    {.from = "head", .to = "island", .rate_bits = 64'000}};
+  auto policy = [&](const char* name) { return line_policy(topology, *topology.server(name)); };
+  CHECK(policy("hq").bytes_per_s == 0);
+  CHECK(LinkBudget(policy("hq")).bulk_piece(1 << 20) == 9'200);
+  CHECK(LinkBudget(policy("hq")).hold(Lane::bulk, 0, 0) == SendHold::no);
+  CHECK(policy("hub").bytes_per_s == 2'000'000);
+  CHECK(LinkBudget(policy("hub")).bulk_piece(1 << 20) == 9'200);
+  CHECK(policy("office").bytes_per_s == 1'000'000);
+  CHECK(LinkBudget(policy("island")).bulk_piece(1 << 20) == 4'096);  // the least there is
+  topology.links.clear();
+  CHECK(LinkBudget(policy("hq")).bulk_piece(1 << 20) == (1 << 20));
+}
+
 TEST_CASE("a line of which nothing is known holds nothing back", "[lanes]") {
   LinkBudget line;
   line.sent(1 << 30, 0, kWinter);
