@@ -98,6 +98,7 @@ Result<Record> Record::decode(RecordKey key, std::string flat) {
   if (flags & kHasPending) {
     uint32_t packed = r.fixed32();
     rec.pending_ = PendingRef::unpack(packed, Order(r.fixed64()));
+    if (rec.pending_.is_none()) r.fail();  // that is said without the flag
   }
   if (!r.done()) return std::unexpected(corrupt(key, "bytes missing or left over"));
   size_t n = rec.writers_.size();

@@ -51,6 +51,9 @@ TEST_CASE("record: what a damaged flat form is refused for") {
   CHECK(why(flat(0, "\0\0\2\x10\0\1\xff\xff\xff\xff\x0f\1\0\1\xff\xff\xff\xff\x0fx"s)) !=
         "accepted");
   CHECK(why(flat(0, "\0\0\xff\xff\xff\xff\x0f"s)) != "accepted");
+  // A pending mutation that is none: the same record without the flag is another row.
+  CHECK(why(flat(8, "\0\0\0\2\0\0\0\1\0\0\0\0\0\0\0"s)) == "accepted");
+  CHECK(why(flat(8, "\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0"s)) != "accepted");
   // The record is named.
   CHECK(why("").find(to_string(kKey.id)) != std::string::npos);
 }
