@@ -93,11 +93,6 @@ Result<std::string> rows_of_ranges(const StoreView& view, keys::Side side,
                                    const RangeFilter& counts, const std::vector<KeyRange>& ranges) {
   std::string rows;
   Writer w(rows);
-  auto put = [&](Table table, std::string_view key, std::string_view value) {
-    w.u8(static_cast<uint8_t>(table));
-    w.blob(key.substr(1));
-    w.blob(value);
-  };
   for (const auto& range : ranges) {
     RowWalk walk(view, side, range);
     for (;;) {
@@ -105,8 +100,8 @@ Result<std::string> rows_of_ranges(const StoreView& view, keys::Side side,
       if (!more) break;
       BL_ASSIGN(auto row, sum_row(walk));
       if (!counts(row.record.territory(), row.record.also_in())) continue;
-      put(Table::records, walk.key(), walk.value());
-      for (const auto& [key, value] : walk.elements()) put(Table::elements, key, value);
+      put_row(w, Table::records, walk.key(), walk.value());
+      for (const auto& [key, value] : walk.elements()) put_row(w, Table::elements, key, value);
       if (rows.size() > limits::kMaxVerifyRowBytes) {
         return fail(ErrorKind::invalid, "verify.too_large",
                     "the records that were asked for are too much for one answer");
@@ -116,22 +111,10 @@ Result<std::string> rows_of_ranges(const StoreView& view, keys::Side side,
   return compress(rows);
 }
 
-Result<void> open_rows(
-    std::string_view container,
-    const std::function<Result<void>(Table, std::string_view, std::string_view)>& visit) {
+Result<void> open_rows(std::string_view container, const RowVisit& visit) {
   BL_ASSIGN(std::string rows, decompress(container, limits::kMaxVerifyRowBytes * 2));
-  Reader in(rows);
-  while (in.ok() && in.remaining() > 0) {
-    uint8_t table = in.u8();
-    std::string_view key = in.blob();
-    std::string_view value = in.blob();
-    bool known = table == static_cast<uint8_t>(Table::records) ||
-                 table == static_cast<uint8_t>(Table::elements);
-    if (!in.ok() || !known)
-      return fail(ErrorKind::invalid, "verify.rows", "rows of a repair that cannot be read");
-    BL_TRY(visit(static_cast<Table>(table), key, value));
-  }
-  return {};
+  return visit_rows(
+      rows, {ErrorKind::invalid, "verify.rows", "rows of a repair that cannot be read"}, visit);
 }
 
 }  // namespace branchline

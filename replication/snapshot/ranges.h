@@ -12,6 +12,7 @@
 #include "common/store/keyspace.h"
 #include "common/store/store.h"
 #include "replication/session/verification.h"
+#include "replication/snapshot/rows.h"
 
 namespace branchline {
 
@@ -58,8 +59,6 @@ Result<std::vector<Sum128>> sum_ranges(const StoreView& view, keys::Side side,
 Result<std::string> rows_of_ranges(const StoreView& view, keys::Side side,
                                    const RangeFilter& counts, const std::vector<KeyRange>& ranges);
 // Hands out what such a container holds, in order; keys without side.
-Result<void> open_rows(
-    std::string_view container,
-    const std::function<Result<void>(Table, std::string_view, std::string_view)>& visit);
+Result<void> open_rows(std::string_view container, const RowVisit& visit);
 
 }  // namespace branchline

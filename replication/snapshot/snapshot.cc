@@ -5,15 +5,6 @@
 #include "replication/line/compress.h"
 
 namespace branchline {
-namespace {
-
-void put_row(Writer& w, Table table, std::string_view key_with_side, std::string_view value) {
-  w.u8(static_cast<uint8_t>(table));
-  w.blob(key_with_side.substr(1));
-  w.blob(value);
-}
-
-}  // namespace
 
 Digest chunk_chain(const Digest& before, const Digest& digest) {
   std::string both(before.view());
@@ -95,17 +86,8 @@ Result<void> SnapshotReader::open(std::string_view payload, const Visit& visit) 
                     " was due");
   }
   BL_ASSIGN(std::string rows, decompress(r.rest(), limits::kMaxFrameBytes * 4));
-  Reader in(rows);
-  while (in.ok() && in.remaining() > 0) {
-    uint8_t table = in.u8();
-    std::string_view key = in.blob();
-    std::string_view value = in.blob();
-    bool known = table == static_cast<uint8_t>(Table::records) ||
-                 table == static_cast<uint8_t>(Table::elements);
-    if (!in.ok() || !known)
-      return fail(ErrorKind::corrupt, "snapshot.corrupt", "a snapshot chunk is damaged");
-    BL_TRY(visit(static_cast<Table>(table), key, value));
-  }
+  BL_TRY(visit_rows(rows, {ErrorKind::corrupt, "snapshot.corrupt", "a snapshot chunk is damaged"},
+                    visit));
   Digest digest = sha256(rows);
   all_.add(digest.view());
   chain_ = chunk_chain(chain_, digest);

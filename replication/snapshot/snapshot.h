@@ -11,6 +11,7 @@
 #include "common/base/limits.h"
 #include "common/store/keyspace.h"
 #include "common/store/store.h"
+#include "replication/snapshot/rows.h"
 
 namespace branchline {
 
@@ -60,8 +61,7 @@ Digest chunk_chain(const Digest& before, const Digest& digest);
 
 class SnapshotReader {
  public:
-  using Visit =
-      std::function<Result<void>(Table table, std::string_view key, std::string_view value)>;
+  using Visit = RowVisit;
   SnapshotReader() = default;
   // Goes on behind chunks that were received earlier; from then on only the chain can be compared.
   SnapshotReader(uint64_t chunks, const Digest& chain)
