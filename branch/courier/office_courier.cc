@@ -8,33 +8,22 @@
 #include "replication/courier/file_part.h"
 #include "replication/courier/peer_row.h"
 #include "replication/courier/pending_reader.h"
+#include "replication/transport/sealed_file.h"
 
 namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
 
-Result<FilePart> open_file(const LinkContext& tls, const std::string& server,
+Result<FilePart> open_feed(const LinkContext& tls, const std::string& server,
                            const std::string& master, const std::string& framed, int64_t now_s) {
-  BL_ASSIGN(SealedPart sealed, read_sealed_part(framed));
-  if (sealed.to != server) {
-    return fail(ErrorKind::denied, "file.not_for_us",
-                "the file is from " + sealed.from + " for " + sealed.to + ", and this is " +
-                    server + ": import it at " + sealed.to);
-  }
-  if (sealed.kind != FileKind::feed) {
-    return fail(ErrorKind::invalid, "file.kind",
-                "the file is an office's pending work, and an office takes in feeds only");
-  }
-  BL_ASSIGN(Unsealed open, unseal(tls, sealed.cms, now_s));
-  BL_ASSIGN(FilePart part, decode_file_part(open.content));
-  BL_TRY(check_envelope(sealed, part, open.signer));
+  BL_ASSIGN(OpenedFile open, open_file(tls, server, FileKind::feed, framed, now_s));
   if (open.signer != master) {
     return fail(
         ErrorKind::denied, "file.signer",
         "the file is from " + open.signer + ", and the master of " + server + " is " + master);
   }
-  return part;
+  return std::move(open.part);
 }
 
 // Generation and order of where each lane goes on.
@@ -169,7 +158,7 @@ asio::awaitable<HttpResponse> OfficeCourier::import_piece(const HttpRequest& req
 
 asio::awaitable<Result<HttpResponse>> OfficeCourier::take(std::string framed) {
   auto job = [parts = parts_, framed = std::move(framed)] {
-    return open_file(*parts.tls, parts.server, parts.master, framed, parts.clock->wall_ms() / 1000);
+    return open_feed(*parts.tls, parts.server, parts.master, framed, parts.clock->wall_ms() / 1000);
   };
   auto part = co_await parts_.runtime->pool().run(std::move(job));
   if (!part) co_return std::unexpected(part.error());

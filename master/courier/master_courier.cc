@@ -9,36 +9,12 @@
 #include "replication/courier/feed_reader.h"
 #include "replication/courier/peer_row.h"
 #include "replication/line/compress.h"
+#include "replication/transport/sealed_file.h"
 
 namespace branchline {
 namespace {
 
 namespace asio = boost::asio;
-
-struct Opened {
-  FilePart part;
-  std::string certificate;
-};
-
-Result<Opened> open_file(const LinkContext& tls, const std::string& server,
-                         const std::string& framed, int64_t now_s) {
-  BL_ASSIGN(SealedPart sealed, read_sealed_part(framed));
-  if (sealed.to != server) {
-    return fail(ErrorKind::denied, "file.not_for_us",
-                "the file is from " + sealed.from + " for " + sealed.to + ", and this is " +
-                    server + ": import it at " + sealed.to);
-  }
-  if (sealed.kind != FileKind::pending) {
-    return fail(ErrorKind::invalid, "file.kind",
-                "the file is a feed, and a master takes in pending work of its branches only");
-  }
-  BL_ASSIGN(Unsealed open, unseal(tls, sealed.cms, now_s));
-  Opened out;
-  BL_ASSIGN(out.part, decode_file_part(open.content));
-  BL_TRY(check_envelope(sealed, out.part, open.signer));
-  out.certificate = std::move(open.certificate);
-  return out;
-}
 
 // Of `origin`'s mutations in a batch.
 Result<void> count_fates(const LineBatch& line, OriginId origin, Ledger& ledger) {
@@ -104,7 +80,7 @@ asio::awaitable<HttpResponse> MasterCourier::import_piece(const HttpRequest& req
 asio::awaitable<Result<MasterCourier::Report>> MasterCourier::take(std::string framed) {
   auto job = [tls = parts_.tls, server = parts_.server, framed = std::move(framed),
               now_s = parts_.clock->wall_ms() / 1000] {
-    return open_file(*tls, server, framed, now_s);
+    return open_file(*tls, server, FileKind::pending, framed, now_s);
   };
   auto opened = co_await parts_.runtime->pool().run(std::move(job));
   if (!opened) co_return std::unexpected(opened.error());
