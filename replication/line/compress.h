@@ -16,12 +16,14 @@ std::string compress(std::string_view raw);
 Result<std::string> decompress(std::string_view container, size_t limit);
 
 // One direction of one connection: each frame may refer to what earlier frames held (zstd streaming
-// with a flush per frame), so constant parts of small blocks cost a few bytes. Not thread-safe.
+// with a flush per frame), so constant parts of small blocks cost a few bytes. Large columns are
+// zstd blocks of their own: digits have another entropy table than names. Not thread-safe.
 class StreamCompressor {
  public:
   StreamCompressor();
   ~StreamCompressor();
-  std::string compress(std::string_view raw);
+  // A joined ColumnSet. What is none is compressed, too, only less well.
+  std::string compress(std::string_view block);
 
  private:
   struct Impl;

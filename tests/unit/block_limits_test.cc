@@ -1,5 +1,6 @@
 // A small block must not be able to ask for much memory or time.
 #include <catch2/catch.hpp>
+#include <random>
 
 #include "common/base/limits.h"
 #include "replication/line/columns.h"
@@ -10,6 +11,8 @@
 
 namespace branchline {
 namespace {
+
+using namespace std::string_literals;
 
 // Columns of a block, to be changed and joined again.
 std::vector<std::string> columns_of(const std::string& block) {
@@ -104,6 +107,38 @@ TEST_CASE("containers: more than the limit is refused before it is made") {
   StreamCompressor sender;
   StreamDecompressor receiver;
   CHECK_FALSE(receiver.decompress(sender.compress(zeros), zeros.size() / 2));
+}
+
+TEST_CASE("streams: what goes in comes out, however columns divide it") {
+  std::mt19937 dice(7);
+  auto text = [&](size_t size, unsigned first, unsigned count) {
+    std::string out(size, '\0');
+    for (char& c : out) c = static_cast<char>(first + dice() % count);
+    return out;
+  };
+  StreamCompressor sender;
+  StreamDecompressor receiver;
+  auto sent = [&](const std::string& block) {
+    std::string bytes = sender.compress(block);
+    auto back = receiver.decompress(bytes, block.size());
+    REQUIRE(back);
+    CHECK(*back == block);
+    return bytes.size();
+  };
+  // Nothing that zstd could make shorter, in as many blocks as there can be.
+  std::vector<std::string> random;
+  for (size_t size : {511, 512, 513, 0, 1, 512, 512, 5000})
+    for (int i = 0; i < 30; ++i) random.push_back(text(size, 0, 256));
+  sent(join(random));
+  // No columns at all, a column that ends later than the block, and nothing.
+  for (const std::string& odd : {text(3000, 'a', 3), text(700, 0x80, 128), "\xff\x7fx"s, ""s})
+    sent(odd);
+  // Digits and letters by themselves need 3.4 and 4.8 bits each; mixed, 5.
+  std::vector<std::string> mixed;
+  for (int i = 0; i < 8; ++i)
+    mixed.push_back(text(4000, i % 2 == 0 ? '0' : 'a', i % 2 == 0 ? 10 : 27));
+  CHECK(sent(join(mixed)) < 4 * 4000 * (3.45 + 4.85) / 8 + 1000);
+  CHECK(compress(join(mixed)).size() > 4 * 4000 * (3.45 + 4.85) / 8 + 1000);
 }
 
 TEST_CASE("frames: cut anywhere and refused where they must be") {
