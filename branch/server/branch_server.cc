@@ -63,15 +63,16 @@ class BranchServer {
                         config_.topology.digest(),
                         line_policy(config_.topology, *spec),
                         schema_};
-    uplink_ = std::make_unique<Uplink>(
-        runtime_, link, opened.tls, *store_, *committer_, clock_,
-        [this](const Changes& c) { on_changes(c); },
-        [this] {
-          api_->on_changes(Changes{});
-          api_->on_moved();
-          changes_->start_anew();
-        },
-        [this] { api_->on_moved(); });
+    Uplink::Events shown;
+    shown.changed = [this](const Changes& c) { on_changes(c); };
+    shown.installed = [this] {
+      api_->on_changes(Changes{});
+      api_->on_moved();
+      changes_->start_anew();
+    };
+    shown.moved = [this] { api_->on_moved(); };
+    uplink_ =
+        std::make_unique<Uplink>(runtime_, link, opened.tls, *store_, *committer_, clock_, shown);
 
     backup_ = std::make_unique<BackupJob>(*store_, clock_);
     courier_ = std::make_unique<OfficeCourier>(OfficeCourier::Parts{
@@ -340,7 +341,7 @@ class BranchServer {
         "Age of the oldest own mutation without a fate", oldest);
     set("branchline_replica_outbox_bytes", "What own mutations without a fate take",
         static_cast<double>(r.outbox_bytes));
-    const VerifyStatus& v = uplink_->verify_status();
+    const VerifyStatus& v = uplink_->verification().status();
     set("branchline_verify_equal", "1 while the checksums compared last were the master's",
         v.compared_equal || v.comparisons == 0 ? 1 : 0);
     set("branchline_verify_csn", "Commit at which everything was counted and compared last",
@@ -434,7 +435,7 @@ class BranchServer {
       std::string body;
       JsonWriter w(body);
       w.begin_object();
-      if (request.method == "POST") w.member("asked", uplink_->verify_now());
+      if (request.method == "POST") w.member("asked", uplink_->verification().verify_now());
       put_verification(w);
       w.end_object();
       co_return json_response(std::move(body));
@@ -445,7 +446,7 @@ class BranchServer {
   }
 
   void put_verification(JsonWriter& w) {
-    const VerifyStatus& v = uplink_->verify_status();
+    const VerifyStatus& v = uplink_->verification().status();
     w.member("server", config_.server).member("linked", is_up(uplink_->status()));
     w.member("state", v.state).member("running", v.running).member("done", v.done);
     if (v.done > 0) {

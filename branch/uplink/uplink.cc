@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "common/base/random.h"
-#include "replication/courier/feed_reader.h"
 #include "replication/courier/peer_row.h"
 #include "replication/relay/channel.h"
 #include "replication/session/backoff.h"
@@ -23,38 +22,21 @@ namespace asio = boost::asio;
 using std::chrono::milliseconds;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr milliseconds kTick{10};
-// Verification: sums are compared every minute in which anything came, everything is counted once a
-// day. Between the parts of a count that nobody waits for, the disk is left alone for ten times as
-// long.
-constexpr milliseconds kVerifyTick{200};
-constexpr int64_t kCompareUs = 60'000'000;
-constexpr int64_t kFirstVerifyUs = 15 * 60'000'000ll;
-constexpr int64_t kVerifyUs = 24 * 3'600'000'000ll;
-// Until what could not be mended by parts is looked at again.
-constexpr int64_t kTroubledUs = 3'600'000'000ll;
-constexpr size_t kRowsAtOnce = 1000;
-constexpr int kRestPerWork = 10;
-// Taking back what is pending is work in one piece: with more of it the count waits for the link.
-constexpr uint64_t kMaxPendingToCount = 20'000;
-constexpr int64_t kJoinNewsUs = 2'000'000;  // how often the log tells how far a join is
 
 }  // namespace
 
 Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
-               const Store& store, Committer& committer, Clock& clock,
-               std::function<void(const Changes&)> on_changes, std::function<void()> on_installed,
-               std::function<void()> on_moved)
+               const Store& store, Committer& committer, Clock& clock, const Events& events)
     : runtime_(runtime),
       config_(std::move(config)),
       tls_(std::move(tls)),
       store_(store),
       committer_(committer),
       clock_(clock),
-      on_changes_(std::move(on_changes)),
-      on_installed_(std::move(on_installed)),
-      on_moved_(std::move(on_moved)),
       budget_(config_.line),
-      verify_timer_(runtime.io()),
+      intake_(committer, clock, intake_events(events)),
+      verification_({runtime, store, committer, clock, intake_, config_.schema},
+                    verify_events(events)),
       backoff_(runtime.io()) {
   auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
   if (day && *day) budget_.restore_day(**day);
@@ -64,17 +46,47 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
   }
 }
 
+Intake::Events Uplink::intake_events(const Events& events) {
+  Intake::Events out;
+  out.unusable = [this](const Error& why) { give_up(why); };
+  out.applied = [this](Csn csn) {
+    if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
+  };
+  out.chunk_installed = [this](uint64_t chunks) {
+    if (session_) perform(session_->on_chunk_installed(chunks));
+  };
+  out.joined = [this](Csn csn) {
+    if (!session_) return;
+    *outbox_ = ReplicaOutbox(store_, committer_.side());
+    perform(session_->on_joined(csn));
+  };
+  out.changed = events.changed;
+  out.installed = events.installed;
+  out.moved = events.moved;
+  return out;
+}
+
+VerifyLoop::Events Uplink::verify_events(const Events& events) {
+  VerifyLoop::Events out;
+  out.may_ask = [this] { return session_ && session_->may_verify(); };
+  out.ask = [this](VerifyRequest question) { perform(session_->verify(question)); };
+  out.unusable = [this](const Error& why) { give_up(why); };
+  out.changed = events.changed;
+  out.moved = events.moved;
+  return out;
+}
+
 void Uplink::stop() {
   stopping_ = true;
   stop_.request_stop();
   backoff_.cancel();
-  verify_timer_.cancel();
+  verification_.stop();
   if (link_) link_->close();
 }
 
 asio::awaitable<void> Uplink::run() {
   runtime_.tasks().spawn("verification",
-                         [this]() -> asio::awaitable<void> { co_await keep_verifying(); });
+                         [this]() -> asio::awaitable<void> { co_await verification_.run(); });
   SystemRandom random;
   Backoff backoff;
   status_.down_since_ms = clock_.wall_ms();
@@ -104,7 +116,7 @@ asio::awaitable<void> Uplink::run() {
 
 asio::awaitable<void> Uplink::leave_line() {
   using Done = Result<uint64_t>;
-  ranges_.clear();
+  intake_.forget_ranges();
   Done done =
       co_await committer_.run<Done>([](Replica& replica, const Committer::Write& write) -> Done {
         uint64_t before = replica.state().ledger.pending;
@@ -130,21 +142,20 @@ asio::awaitable<Error> Uplink::connect_once() {
   keep_certificate((*link)->peer_certificate());
   // Before the cursor is asked for: what an earlier connection brought and is not applied will come
   // again.
-  ranges_.clear();
+  intake_.forget_ranges();
   // What is committed after this moment is announced by on_outbox().
   using Intro = Result<Introduction>;
   auto introduction = co_await committer_.run<Intro>([this](Replica& replica,
                                                             const Committer::Write&) -> Intro {
     BL_ASSIGN(Introduction intro, replica.introduction(config_.server, config_.topology_digest));
-    intro.reseed = intro.reseed || reseed_;
-    moved_by_file_ = false;
+    intro.reseed = intro.reseed || intake_.fetches_anew();
+    intake_.greet_anew();
     return intro;
   });
   if (!introduction) co_return introduction.error();
   uint64_t connection = ++connection_;
+  intake_.new_connection();
   close_reason_.reset();
-  finishing_ = false;
-  held_.clear();
   link_ = std::move(*link);
   outbox_ = std::make_unique<ReplicaOutbox>(store_, committer_.side());
   session_ = std::make_unique<BranchSession>(*outbox_, clock_.steady_us(), &budget_);
@@ -172,6 +183,7 @@ asio::awaitable<Error> Uplink::connect_once() {
   }
   if (close_reason_) why = *close_reason_;
   ++connection_;  // what is still under way for it is ignored
+  intake_.new_connection();
   if (sharer_) sharer_->uplink_down(why);
   status_.bytes_in += link_->counters().bytes_in;
   status_.bytes_out += link_->counters().bytes_out;
@@ -183,7 +195,7 @@ asio::awaitable<Error> Uplink::connect_once() {
     shipped_[l].bytes += lane.bytes;
   }
   session_.reset();
-  link_lost();
+  verification_.link_lost();
   lookups_.fail_all({ErrorKind::unavailable, "upstream.lost",
                      "the WAN to head office broke before it answered: try again; what this office "
                      "holds itself is served meanwhile"});
@@ -330,20 +342,10 @@ void Uplink::perform(BranchEffects effects) {
     status_.problem_code.clear();
     if (sharer_) sharer_->uplink_up(effects.welcome->channels);
   }
-  take_snapshot_parts(effects);
-  for (auto& range : effects.ranges) take_range(std::move(range));
-  if (effects.verify_point) {
-    finishing_ = true;
-    take_point(*effects.verify_point);
-  }
-  if (effects.verify_sums) {
-    if (verifier_away_) {
-      verify_sums_ = std::move(effects.verify_sums);
-    } else {
-      verifier_.sums_came(std::move(*effects.verify_sums));
-      verify_timer_.cancel();
-    }
-  }
+  intake_.take_snapshot_parts(effects);
+  for (auto& range : effects.ranges) intake_.take_range(std::move(range));
+  if (effects.verify_point) verification_.take_point(*effects.verify_point);
+  if (effects.verify_sums) verification_.take_sums(std::move(*effects.verify_sums));
   for (auto& frame : effects.frames) {
     if (!link_) break;
     if (auto ok = link_->send(std::move(frame)); !ok) {
@@ -410,330 +412,9 @@ asio::awaitable<Result<LookupAnswer>> Uplink::look_up(LookupRequest question, in
                                                                       asio::use_awaitable);
 }
 
-void Uplink::take_range(FeedRange range) {
-  if (finishing_) {
-    held_.push_back(std::move(range));
-  } else if (ranges_.add(std::move(range))) {
-    apply_waiting();
-  }
-}
-
 // What the master sent is of no use here: it is told why, for its log and its operators.
 void Uplink::give_up(const Error& why) {
   if (session_) perform(session_->on_broken(why));
-}
-
-// One task at a time, so that clients' groups come in between.
-void Uplink::apply_waiting() {
-  committer_.post([this](Replica& replica,
-                         const Committer::Write& write) -> std::move_only_function<void()> {
-    bool more = false;
-    auto range = ranges_.take(more, redone_);
-    if (more) apply_waiting();
-    if (!range || moved_by_file_) return {};
-    Csn csn = range->to.csn;
-    auto result = range->from == replica.state().cursor.csn
-                      ? replica.apply(*range)
-                      : Result<ApplyResult>(fail(ErrorKind::unavailable, "feed.gap",
-                                                 "a range before this one could not be applied"));
-    if (result) {
-      (void)write(result->batch, Sync::no);
-      redone_ = result->redone;
-    }
-    return
-        [this, csn, result = std::move(result)]() mutable { after_apply(std::move(result), csn); };
-  });
-}
-
-void Uplink::take_snapshot_parts(const BranchEffects& effects) {
-  uint64_t connection = connection_;
-  auto failed = [this, connection](const Error& e) -> std::move_only_function<void()> {
-    return [this, connection, e] {
-      if (connection == connection_) give_up(e);
-    };
-  };
-  if (effects.begin_join) {
-    spdlog::info("receiving a snapshot at csn {} (about {} records{}{})",
-                 effects.begin_join->at.csn.value, effects.begin_join->records,
-                 effects.begin_join->partial ? ", of what this office is to hold besides" : "",
-                 effects.begin_join->first_chunk > 0 ? ", going on where it broke off" : "");
-    join_told_at_ = clock_.steady_us();
-    committer_.post(
-        [head = *effects.begin_join, failed](
-            Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-          auto ok = replica.begin_seed(head, write);
-          return ok ? std::move_only_function<void()>() : failed(ok.error());
-        });
-  }
-  for (const auto& chunk : effects.chunks) {
-    committer_.post(
-        [this, connection, chunk, failed](
-            Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-          auto ok = replica.seed_chunk(chunk, write);
-          if (!ok) return failed(ok.error());
-          return [this, connection, chunks = replica.seeded_chunks(),
-                  records = replica.seeded_records(), expected = replica.seed_expected()] {
-            if (connection != connection_ || !session_) return;
-            if (clock_.steady_us() - join_told_at_ > kJoinNewsUs) {
-              join_told_at_ = clock_.steady_us();
-              spdlog::info("joining: {} of about {} records", records, expected);
-            }
-            perform(session_->on_chunk_installed(chunks));
-          };
-        });
-  }
-  if (effects.end_join) {
-    finishing_ = true;
-    finish_join(connection, *effects.end_join);
-  }
-}
-
-// A part at a time, so that clients' groups and the ranges of before come in between. Ranges that
-// come behind the end wait in held_.
-void Uplink::finish_join(uint64_t connection, const SnapshotEnd& end) {
-  committer_.post([this, connection, end](
-                      Replica& replica,
-                      const Committer::Write& write) -> std::move_only_function<void()> {
-    auto failed = [this, connection](const Error& e) -> std::move_only_function<void()> {
-      return [this, connection, e] {
-        if (connection == connection_) give_up(e);
-      };
-    };
-    auto copied = replica.copy_kept(write);
-    if (!copied && copied.error().code != "snapshot.early") return failed(copied.error());
-    if (!copied || !*copied) {
-      return [this, connection, end] {
-        if (connection == connection_ && session_) finish_join(connection, end);
-      };
-    }
-    auto result = replica.end_seed(end, write);
-    if (!result) return failed(result.error());
-    (void)write(result->batch, Sync::yes);
-    uint64_t records = 0;
-    for (const auto& [key, count] : replica.state().totals.counts) records += count;
-    return [this, connection, records, csn = replica.state().cursor.csn,
-            retired = result->retired] {
-      spdlog::info("snapshot installed: {} records, {} pending changes of ours had been decided",
-                   records, retired);
-      reseed_ = false;
-      // Everything may be another: caches start anew, open browsers read anew.
-      on_installed_();
-      if (connection != connection_ || !session_) return;
-      *outbox_ = ReplicaOutbox(store_, committer_.side());
-      finishing_ = false;
-      for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
-      perform(session_->on_joined(csn));
-    };
-  });
-}
-
-// --- Verification ---
-
-uint64_t Uplink::verify_now() {
-  hurry_ = true;
-  if (verify_status_.running) {
-    // What it has counted may have changed since: the operator means what is on the disk now.
-    asked_ = true;
-    verify_timer_.cancel();
-    return verify_status_.run + 1;
-  }
-  verify_at_us_ = 0;
-  verify_timer_.cancel();
-  return verify_status_.run + 1;
-}
-
-void Uplink::link_lost() {
-  if (verifier_away_) {
-    verifier_lost_link_ = true;
-  } else {
-    verifier_.interrupted();
-  }
-}
-
-asio::awaitable<void> Uplink::keep_verifying() {
-  verify_at_us_ = clock_.steady_us() + kFirstVerifyUs;
-  while (!stopping_) {
-    verify_timer_.expires_after(kVerifyTick);
-    co_await verify_timer_.async_wait(kTuple);
-    if (stopping_) co_return;
-    if (verifier_away_) continue;
-    int64_t now = clock_.steady_us();
-    switch (verifier_.step()) {
-      case Verifier::Step::rest: {
-        verify_status_ = verifier_.status();
-        if (verify_status_.outcome == kMasterDiffers &&
-            std::exchange(told_run_, verify_status_.done) != verify_status_.done) {
-          spdlog::error("verification: {}", verify_status_.found.back());
-          compare_at_us_ = now + kTroubledUs;
-        }
-        if (hurry_ && verify_at_us_ != 0 && !asked_) hurry_ = false;
-        if (asked_) verify_at_us_ = 0;
-        ReplicaStatus replica = committer_.status();
-        if (!replica.joined || !session_ || !session_->may_verify()) break;
-        bool much = !hurry_ && replica.ledger.pending > kMaxPendingToCount;
-        if (now >= verify_at_us_ && !much) {
-          asked_ = false;
-          verify_at_us_ = now + kVerifyUs;
-          compare_at_us_ = now + kCompareUs;
-          verifier_.begin();
-        } else if (now >= compare_at_us_) {
-          compare_at_us_ = now + kCompareUs;
-          // Where nothing has come since it was equal, there is nothing to be asked.
-          bool known = verify_status_.compared_equal && compared_on_ == connection_ &&
-                       verify_status_.compared_csn == replica.cursor.csn;
-          if (!known) verifier_.compare();
-        }
-        break;
-      }
-      case Verifier::Step::count:
-        co_await recount();
-        break;
-      case Verifier::Step::ask:
-        if (session_ && session_->may_verify()) {
-          compared_on_ = connection_;
-          VerifyRequest question = verifier_.request();
-          perform(session_->verify(question));
-        }
-        break;
-      case Verifier::Step::wait:
-        break;
-      case Verifier::Step::sum:
-        co_await sum_ranges();
-        break;
-      case Verifier::Step::reseed:
-        // On a machine that goes on damaging it, copies would follow copies.
-        if (now < reseed_at_us_) break;
-        reseed_at_us_ = now + kTroubledUs;
-        spdlog::error("verification: {}", verifier_.status().found.back());
-        reseed_ = true;
-        verifier_.reseeding();
-        give_up({ErrorKind::unavailable, "verify.fetched_anew",
-                 "its replica is damaged beyond what can be mended by parts"});
-        break;
-    }
-    if (!verifier_away_) verify_status_ = verifier_.status();
-  }
-}
-
-asio::awaitable<void> Uplink::recount() {
-  auto open = [view = store_.snapshot(), schema = config_.schema] {
-    return Recount::open(view, schema);
-  };
-  auto opened = co_await runtime_.pool().run(std::move(open));
-  std::shared_ptr<Recount> count;
-  if (opened) count = std::move(*opened);
-  while (count && !stopping_) {
-    auto job = [this, count]() -> Result<std::pair<bool, int64_t>> {
-      int64_t begin = clock_.steady_us();
-      BL_ASSIGN(bool done, count->step(kRowsAtOnce));
-      return std::pair(done, clock_.steady_us() - begin);
-    };
-    auto step = co_await runtime_.pool().run(std::move(job));
-    if (!step && step.error().code == "pool.full") {  // others come first
-      verify_timer_.expires_after(std::chrono::seconds(1));
-      co_await verify_timer_.async_wait(kTuple);
-      continue;
-    }
-    if (!step) {
-      verifier_.counted(std::unexpected(step.error()));
-      co_return;
-    }
-    if (step->first) {
-      verifier_.counted(count->findings());
-      co_return;
-    }
-    if (hurry_) continue;
-    verify_timer_.expires_after(std::chrono::microseconds(step->second * kRestPerWork));
-    co_await verify_timer_.async_wait(kTuple);
-  }
-  if (!opened) verifier_.counted(std::unexpected(opened.error()));
-}
-
-asio::awaitable<void> Uplink::sum_ranges() {
-  auto job = [view = verifier_.view(), schema = config_.schema, ranges = verifier_.ranges()] {
-    return Verifier::sum(view, schema, ranges);
-  };
-  auto own = co_await runtime_.pool().run(std::move(job));
-  verifier_.summed(std::move(own));
-}
-
-// Ranges that come behind it wait in held_ until it is taken at its csn.
-void Uplink::take_point(const VerifyPoint& point) {
-  verifier_away_ = true;
-  committer_.post(
-      [this, connection = connection_, point, now = clock_.wall_ms()](
-          Replica& replica, const Committer::Write& write) -> std::move_only_function<void()> {
-        auto back = [this, connection] {
-          verifier_away_ = false;
-          auto sums = std::exchange(verify_sums_, std::nullopt);
-          bool lost = std::exchange(verifier_lost_link_, false) || connection != connection_;
-          if (lost) {
-            verifier_.interrupted();
-          } else if (sums) {
-            verifier_.sums_came(std::move(*sums));
-          }
-          return !lost && session_;
-        };
-        LineCursor at = replica.state().cursor;
-        if (at != point.at || moved_by_file_) {
-          return [this, back, point, early = at.csn < point.at.csn && !moved_by_file_] {
-            if (!back()) return;
-            if (early) {
-              take_point(point);  // ranges before it are still to be applied
-              return;
-            }
-            // A file brought it elsewhere, or its line is not the master's: what comes next on this
-            // connection is of no use here either.
-            give_up({ErrorKind::unavailable, "verify.elsewhere",
-                     "an answer at csn " + std::to_string(point.at.csn.value) +
-                         " where this office stands elsewhere; greeting anew"});
-          };
-        }
-        auto taken = verifier_.at_point(point, replica, store_, write, now);
-        return [this, back, taken = std::move(taken)] {
-          bool here = back();
-          if (taken) {
-            for (const auto& line : taken->news) spdlog::error("verification: {}", line);
-            if (!taken->changes.records.empty()) {
-              on_changes_(taken->changes);
-              on_moved_();
-            }
-          }
-          verify_status_ = verifier_.status();
-          verify_timer_.cancel();
-          if (!here) return;
-          if (!taken) {
-            give_up(taken.error());
-            return;
-          }
-          finishing_ = false;
-          for (auto& range : std::exchange(held_, {})) take_range(std::move(range));
-        };
-      });
-}
-
-void Uplink::after_apply(Result<ApplyResult> result, Csn csn) {
-  if (!result) {
-    if (result.error().code == "effects.diverged") {
-      // The base proves to differ from the master's: a fresh copy mends it, pending work is kept.
-      spdlog::error("the feed cannot be applied, this replica is fetched anew: {}",
-                    result.error().message);
-      reseed_ = true;
-    }
-    give_up({ErrorKind::unavailable, result.error().code, result.error().message});
-    return;
-  }
-  applied(*result);
-  if (session_) perform(session_->on_applied(csn, clock_.steady_us()));
-}
-
-void Uplink::applied(const ApplyResult& result) {
-  for (const auto& f : result.fates) {
-    spdlog::info("mutation {}.{}: {}", to_hex(f.id.incarnation.value), f.id.seq.value,
-                 to_string(f.fate));
-  }
-  if (!result.changes.records.empty()) on_changes_(result.changes);
-  on_moved_();
 }
 
 void Uplink::on_export() {
@@ -753,88 +434,6 @@ void Uplink::keep_certificate(std::string certificate) {
         (void)write(rows, Sync::no);
         return {};
       });
-}
-
-namespace {
-
-Result<void> check_file(const FileHead& head, const ReplicaState& state) {
-  if (!state.joined()) {
-    return fail(ErrorKind::unavailable, "file.never_joined",
-                "this office has no data yet; it joins by its link, and files go on from there");
-  }
-  if (head.line != state.cursor.line) {
-    return fail(ErrorKind::conflict, "file.other_line",
-                "the file belongs to main line " + to_hex(head.line.value) +
-                    ", this office follows " + to_hex(state.cursor.line.value));
-  }
-  if (head.origin != state.self || head.territories != state.territories) {
-    return fail(ErrorKind::conflict, "file.subscription",
-                "the file is cut by other territories than this office holds: its subscription was "
-                "changed, and what that takes comes over the link");
-  }
-  return {};
-}
-
-}  // namespace
-
-asio::awaitable<Result<Uplink::FileTaken>> Uplink::take_file(FilePart part) {
-  // One after another, and not as one task: clients' groups come in between, and so may ranges of
-  // the link. Then the next of ours does not fit any more, and what is left is chosen anew.
-  FileTaken out;
-  for (bool first = true;; first = false) {
-    struct Step {
-      ApplyResult applied;
-      ReplicaState before, after;
-      bool more = false;
-    };
-    auto step = co_await committer_.run<Result<Step>>(
-        [this, &part](Replica& replica, const Committer::Write& write) -> Result<Step> {
-          Step s;
-          s.before = s.after = replica.state();
-          BL_TRY(check_file(part.head, s.before));
-          BL_ASSIGN(size_t first, first_new(part, s.before.cursor));
-          RangeQueue queue;
-          for (size_t i = first; i < part.ranges.size(); ++i) queue.add(part.ranges[i]);
-          auto range = queue.take(s.more, redone_);
-          if (range) {
-            BL_ASSIGN(s.applied, replica.apply(*range));
-            redone_ = s.applied.redone;
-            (void)write(s.applied.batch, Sync::no);
-            // The greeting of the connection that is up said another place, and whether the line
-            // is the same up to here only the next one shows.
-            moved_by_file_ = true;
-          }
-          s.after = replica.state();
-          if (s.more) return s;
-          Batch sync;  // everything before it is durable with it
-          sync.put(Table::meta, keys::meta_state(), encode_replica_state(s.after));
-          (void)write(sync, Sync::yes);
-          return s;
-        });
-    if (!step) {
-      if (step.error().code == "effects.diverged") {
-        spdlog::error("a file cannot be applied, this replica is fetched anew: {}",
-                      step.error().message);
-        reseed_ = true;
-      }
-      co_return std::unexpected(step.error());
-    }
-    if (first) out.from = step->before.cursor.csn;
-    out.to = step->after.cursor.csn;
-    out.pending = step->after.ledger.pending;
-    out.decided += step->applied.retired;
-    const Ledger &a = step->before.ledger, &b = step->after.ledger;
-    out.fates.applied += b.applied - a.applied;
-    out.fates.merged += b.merged - a.merged;
-    out.fates.overridden += b.overridden - a.overridden;
-    out.fates.rejected += b.rejected - a.rejected;
-    applied(step->applied);
-    if (step->after.cursor.csn != step->before.cursor.csn) {
-      give_up({ErrorKind::unavailable, "session.moved_by_file",
-               "a file brought this office further than its greeting said; greeting anew"});
-    }
-    if (!step->more) co_return out;
-  }
 }
 
 UplinkStatus Uplink::status() const {

@@ -8,9 +8,9 @@
 #include <string>
 
 #include "branch/replica/committer.h"
-#include "branch/replica/verifier.h"
+#include "branch/uplink/intake.h"
 #include "branch/uplink/lookup_queue.h"
-#include "branch/uplink/range_queue.h"
+#include "branch/uplink/verify_loop.h"
 #include "common/config/topology.h"
 #include "common/runtime/event.h"
 #include "common/runtime/runtime.h"
@@ -62,10 +62,13 @@ class Uplink {
     LinePolicy line;  // what is known of the line up
     std::shared_ptr<const Schema> schema;
   };
+  struct Events {  // for whoever shows the replica
+    std::function<void(const Changes&)> changed;
+    std::function<void()> installed;  // a snapshot: everything may be another
+    std::function<void()> moved;      // its csn
+  };
   Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContext> tls,
-         const Store& store, Committer& committer, Clock& clock,
-         std::function<void(const Changes&)> on_changes, std::function<void()> on_installed,
-         std::function<void()> on_moved);
+         const Store& store, Committer& committer, Clock& clock, const Events& events);
 
   // Set once, before run(); outlives it.
   void set_sharer(UplinkSharer* sharer) { sharer_ = sharer; }
@@ -82,28 +85,19 @@ class Uplink {
   // and what helps; errors of the upstream's own answer as they are.
   boost::asio::awaitable<Result<LookupAnswer>> look_up(LookupRequest question, int64_t patience_ms);
 
-  // Takes in a part of a feed that came by file, beside the link: what is known is skipped, the
-  // rest is applied as if it had come over the link and durable when this returns. Errors: conflict
-  // "file.other_line", "file.subscription", "file.gap" (with the csn to export from),
-  // "file.off_line"; unavailable "file.never_joined"; corrupt "effects.diverged": this replica is
-  // fetched anew when the link is up.
-  struct FileTaken {
-    Csn from, to;          // of this replica, before and after
-    uint64_t decided = 0;  // changes of ours that got their fate
-    Ledger fates;          // which
-    uint64_t pending = 0;
-  };
-  boost::asio::awaitable<Result<FileTaken>> take_file(FilePart part);
+  // As Intake's.
+  boost::asio::awaitable<Result<FileTaken>> take_file(FilePart part) {
+    return intake_.take_file(std::move(part));
+  }
   // A file takes along what is pending now; before it is given to anybody.
   void on_export();
-  // Begins a verification that does not wait between its parts, or hurries the one under way. The
-  // number of the run: it is over when VerifyStatus::done has come to it.
-  uint64_t verify_now();
-  const VerifyStatus& verify_status() const { return verify_status_; }
+  VerifyLoop& verification() { return verification_; }
 
   UplinkStatus status() const;
 
  private:
+  Intake::Events intake_events(const Events& events);
+  VerifyLoop::Events verify_events(const Events& events);
   boost::asio::awaitable<Error> connect_once();
   boost::asio::awaitable<void> leave_line();
   boost::asio::awaitable<void> send_ticks(uint64_t connection);
@@ -114,20 +108,8 @@ class Uplink {
   void perform(BranchEffects effects);
   void on_frame(const Frame& frame);
   void give_up(const Error& why);
-  void take_snapshot_parts(const BranchEffects& effects);
   void ask_waiting();
-  // Verification: what is due begins, what is under way goes on.
-  boost::asio::awaitable<void> keep_verifying();
-  boost::asio::awaitable<void> recount();
-  boost::asio::awaitable<void> sum_ranges();
-  void take_point(const VerifyPoint& point);
-  void link_lost();  // for the verification
-  void finish_join(uint64_t connection, const SnapshotEnd& end);
-  void take_range(FeedRange range);
-  void apply_waiting();
-  void applied(const ApplyResult& result);
   void keep_certificate(std::string certificate);
-  void after_apply(Result<ApplyResult> result, Csn csn);
 
   Runtime& runtime_;
   Config config_;
@@ -135,9 +117,6 @@ class Uplink {
   const Store& store_;
   Committer& committer_;
   Clock& clock_;
-  std::function<void(const Changes&)> on_changes_;
-  std::function<void()> on_installed_;
-  std::function<void()> on_moved_;
 
   UplinkSharer* sharer_ = nullptr;
   std::unique_ptr<Link> link_;
@@ -150,30 +129,14 @@ class Uplink {
   std::array<Shipped, kLaneCount> shipped_;  // over earlier connections
   uint64_t measured_bytes_ = 0;              // a second ago
   uint64_t bytes_per_s_ = 0;                 // of the busiest seconds lately
-  RangeQueue ranges_;
-  uint64_t redone_ = 0;         // by the last range; of the committer's thread
-  bool moved_by_file_ = false;  // behind what the connection was greeted with; of that thread
-  std::string certificate_;     // that the upstream showed last
+  Intake intake_;
+  VerifyLoop verification_;
+  std::string certificate_;  // that the upstream showed last
   LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
-  Verifier verifier_;
-  bool verifier_away_ = false;             // the writing thread has it
-  bool verifier_lost_link_ = false;        // meanwhile
-  std::optional<VerifySums> verify_sums_;  // came meanwhile
-  VerifyStatus verify_status_;             // as of when it was here last
-  bool hurry_ = false;
-  bool asked_ = false;  // for another verification, by an operator
-  int64_t compare_at_us_ = 0, verify_at_us_ = 0, reseed_at_us_ = 0;
-  uint64_t compared_on_ = 0;  // the connection that was asked on last
-  uint64_t told_run_ = 0;     // whose outcome is in the log
-  boost::asio::steady_timer verify_timer_;
-  bool reseed_ = false;
   bool refreshing_ = false;
   bool stopping_ = false;
   std::optional<Error> close_reason_;
-  bool finishing_ = false;  // a snapshot's end is under way: ranges wait for it
-  std::vector<FeedRange> held_;
-  int64_t join_told_at_ = 0;
   int64_t oldest_pending_ms_ = 0;
   Csn durable_, passed_;
   UplinkStatus status_;
