@@ -19,6 +19,7 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
+constexpr int64_t kKeepUseUs = 1'000'000;
 constexpr std::chrono::milliseconds kBulkPause{4};
 constexpr size_t kBulkAtOnce = 4;  // blocks, where no line is in the way
 
@@ -60,6 +61,8 @@ struct LinkService::Connection {
   std::set<RecordId> shown;    // credentials, over this connection
   std::optional<Csn> opening;  // the head when a snapshot was asked for: it is at least as new
   bool closed = false;
+  int64_t use_kept_at = 0;
+  std::string use_kept;  // the row
 };
 
 LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
@@ -75,7 +78,29 @@ LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<c
 }
 
 void LinkService::set_lines(const std::map<std::string, LinePolicy>& lines) {
-  for (const auto& [server, policy] : lines) budgets_[server].set_policy(policy);
+  for (const auto& [server, policy] : lines) {
+    LinkBudget& budget = budgets_[server];
+    budget.set_policy(policy);
+    if (budget.day().number != 0) continue;
+    auto day = store_.get(Table::meta, keys::meta_line_use(server));
+    if (day && *day) budget.restore_day(**day);
+  }
+}
+
+void LinkService::keep_use(Connection& c) {
+  c.use_kept_at = clock_.steady_us();
+  const LinkBudget& budget = budgets_[c.session.peer()];
+  if (budget.policy().bytes_per_day == 0) return;
+  std::string row = budget.encode_day();
+  if (row == c.use_kept) return;
+  c.use_kept = row;
+  ingest_->post([key = keys::meta_line_use(c.session.peer()), row = std::move(row)](
+                    Ingest&, const IngestLoop::Tools& tools) {
+    Batch rows;
+    rows.put(Table::meta, key, row);
+    tools.write(rows);
+    return std::move_only_function<void()>();
+  });
 }
 
 asio::awaitable<void> LinkService::run(TlsAcceptor& acceptor) {
@@ -202,6 +227,7 @@ bool LinkService::send(Connection& c, std::string frame) {
 void LinkService::end(const Handle& c) {
   c->closed = true;
   c->timer.cancel();
+  keep_use(*c);
   closed(c);
   std::erase(connections_, c);
   Csn durable = c->session.peer_heartbeat().durable_csn;
@@ -269,6 +295,7 @@ asio::awaitable<void> LinkService::ticks(Handle c) {
     co_await c->timer.async_wait(kTuple);
     if (c->closed) co_return;
     perform(c, c->session.tick(clock_.steady_us(), clock_.wall_ms()));
+    if (clock_.steady_us() - c->use_kept_at > kKeepUseUs) keep_use(*c);
   }
 }
 

@@ -94,6 +94,8 @@ class LinkService {
   void allow_bulk();
   void closed(const Handle& c);
   bool has_room_for_bulk() const;
+  // Of a line with bytes for a day, what was sent today: kept over a restart, a second old.
+  void keep_use(Connection& c);
   // For files to a branch, when there is no link.
   void keep_peer(const Handle& c, Csn csn);
 

@@ -221,6 +221,45 @@ TEST_CASE("the line of a server that is added is not flooded before the master s
   CHECK(took > std::chrono::seconds(2));
 }
 
+TEST_CASE("a master that starts again has not forgotten what a line has carried today",
+          "[subscription]") {
+  TempFolder folder;
+  CompanyPlan plan;
+  plan.folder = folder.path().string();
+  plan.branches = {{"hq", {}, "", ""}, {"far", {}, "20ms", ""}};
+  Company c(plan);
+  std::string text = read_file(c.topology());
+  size_t far = text.find("  - name: far\n");
+  text.replace(text.find("site: here", far), 10, "site: far");
+  text.replace(text.find("  - {name: here}\n"), 17, "  - {name: here}\n  - {name: far}\n");
+  text += "links:\n  - {from: here, to: far, rtt: 20ms, rate: 100Mbit, daily: 300KB}\n";
+  write_file(c.topology(), text);
+  c.start_all();
+  auto csn_of = [&](const std::string& server) {
+    return number_in(c.admin_get(server, "/admin/status"), "csn");
+  };
+  // Far knows of the head, and stands before it.
+  auto hears_of = [&](uint64_t head) {
+    Json status = c.admin_get("far", "/admin/status");
+    return number_in(*status.member("link"), "masterCsn") >= head;
+  };
+  fill_with_noise(*c.office("hq"), 700);  // 600 KB
+  eventually("all at the master", [&] { return c.pending("hq") == 0; });
+  uint64_t head = csn_of("master");
+  eventually("the line to have carried what it may",
+             [&] { return number_in(c.line_stats("far"), "down_bytes") > 300'000; });
+  eventually("far to hear of the rest", [&] { return hears_of(head); });
+  uint64_t before = csn_of("far");
+  CHECK(before < head);
+  c.stop("master");
+  c.start("master");
+  c.wait_ready("master");
+  create(*c.office("hq"), "common", "after the restart");
+  eventually("the master to have it", [&] { return csn_of("master") > head; });
+  eventually("far to hear of it", [&] { return hears_of(head + 1); });
+  CHECK(csn_of("far") == before);
+}
+
 TEST_CASE("an office that holds as much as it may warns, then refuses writes, and loses nothing",
           "[subscription]") {
   TempFolder folder;
