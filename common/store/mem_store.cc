@@ -1,38 +1,45 @@
 #include "common/store/mem_store.h"
 
-#include <algorithm>
-#include <vector>
+#include <iterator>
 
 #include "common/base/check.h"
 
 namespace branchline {
 namespace {
 
-using Map = std::map<std::string, std::string, std::less<>>;
-
+// Over the map as it is now, whoever writes meanwhile.
 class MapCursor : public Cursor {
  public:
-  // Copies the range: the caller may write while it walks.
-  MapCursor(const Map& map, std::string_view begin, std::string_view end, bool back) {
-    auto first = map.lower_bound(begin);
-    auto last = end.empty() ? map.end() : map.lower_bound(end);
-    if (!end.empty() && begin >= end) last = first;
-    for (auto it = first; it != last; ++it) rows_.push_back(*it);
-    if (back) std::reverse(rows_.begin(), rows_.end());
+  MapCursor(const SharedMap& map, std::string_view begin, std::string_view end, bool back)
+      : map_(map.share()), back_(back) {
+    first_ = at_ = map_->lower_bound(begin);
+    last_ = end.empty() ? map_->end() : map_->lower_bound(end);
+    if (!end.empty() && begin >= end) last_ = first_;
+    left_ = first_ != last_;
+    if (back_ && left_) at_ = std::prev(last_);
   }
-  bool valid() const override { return at_ < rows_.size(); }
-  void next() override { ++at_; }
-  std::string_view key() const override { return rows_[at_].first; }
-  std::string_view value() const override { return rows_[at_].second; }
+  bool valid() const override { return left_; }
+  void next() override {
+    if (back_) {
+      left_ = at_ != first_;
+      if (left_) --at_;
+    } else {
+      left_ = ++at_ != last_;
+    }
+  }
+  std::string_view key() const override { return at_->first; }
+  std::string_view value() const override { return at_->second; }
   std::optional<Error> error() const override { return std::nullopt; }
 
  private:
-  std::vector<std::pair<std::string, std::string>> rows_;
-  size_t at_ = 0;
+  std::shared_ptr<const SharedMap::Map> map_;
+  bool back_;
+  SharedMap::Map::const_iterator first_, last_, at_;
+  bool left_ = false;
 };
 
 std::optional<std::string> find(const MemStore::Tables& tables, Table table, std::string_view key) {
-  const Map& map = tables[static_cast<size_t>(table)];
+  const SharedMap& map = tables[static_cast<size_t>(table)];
   auto at = map.find(key);
   if (at == map.end()) return std::nullopt;
   return at->second;
@@ -64,7 +71,7 @@ class MemSnapshot : public StoreView {
 
 void apply_to(MemStore::Tables& tables, const Batch& batch) {
   batch.for_each([&](Batch::Op op, Table table, std::string_view key, std::string_view value) {
-    Map& map = tables[static_cast<size_t>(table)];
+    SharedMap::Map& map = tables[static_cast<size_t>(table)].own();
     switch (op) {
       case Batch::Op::put:
         map.insert_or_assign(std::string(key), std::string(value));
@@ -80,6 +87,11 @@ void apply_to(MemStore::Tables& tables, const Batch& batch) {
 }
 
 }  // namespace
+
+SharedMap::Map& SharedMap::own() {
+  if (map_.use_count() > 1) map_ = std::make_shared<Map>(*map_);
+  return *map_;
+}
 
 Result<std::optional<std::string>> MemStore::get(Table table, std::string_view key) const {
   return find(now_, table, key);

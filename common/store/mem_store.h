@@ -5,14 +5,39 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <memory>
 
 #include "common/store/store.h"
 
 namespace branchline {
 
+// A map that its copies share until one of them changes: views, cursors and copies of disks cost
+// nothing by themselves.
+class SharedMap {
+ public:
+  using Map = std::map<std::string, std::string, std::less<>>;
+
+  const Map& read() const { return *map_; }
+  std::shared_ptr<const Map> share() const { return map_; }
+  // Of its own, to be changed. What was read before may be another's then.
+  Map& own();
+
+  auto begin() const { return map_->begin(); }
+  auto end() const { return map_->end(); }
+  size_t size() const { return map_->size(); }
+  bool empty() const { return map_->empty(); }
+  size_t count(std::string_view key) const { return map_->count(key); }
+  auto find(std::string_view key) const { return map_->find(key); }
+  const std::string& at(const std::string& key) const { return map_->at(key); }
+  bool operator==(const SharedMap& other) const { return *map_ == *other.map_; }
+
+ private:
+  std::shared_ptr<Map> map_ = std::make_shared<Map>();
+};
+
 class MemStore : public Store {
  public:
-  using Tables = std::array<std::map<std::string, std::string, std::less<>>, kTableCount>;
+  using Tables = std::array<SharedMap, kTableCount>;
 
   Result<std::optional<std::string>> get(Table table, std::string_view key) const override;
   std::unique_ptr<Cursor> scan(Table table, std::string_view begin,

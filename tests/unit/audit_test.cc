@@ -106,7 +106,7 @@ std::string name_of(Table table, const std::string& key) {
 }
 
 std::string& row(MemStore::Tables& tables, Table table, const std::string& key) {
-  return tables[static_cast<size_t>(table)].find(key)->second;
+  return tables[static_cast<size_t>(table)].own().find(key)->second;
 }
 
 bool live(const MemStore::Tables& tables, const RecordKey& key, char side) {
@@ -203,7 +203,7 @@ TEST_CASE("SEMANTICS 19: without any one row of the master's store the audit is 
   Audited& a = audited();
   each_row(a.master, [&](Table table, const std::string& key, const std::string&) {
     MemStore::Tables without = a.master;
-    without[static_cast<size_t>(table)].erase(key);
+    without[static_cast<size_t>(table)].own().erase(key);
     INFO(name_of(table, key));
     CHECK_FALSE(verdict(without, a.audit_master).empty());
   });
@@ -214,7 +214,7 @@ TEST_CASE("SEMANTICS 19: without any one row of an office's store the audit is f
   each_row(a.east, [&](Table table, const std::string& key, const std::string&) {
     MemStore::Tables without = a.east;
     if (table == Table::elements && !live(a.east, keys::parse_element(key)->record, key[0])) return;
-    without[static_cast<size_t>(table)].erase(key);
+    without[static_cast<size_t>(table)].own().erase(key);
     INFO(name_of(table, key));
     CHECK_FALSE(verdict(without, a.audit_east).empty());
   });
@@ -229,7 +229,7 @@ TEST_CASE("SEMANTICS 19: with any one row more the audit is false", "[audit]") {
       // not its own.
       if (table == Table::meta) continue;
       MemStore::Tables more = tables;
-      auto& map = more[static_cast<size_t>(table)];
+      auto& map = more[static_cast<size_t>(table)].own();
       std::string key = map.rbegin()->first;
       key.back() = static_cast<char>(key.back() ^ 0x55);
       map[key] = map.rbegin()->second;
@@ -258,7 +258,7 @@ TEST_CASE("SEMANTICS 19: without any one mutation in the outbox the audit is fal
       ++entries;
       if (fewer.entries.empty()) continue;  // the whole row: above
       MemStore::Tables t = a.east;
-      auto& map = t[static_cast<size_t>(Table::outbox)];
+      auto& map = t[static_cast<size_t>(Table::outbox)].own();
       map.erase(key);
       map[keys::outbox(static_cast<keys::Side>(key[0]), fewer.last())] = encode_outbox_block(fewer);
       INFO("outbox entry " << i << " of " << hex(key));
@@ -421,7 +421,7 @@ TEST_CASE("SEMANTICS 19: a changed operation key, element or index row is found"
       if (table != Table::keys && table != Table::elements && table != Table::index) return;
       auto lie = [&](const char* what, const std::string& new_key, const std::string& bytes) {
         MemStore::Tables t = tables;
-        auto& map = t[static_cast<size_t>(table)];
+        auto& map = t[static_cast<size_t>(table)].own();
         map.erase(key);
         map[new_key] = bytes;
         INFO((at_master ? "master " : "east ") << what << " of " << name_of(table, key));

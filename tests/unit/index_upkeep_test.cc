@@ -14,7 +14,7 @@ using Rows = std::map<std::string, std::string, std::less<>>;
 constexpr const char* kOlder = "ICU 63.1, root collator 153.88, secondary, 64 bytes";
 
 const Rows& rows_of(const MemStore& store, Table table) {
-  return store.tables()[static_cast<size_t>(table)];
+  return store.tables()[static_cast<size_t>(table)].read();
 }
 Rows of_side(const MemStore& store, Table table, keys::Side side) {
   Rows out;

@@ -680,7 +680,7 @@ TEST_CASE("SEMANTICS 19: without any one row of a master that trimmed its line t
   for (size_t t = 0; t < kTableCount; ++t) {
     for (const auto& [key, value] : tables[t]) {
       MemStore::Tables less = tables;
-      less[t].erase(key);
+      less[t].own().erase(key);
       MemStore store;
       store.restore(less);
       INFO(table_name(static_cast<Table>(t)) << " " << hex(key));
