@@ -597,7 +597,7 @@ void LinkService::keep_peer(const Handle& c, Csn csn) {
 bool LinkService::has_room_for_bulk() const {
   int64_t now = clock_.steady_us();
   return std::all_of(connections_.begin(), connections_.end(), [&](const Handle& c) {
-    return c->closed || c->session.has_room_for_bulk(now);
+    return c->closed || c->session.has_room_for_bulk(now, bulk_allowed_at_);
   });
 }
 
@@ -615,6 +615,7 @@ void LinkService::allow_bulk() {
     bool known = std::any_of(budgets_.begin(), budgets_.end(),
                              [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
     ingest_->allow_bulk(known ? 1 : kBulkAtOnce);
+    bulk_allowed_at_ = clock_.steady_us();
     return;
   }
   bulk_waits_ = true;

@@ -108,6 +108,7 @@ class LinkService {
   std::map<std::string, LinkBudget> budgets_;
   boost::asio::steady_timer bulk_timer_;
   bool bulk_waits_ = false;  // bulk_timer_ runs
+  int64_t bulk_allowed_at_ = 0;
   std::vector<Handle> connections_;
   std::map<std::string, std::string> refusals_;
   SnapshotShelf shelf_;

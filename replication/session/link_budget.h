@@ -51,6 +51,8 @@ class LinkBudget {
  public:
   // Of the day's bytes, so many per cent are kept for interactive work and fates.
   static constexpr uint64_t kInteractiveShare = 20;
+  // A piece of bulk work keeps the line busy for so long.
+  static constexpr int64_t kPieceUs = 10'000;
 
   explicit LinkBudget(LinePolicy policy = {}) : policy_(std::move(policy)) {}
   const LinePolicy& policy() const { return policy_; }
@@ -84,7 +86,6 @@ class LinkBudget {
                                  int64_t wall_ms) const;
 
  private:
-  static constexpr int64_t kPieceUs = 10'000;
   // Interactive work may run so far ahead of the line.
   static constexpr int64_t kInteractiveAheadUs = 50'000;
   // What the line really carries of our bytes: headers of TCP, IP and TLS take the rest.

@@ -14,8 +14,10 @@ constexpr size_t kFateWeight = 64;
 // in all; a block more comes while this is looked at).
 constexpr int64_t kBulkAheadUs = 20'000;
 // A branch that has not been at the head of the line for so long is catching up: nothing is fast
-// for it until it has.
+// for it until it has. So that it ever does, bulk work takes half of its line: a piece keeps that
+// busy for LinkBudget::kPieceUs.
 constexpr int64_t kCatchingUpUs = 2'000'000;
+constexpr int64_t kBetweenPiecesUs = 2 * LinkBudget::kPieceUs;
 constexpr int64_t kFeedPieceUs = 20'000;  // of the line's time, in one frame
 constexpr size_t kLeastFeedPiece = 16 * 1024;
 
@@ -56,9 +58,10 @@ bool MasterSession::may_feed(int64_t now_us) {
   return !no_room_ && budget_.hold(Lane::interactive, now_us, wall_ms_) == SendHold::no;
 }
 
-bool MasterSession::has_room_for_bulk(int64_t now_us) const {
+bool MasterSession::has_room_for_bulk(int64_t now_us, int64_t allowed_at_us) const {
   if (state_ != State::feeding || budget_.policy().bytes_per_s == 0) return true;
-  if (at_head_us_ < 0 || now_us - at_head_us_ > kCatchingUpUs) return true;
+  if (at_head_us_ < 0 || now_us - at_head_us_ > kCatchingUpUs)
+    return now_us - allowed_at_us >= kBetweenPiecesUs;
   return scanned_.csn == head_.csn && budget_.busy_us(now_us) <= kBulkAheadUs;
 }
 

@@ -106,9 +106,10 @@ class MasterSession {
   const LineCursor& sent() const { return sent_; }
   size_t in_flight_bytes() const { return in_flight_bytes_; }
   // Whether more bulk work may be decided as far as this branch is concerned: what it decides goes
-  // down this line too, before whatever people do next (SEMANTICS 32). A branch that is behind
-  // anyway, catching up or on a line that carries less than it should, has no say.
-  bool has_room_for_bulk(int64_t now_us) const;
+  // down this line too, before whatever people do next (SEMANTICS 32). While a branch is behind,
+  // catching up or on a line that carries less than it should, bulk work goes on at half of its
+  // line's rate: it was allowed last at `allowed_at_us`.
+  bool has_room_for_bulk(int64_t now_us, int64_t allowed_at_us) const;
 
  private:
   Result<void> handle(const Frame& frame, int64_t now_us, MasterEffects& out);
