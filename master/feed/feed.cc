@@ -45,11 +45,18 @@ void append_fate(std::vector<FateEntry>& list, FateEntry next) {
 }
 
 LineFeed::LineFeed(const StoreView& store, LineCursor head, size_t tail_bytes)
-    : store_(store), head_(head), tail_limit_(tail_bytes) {}
+    : store_(store), head_(head), tail_limit_(tail_bytes), indexed_from_(head.csn) {}
 
 void LineFeed::add(std::shared_ptr<const LineBatch> batch) {
   head_.csn = batch->header.to;
   head_.chain = batch->header.chain;
+  for (const auto& r : batch->header.rows) {
+    if (r.kind == static_cast<uint8_t>(keys::LineRow::fates)) {
+      fated_[r.tag.origin] = head_.csn;
+    } else {
+      touched_[r.tag.territory] = head_.csn;
+    }
+  }
   tail_bytes_ += batch->bytes;
   tail_.push_back(std::move(batch));
   while (tail_bytes_ > tail_limit_ && tail_.size() > 1) {
@@ -84,7 +91,7 @@ Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
     auto at = std::upper_bound(tail_.begin(), tail_.end(), after,
                                [](Csn csn, const auto& b) { return csn < b->header.to; });
     if (at == tail_.end() || (*at)->header.from != after) return std::unexpected(line_gap(after));
-    return std::optional<Row>(Row{(*at)->header, at->get()});
+    return std::optional<Row>(Row{at->get(), {}});
   }
   auto cursor = store_.scan(Table::line, keys::line_prefix(after.next()), {});
   if (auto e = cursor->error()) return std::unexpected(*e);
@@ -97,12 +104,12 @@ Result<std::optional<LineFeed::Row>> LineFeed::next_batch(Csn after) const {
     if (after < trimmed.csn) return std::unexpected(line_trimmed(after));
     return std::unexpected(line_gap(after));
   }
-  return std::optional<Row>(Row{std::move(*header), nullptr});
+  return std::optional<Row>(Row{nullptr, std::move(*header)});
 }
 
 Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& range,
                             size_t& bytes) const {
-  const BatchHeader& header = row.header;
+  const BatchHeader& header = row.header();
   auto row_missing = [&] { return std::unexpected(line_gap(header.from)); };
   for (const auto& r : header.rows) {
     if (r.kind == static_cast<uint8_t>(keys::LineRow::effects) && wanted(header, r.tag, scope)) {
@@ -158,6 +165,17 @@ Result<void> LineFeed::take(const Row& row, const FeedScope& scope, FeedRange& r
   return {};
 }
 
+bool LineFeed::touched_since(Csn csn, const FeedScope& scope) const {
+  if (csn < indexed_from_) return true;
+  auto behind = [csn](const auto& index, const auto& key) {
+    auto at = index.find(key);
+    return at != index.end() && csn < at->second;
+  };
+  return behind(fated_, scope.origin) ||
+         std::any_of(scope.territories.begin(), scope.territories.end(),
+                     [&](TerritoryId t) { return behind(touched_, t); });
+}
+
 void LineFeed::rename(const LineCursor& head) { head_ = head; }
 
 Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope,
@@ -165,13 +183,18 @@ Result<FeedRange> LineFeed::read(const LineCursor& after, const FeedScope& scope
   FeedRange range;
   range.from = after.csn;
   range.to = after;
+  if (after.csn < head_.csn && scope.until.value == 0 && !touched_since(after.csn, scope)) {
+    range.to.csn = head_.csn;
+    range.to.chain = head_.chain;
+    return range;
+  }
   size_t bytes = 0;
   while (bytes < budget && (scope.until.value == 0 || range.to.csn < scope.until)) {
     BL_ASSIGN(auto row, next_batch(range.to.csn));
     if (!row) break;
     BL_TRY(take(*row, scope, range, bytes));
-    range.to.csn = row->header.to;
-    range.to.chain = row->header.chain;
+    range.to.csn = row->header().to;
+    range.to.chain = row->header().chain;
   }
   return range;
 }

@@ -30,11 +30,15 @@ class LineFeed : public FeedSource {
                          size_t budget) const override;
 
  private:
+  // Of memory: nothing is copied, each branch looks at each batch.
   struct Row {
-    BatchHeader header;
     const LineBatch* in_memory = nullptr;
+    BatchHeader stored;  // where it is not in memory
+    const BatchHeader& header() const { return in_memory ? in_memory->header : stored; }
   };
   Result<std::optional<Row>> next_batch(Csn after) const;
+  // Whether something behind `csn` may concern this branch.
+  bool touched_since(Csn csn, const FeedScope& scope) const;
   Result<void> take(const Row& row, const FeedScope& scope, FeedRange& range, size_t& bytes) const;
 
   const StoreView& store_;
@@ -42,6 +46,11 @@ class LineFeed : public FeedSource {
   size_t tail_limit_;
   size_t tail_bytes_ = 0;
   std::deque<std::shared_ptr<const LineBatch>> tail_;
+  // Of all batches behind `indexed_from_`: the last one with a row of the territory, with fates of
+  // the origin. A branch that they do not concern gets to the head without a look at each.
+  Csn indexed_from_;
+  std::map<TerritoryId, Csn> touched_;
+  std::map<OriginId, Csn> fated_;
 };
 
 // Adds `next` to `list`, joined with the last entry where it continues it.

@@ -12,6 +12,7 @@
 #include "master/verify/verify.h"
 #include "replication/courier/peer_row.h"
 #include "replication/relay/channel.h"
+#include "replication/session/link_timing.h"
 
 namespace branchline {
 namespace {
@@ -21,6 +22,7 @@ constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
 constexpr int64_t kKeepUseUs = 1'000'000;
 constexpr std::chrono::milliseconds kBulkPause{4};
+constexpr int64_t kTellAllUs = 20'000;
 constexpr size_t kBulkAtOnce = 4;  // blocks, where no line is in the way
 
 Error full_disk() {
@@ -73,7 +75,9 @@ LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<c
       schema_(std::move(schema)),
       feed_(feed),
       clock_(clock),
-      bulk_timer_(runtime.io()) {
+      bulk_timer_(runtime.io()),
+      tell_timer_(runtime.io()),
+      told_all_us_(clock.steady_us() - link_timing::kQuietPause) {
   set_lines(lines);
 }
 
@@ -85,6 +89,8 @@ void LinkService::set_lines(const std::map<std::string, LinePolicy>& lines) {
     auto day = store_.get(Table::meta, keys::meta_line_use(server));
     if (day && *day) budget.restore_day(**day);
   }
+  paced_ = std::any_of(budgets_.begin(), budgets_.end(),
+                       [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
 }
 
 void LinkService::keep_use(Connection& c) {
@@ -138,6 +144,7 @@ LinkService::Handle LinkService::connect(const std::shared_ptr<Trunk>& trunk, ui
 void LinkService::stop() {
   stopping_ = true;
   bulk_timer_.cancel();
+  tell_timer_.cancel();
   auto all = connections_;
   for (auto& c : all) c->trunk->link->close();
 }
@@ -230,6 +237,7 @@ void LinkService::end(const Handle& c) {
   keep_use(*c);
   closed(c);
   std::erase(connections_, c);
+  audience_.leave(c, c->session.registration());
   Csn durable = c->session.peer_heartbeat().durable_csn;
   if (c->channel == 0 && durable.value > 0) keep_peer(c, durable);
   Trunk& trunk = *c->trunk;
@@ -351,6 +359,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
             perform(other, other->session.on_broken({ErrorKind::unavailable, "session.superseded",
                                                      "a newer connection took over"}));
           }
+          audience_.join(c, *registration);
           refusals_.erase(c->session.peer());
           std::string via = c->channel == 0 ? "" : " by the hub " + c->trunk->link->peer();
           spdlog::info("{} connected{} at csn {}{}{}", c->session.peer(), via, csn.value,
@@ -361,7 +370,7 @@ void LinkService::perform(const Handle& c, MasterEffects effects) {
         }
         perform(c, c->session.on_registered(registration, clock_.steady_us(), clock_.wall_ms()));
         // The line may have grown while it registered.
-        if (!c->closed) perform(c, c->session.on_line(feed_.head(), clock_.steady_us()));
+        tell_line(c);
       });
     });
   }
@@ -462,6 +471,7 @@ asio::awaitable<void> LinkService::open_snapshot(Handle c) {
                  kept->head().first_chunk);
   }
   perform(c, c->session.on_snapshot(c->snapshot->head(), clock_.steady_us()));
+  tell_line(c);  // a partial one is awaited at its csn
 }
 
 asio::awaitable<void> LinkService::next_chunk(Handle c) {
@@ -553,6 +563,8 @@ asio::awaitable<void> LinkService::verify(Handle c, std::shared_ptr<const StoreV
     perform(c, c->session.on_broken(point.error()));
     co_return;
   }
+  tell_line(c);  // up to the view at least, before the feed looks whether it is there
+  if (c->closed) co_return;
   perform(c, c->session.on_verify_point(std::move(*point), clock_.steady_us()));
   if (question.sums.empty() || c->closed) co_return;
   auto sums_job = [view, held, question]() -> Result<VerifySums> {
@@ -567,8 +579,10 @@ asio::awaitable<void> LinkService::verify(Handle c, std::shared_ptr<const StoreV
 void LinkService::published(IngestResult&& result) {
   if (result.line) feed_.add(result.line);
   int64_t now = clock_.steady_us();
-  auto all = connections_;
-  for (auto& c : all) {
+  std::set<OriginId> authors;
+  for (const auto& ack : result.acks) authors.insert(ack.origin);
+  for (const auto& b : result.broken) authors.insert(b.origin);
+  for (auto& c : audience_.of(result.line ? &result.line->header : nullptr, authors)) {
     const Registration& r = c->session.registration();
     for (const auto& ack : result.acks) {
       if (!c->closed && ack.origin == r.origin && ack.session == r.session)
@@ -578,9 +592,29 @@ void LinkService::published(IngestResult&& result) {
       if (!c->closed && b.origin == r.origin && b.session == r.session)
         perform(c, c->session.on_broken(b.error));
     }
-    if (result.line && !c->closed) perform(c, c->session.on_line(feed_.head(), now));
+    if (result.line) tell_line(c);
   }
+  if (result.line) tell_all_soon();
   allow_bulk();
+}
+
+void LinkService::tell_line(const Handle& c) {
+  if (!c->closed) perform(c, c->session.on_line(feed_.head(), clock_.steady_us()));
+}
+
+void LinkService::tell_all_soon() {
+  if (tell_waits_ || stopping_) return;
+  tell_waits_ = true;
+  int64_t now = clock_.steady_us();
+  int64_t at = std::max(now + kTellAllUs, told_all_us_ + link_timing::kQuietPause);
+  tell_timer_.expires_after(std::chrono::microseconds(at - now));
+  tell_timer_.async_wait([this](const boost::system::error_code& error) {
+    tell_waits_ = false;
+    if (error) return;
+    told_all_us_ = clock_.steady_us();
+    auto all = connections_;
+    for (auto& c : all) tell_line(c);
+  });
 }
 
 void LinkService::keep_peer(const Handle& c, Csn csn) {
@@ -595,6 +629,7 @@ void LinkService::keep_peer(const Handle& c, Csn csn) {
 }
 
 bool LinkService::has_room_for_bulk() const {
+  if (!paced_) return true;
   int64_t now = clock_.steady_us();
   return std::all_of(connections_.begin(), connections_.end(), [&](const Handle& c) {
     return c->closed || c->session.has_room_for_bulk(now, bulk_allowed_at_);
@@ -612,9 +647,7 @@ asio::awaitable<void> LinkService::room_for_bulk() {
 void LinkService::allow_bulk() {
   if (bulk_waits_ || stopping_) return;
   if (has_room_for_bulk()) {
-    bool known = std::any_of(budgets_.begin(), budgets_.end(),
-                             [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
-    ingest_->allow_bulk(known ? 1 : kBulkAtOnce);
+    ingest_->allow_bulk(paced_ ? 1 : kBulkAtOnce);
     bulk_allowed_at_ = clock_.steady_us();
     return;
   }

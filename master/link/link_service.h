@@ -12,6 +12,7 @@
 
 #include "common/base/random.h"
 #include "common/runtime/runtime.h"
+#include "master/feed/audience.h"
 #include "master/feed/feed.h"
 #include "master/ingest/ingest_loop.h"
 #include "replication/transport/tls_transport.h"
@@ -94,6 +95,10 @@ class LinkService {
   void allow_bulk();
   void closed(const Handle& c);
   bool has_room_for_bulk() const;
+  void tell_line(const Handle& c);
+  // Those whom the newest batches do not concern hear how far the line is: in a moment, and no more
+  // often than they would say so to their branches.
+  void tell_all_soon();
   // Of a line with bytes for a day, what was sent today: kept over a restart, a second old.
   void keep_use(Connection& c);
   // For files to a branch, when there is no link.
@@ -106,10 +111,15 @@ class LinkService {
   Clock& clock_;
   IngestLoop* ingest_ = nullptr;
   std::map<std::string, LinkBudget> budgets_;
+  bool paced_ = false;  // the rate of some line is known
   boost::asio::steady_timer bulk_timer_;
   bool bulk_waits_ = false;  // bulk_timer_ runs
   int64_t bulk_allowed_at_ = 0;
   std::vector<Handle> connections_;
+  Audience<Handle> audience_;  // those that are registered
+  boost::asio::steady_timer tell_timer_;
+  bool tell_waits_ = false;  // tell_timer_ runs
+  int64_t told_all_us_;
   std::map<std::string, std::string> refusals_;
   SnapshotShelf shelf_;
   SystemRandom random_;  // of the snapshots' ids

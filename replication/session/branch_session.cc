@@ -1,6 +1,7 @@
 #include "replication/session/branch_session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -50,7 +51,7 @@ BranchEffects BranchSession::start(const Introduction& intro, int64_t wall_ms) {
   BranchEffects out;
   intro_ = intro;
   origin_ = intro.origin;
-  received_ = applied_ = reported_ = intro.cursor.csn;
+  received_ = applied_ = intro.cursor.csn;
   state_ = LinkState::greeting;
   wall_ms_ = wall_ms;
   out.frames.push_back(encode_frame(FrameType::hello, encode_hello(intro, wall_ms)));
@@ -220,7 +221,7 @@ Result<void> BranchSession::on_welcome(const Frame& frame, int64_t wall_ms, Bran
 }
 
 Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
-  unreported_bytes_ += frame.payload.size();
+  range_bytes_ += frame.payload.size();
   BL_ASSIGN(auto range, assembler_->add(frame.payload));
   if (!range) return {};
   if (range->from != received_) {
@@ -229,6 +230,7 @@ Result<void> BranchSession::on_feed(const Frame& frame, BranchEffects& out) {
                     std::to_string(received_.value) + " was due");
   }
   received_ = range->to.csn;
+  unapplied_.push_back({received_, std::exchange(range_bytes_, 0)});
   master_head_ = std::max(master_head_, received_);
   for (const auto& f : range->fates) {
     if (f.id.origin != origin_)
@@ -335,14 +337,20 @@ BranchEffects BranchSession::on_outbox() {
 
 BranchEffects BranchSession::on_applied(Csn csn, int64_t now_us) {
   BranchEffects out;
+  now_us_ = now_us;
   applied_ = std::max(applied_, csn);
-  if (unreported_bytes_ >= limits::kFeedWindowBytes / 4 && state_ == LinkState::following) {
-    out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
-    unreported_bytes_ = 0;
-    reported_ = applied_;
-    reported_at_ = now_us;
+  while (!unapplied_.empty() && unapplied_.front().to <= applied_) {
+    unreported_bytes_ += unapplied_.front().bytes;
+    unapplied_.pop_front();
   }
+  if (unreported_bytes_ >= limits::kFeedWindowBytes / 4 && state_ == LinkState::following)
+    report_progress(out);
   return out;
+}
+
+void BranchSession::report_progress(BranchEffects& out) {
+  out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
+  unreported_bytes_ = 0;
 }
 
 BranchEffects BranchSession::on_chunk_installed(uint64_t chunks) {
@@ -440,13 +448,9 @@ BranchEffects BranchSession::tick(int64_t now_us, int64_t wall_ms, const Facts& 
     h.passed_csn = facts.passed;
     h.pending_bytes = facts.pending_bytes;
     send(FrameType::heartbeat, encode_heartbeat(h), out);
-  }
-  if (unreported_bytes_ > 0 && applied_ > reported_ &&
-      now_us - reported_at_ >= link_timing::kProgressWait) {
-    out.frames.push_back(encode_frame(FrameType::progress, encode_progress({applied_, chunks_})));
-    unreported_bytes_ = 0;
-    reported_ = applied_;
-    reported_at_ = now_us;
+    // With less than makes on_applied() tell it the feed's window is far from full: a record with
+    // both costs less than two.
+    if (unreported_bytes_ > 0) report_progress(out);
   }
   return out;
 }

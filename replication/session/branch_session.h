@@ -76,6 +76,8 @@ class BranchSession {
     uint64_t pending_bytes = 0;
   };
   BranchEffects tick(int64_t now_us, int64_t wall_ms, const Facts& facts);
+  // More would go if the line were free or the hour had come: a tick looks again.
+  bool held_back() const { return held_back_; }
 
   LinkState state() const { return state_; }
   // Whether a connection in this state must begin anew when a file takes pending work along: its
@@ -122,6 +124,8 @@ class BranchSession {
   Result<bool> ship_lane(Lane lane, BranchEffects& out);
   void send(FrameType type, std::string_view payload, BranchEffects& out);
   Result<void> ship_slice(LaneShipping& lane, const OutboxSlice& slice, BranchEffects& out);
+  // What was applied gives the master room to feed more.
+  void report_progress(BranchEffects& out);
   void close(BranchEffects& out, const Error& error);
 
   const OutboxSource& outbox_;
@@ -144,9 +148,14 @@ class BranchSession {
   uint64_t chunks_ = 0;
   bool head_seen_ = false;
   bool greets_again_ = false;
-  size_t unreported_bytes_ = 0;
-  Csn applied_, reported_;
-  int64_t reported_at_ = 0;
+  struct Received {
+    Csn to;
+    size_t bytes;
+  };
+  std::deque<Received> unapplied_;  // ranges
+  size_t range_bytes_ = 0;          // of the one that is not complete
+  size_t unreported_bytes_ = 0;     // applied
+  Csn applied_;
 
   // As of the last frame or tick: on_outbox() comes without the time.
   int64_t now_us_;

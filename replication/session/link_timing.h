@@ -11,11 +11,13 @@ inline constexpr int64_t kSilence = 6'000'000;  // nothing heard for so long: th
 inline constexpr int64_t kAlive = 3'000'000;
 inline constexpr int64_t kGreeting = 15'000'000;  // from connect to welcome
 // A feed range that holds only the receiver's own fates may wait so long for company; one that says
-// only "complete up to here" longer. What others wrote never waits.
+// only "complete up to here" longer, and where one went already, until the next heartbeat: each is
+// a frame here and a write there, and with many branches most commits concern few of them. What
+// others wrote never waits.
 inline constexpr int64_t kFatesWait = 20'000;
 inline constexpr int64_t kQuietWait = 100'000;
+inline constexpr int64_t kQuietPause = kHeartbeat;
 inline constexpr int64_t kAckWait = 50'000;
-inline constexpr int64_t kProgressWait = 500'000;
 inline constexpr int64_t kSharedLineWait = 5'000;  // a line that others fill is looked at again
 
 static_assert(kSilence > 3 * kHeartbeat);

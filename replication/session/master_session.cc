@@ -43,6 +43,7 @@ MasterSession::MasterSession(const FeedSource& feed, std::string peer, int64_t n
                              LinkBudget* budget)
     : feed_(feed),
       peer_(std::move(peer)),
+      quiet_at_(now_us - link_timing::kQuietPause),
       budget_(budget ? *budget : no_limits_),
       now_us_(now_us),
       started_at_(now_us),
@@ -62,7 +63,7 @@ bool MasterSession::has_room_for_bulk(int64_t now_us, int64_t allowed_at_us) con
   if (state_ != State::feeding || budget_.policy().bytes_per_s == 0) return true;
   if (at_head_us_ < 0 || now_us - at_head_us_ > kCatchingUpUs)
     return now_us - allowed_at_us >= kBetweenPiecesUs;
-  return scanned_.csn == head_.csn && budget_.busy_us(now_us) <= kBulkAheadUs;
+  return scanned_.csn >= head_.csn && budget_.busy_us(now_us) <= kBulkAheadUs;
 }
 
 void MasterSession::close(MasterEffects& out, const Error& error, bool tell) {
@@ -357,19 +358,22 @@ Result<void> MasterSession::pump(int64_t now_us, MasterEffects& out) {
         }
       }
     }
-    if (scanned_.csn == head_.csn) at_head_us_ = now_us;
+    if (scanned_.csn >= head_.csn) at_head_us_ = now_us;
     if (scanned_.csn == sent_.csn) return {};
-    int64_t wait = !open_.blocks.empty() || open_bytes_ >= target ? 0
-                   : !open_.fates.empty()                         ? link_timing::kFatesWait
-                                                                  : link_timing::kQuietWait;
     // What a snapshot waits for does not wait for company.
-    if (switch_ && scanned_.csn == switch_->at.csn) wait = 0;
+    bool switch_waits = switch_ && scanned_.csn == switch_->at.csn;
     bool point_waits = verifying_ && verifying_->point_due && scanned_.csn == scope_.until;
-    if (point_waits) wait = 0;
-    if (now_us - open_since_ < wait) return {};
+    bool now = open_bytes_ >= target || switch_waits || point_waits;
+    if (!now && now_us < open_due_us()) return {};
     send_open_range(out);
   }
   return {};
+}
+
+int64_t MasterSession::open_due_us() const {
+  if (!open_.blocks.empty()) return open_since_;
+  if (!open_.fates.empty()) return open_since_ + link_timing::kFatesWait;
+  return std::max(open_since_ + link_timing::kQuietWait, quiet_at_ + link_timing::kQuietPause);
 }
 
 void MasterSession::send_open_range(MasterEffects& out) {
@@ -379,6 +383,7 @@ void MasterSession::send_open_range(MasterEffects& out) {
     if (at != unacked_.end() && at->second.value < f.id.seq.value + f.count) unacked_.erase(at);
   }
   if (unacked_.empty()) unacked_bytes_ = 0;
+  if (open_.blocks.empty() && open_.fates.empty()) quiet_at_ = now_us_;
   size_t bytes = 0;
   for (const auto& payload : encode_feed(open_)) {
     send(FrameType::feed, payload, out);
@@ -413,6 +418,10 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
   }
   if (!unacked_.empty() && now_us - unacked_since_ >= link_timing::kAckWait) send_acks(out);
   if (now_us - beat_at_ >= link_timing::kHeartbeat) {
+    // A record with both costs less than two.
+    bool quiet = state_ == State::feeding && sent_.csn < scanned_.csn && open_.blocks.empty() &&
+                 open_.fates.empty();
+    if (quiet && may_feed(now_us)) send_open_range(out);
     beat_at_ = now_us;
     Heartbeat h;
     h.sent_us = now_us;
@@ -433,8 +442,7 @@ int64_t MasterSession::next_tick_us() const {
   int64_t next = beat_at_ + link_timing::kHeartbeat;
   if (!unacked_.empty()) next = std::min(next, unacked_since_ + link_timing::kAckWait);
   if (state_ == State::feeding && scanned_.csn > sent_.csn) {
-    int64_t wait = open_.fates.empty() ? link_timing::kQuietWait : link_timing::kFatesWait;
-    next = std::min(next, open_since_ + wait);
+    next = std::min(next, open_due_us());
   }
   bool more = scanned_.csn < head_.csn || scanned_.csn > sent_.csn || state_ == State::snapshotting;
   if (int64_t busy = budget_.busy_us(now_us_); more && busy > 0) {

@@ -115,6 +115,8 @@ class MasterSession {
   Result<void> handle(const Frame& frame, int64_t now_us, MasterEffects& out);
   Result<void> pump(int64_t now_us, MasterEffects& out);
   bool may_feed(int64_t now_us);
+  // When what is open and smaller than a frame should be is sent.
+  int64_t open_due_us() const;
   void send(FrameType type, std::string_view payload, MasterEffects& out);
   void send_open_range(MasterEffects& out);
   void begin_chunks(const SnapshotHead& head, MasterEffects& out);
@@ -135,6 +137,7 @@ class MasterSession {
   LineCursor scanned_;
   size_t open_bytes_ = 0;
   int64_t open_since_ = 0;
+  int64_t quiet_at_;  // when a range without anything for this branch was sent last
   struct InFlight {
     Csn to;
     size_t bytes;
