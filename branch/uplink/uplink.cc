@@ -21,7 +21,9 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+// While something waits for its moment, and where only heartbeats are due.
 constexpr milliseconds kTick{10};
+constexpr milliseconds kRestingTick{100};
 
 }  // namespace
 
@@ -37,6 +39,7 @@ Uplink::Uplink(Runtime& runtime, Config config, std::shared_ptr<const LinkContex
       intake_(committer, clock, intake_events(events)),
       verification_({runtime, store, committer, clock, intake_, config_.schema},
                     verify_events(events)),
+      tick_timer_(runtime.io()),
       backoff_(runtime.io()) {
   auto day = store_.get(Table::meta, keys::meta_line_use(config_.upstream));
   if (day && *day) budget_.restore_day(**day);
@@ -80,6 +83,7 @@ void Uplink::stop() {
   stopping_ = true;
   stop_.request_stop();
   backoff_.cancel();
+  tick_timer_.cancel();
   verification_.stop();
   if (link_) link_->close();
 }
@@ -225,11 +229,11 @@ void Uplink::send_shared(std::string frame) {
 }
 
 asio::awaitable<void> Uplink::send_ticks(uint64_t connection) {
-  asio::steady_timer timer(runtime_.io());
   int64_t refreshed = 0;
   while (connection == connection_ && session_) {
-    timer.expires_after(kTick);
-    co_await timer.async_wait(kTuple);
+    resting_ = !sharer_ && lookups_.waiting() == 0 && !session_->held_back();
+    tick_timer_.expires_after(resting_ ? kRestingTick : kTick);
+    co_await tick_timer_.async_wait(kTuple);
     if (connection != connection_ || !session_ || stopping_) co_return;
     int64_t now = clock_.steady_us();
     if (now - refreshed >
@@ -357,6 +361,7 @@ void Uplink::perform(BranchEffects effects) {
   for (auto& answer : effects.answers) lookups_.answered(std::move(answer));
   if (!effects.answers.empty()) ask_waiting();
   if (session_) {
+    if (resting_ && session_->held_back()) tick_timer_.cancel();
     status_.state = std::string(to_string(session_->state()));
     if (session_->state() == LinkState::joining || session_->state() == LinkState::following)
       status_.down_since_ms = 0;

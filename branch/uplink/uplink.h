@@ -134,6 +134,8 @@ class Uplink {
   std::string certificate_;  // that the upstream showed last
   LookupQueue lookups_;
   uint64_t connection_ = 0;  // callbacks of an earlier connection are ignored
+  boost::asio::steady_timer tick_timer_;
+  bool resting_ = false;  // tick_timer_ is for later
   bool refreshing_ = false;
   bool stopping_ = false;
   std::optional<Error> close_reason_;
