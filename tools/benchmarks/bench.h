@@ -29,6 +29,7 @@ struct Options {
   int rounds() const { return alternations > 0 ? alternations : quick ? 3 : 7; }
   double seconds() const { return quick ? 0.7 : 1.5; }
   double live_seconds() const { return quick ? 8 : 60; }
+  double scale_seconds() const { return quick ? 10 : 30; }
 };
 
 struct Figure {
@@ -111,7 +112,9 @@ void measure_writes(Bench& bench);
 void measure_live(Bench& bench);
 void measure_catchup(Bench& bench);
 void measure_memory(Bench& bench);
-void measure_lanes(Bench& bench);  // last: it starts servers of its own instead of the fleet
+// Last: these start servers of their own instead of the fleet.
+void measure_lanes(Bench& bench);
+void measure_scale(Bench& bench);
 
 // Measures what stdin asks for, a line each, and answers each on stdout with a line of JSON:
 //   pids                     {"office":[..],"head":[..]}

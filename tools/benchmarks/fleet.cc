@@ -14,14 +14,17 @@
 namespace branchline::bench {
 namespace {
 
-const std::vector<std::string> kBranches{"hq", "office", "second"};
-
 std::string address(uint16_t port, const std::string& host = "127.0.0.1") {
   return "\"" + host + ":" + std::to_string(port) + "\"";
 }
 
 std::string line_name(const std::string& server) {
   return "bench-" + std::to_string(::getpid()) + "-" + server;
+}
+
+std::string numbered(const char* name, size_t n) {
+  std::string digits = std::to_string(n + 1);
+  return name + std::string(digits.size() < 3 ? 3 - digits.size() : 0, '0') + digits;
 }
 
 bool answers(uint16_t port, const std::string& target) {
@@ -34,21 +37,32 @@ bool answers(uint16_t port, const std::string& target) {
 
 Fleet::Fleet(FleetOptions options) : options_(std::move(options)) {
   std::filesystem::create_directories(options_.folder);
+  branches_ = {"hq", "office", "second"};
+  if (options_.offices > 0) branches_.clear();
+  for (size_t i = 0; i < options_.offices; ++i) branches_.push_back(numbered("office", i));
   write_topology();
   make_certificates();
-  for (const auto& name : {"office", "second"}) start_line(name);
+  if (options_.offices == 0) {
+    for (const auto& name : {"office", "second"}) start_line(name);
+  }
   launch("master");
   wait_until([this] { return answers(ports_.at("master").admin, "/healthz"); }, 20,
              "the master to start");
   Json made = ask(ports_.at("master").admin, token_of("master"), "POST", "/admin/tokens",
-                  R"({"user":"bench","name":"bench","territories":["main"],"access":"write"})");
+                  R"({"user":"bench","name":"bench","access":"write"})");
   auth_ = "Authorization: Bearer " + text_of(made, "token") + "\r\n";
+  if (options_.offices > 0) return;
   start("hq");
   load_contacts();
 }
 
 Fleet::~Fleet() {
-  for (const char* name : {"office", "second", "hq", "master"}) stop(name);
+  // Branches first, all at once.
+  for (const auto& [name, process] : processes_) {
+    if (name != "master") process.ask_to_end();
+  }
+  for (const auto& name : branches_) stop(name);
+  stop("master");
   for (const auto& [name, ports] : ports_) {
     port_lives_here(ports.http);
     port_lives_here(ports.admin);
@@ -109,9 +123,25 @@ void Fleet::write_topology() {
   ports_["master"].link = free_port();
   ports_["master"].admin = free_port();
   std::ofstream file(options_.folder + "/topology.yaml");
-  file << "version: 1\nname: bench\nterritories:\n  - main\nsites:\n  - {name: here}\n";
-  const auto site_of = [this](const std::string& server) {
-    return options_.rate_in_topology && server != "hq" ? server : "here";
+  file << "version: 1\nname: bench\nterritories:\n";
+  std::map<std::string, std::string> territories;
+  for (size_t i = 0; i < branches_.size(); ++i) {
+    if (options_.offices == 0) {
+      if (i == 0) file << "  - main\n";
+      territories[branches_[i]] = "main";
+      continue;
+    }
+    if (i % kDistrict == 0) file << "  - " << district(i) << "\n";
+    std::string own = numbered("town", i);
+    file << "  - " << own << "\n";
+    territories[branches_[i]] = district(i) + ", " + own;
+  }
+  file << "sites:\n  - {name: here}\n";
+  const auto has_line = [this](const std::string& server) {
+    return options_.offices == 0 && server != "hq";
+  };
+  const auto site_of = [&](const std::string& server) {
+    return options_.rate_in_topology && has_line(server) ? server : "here";
   };
   if (options_.rate_in_topology) {
     for (const char* site : {"office", "second"}) file << "  - {name: " << site << "}\n";
@@ -125,14 +155,14 @@ void Fleet::write_topology() {
   file << "  - {name: master, site: here, kind: master, link: "
        << address(ports_["master"].link, options_.tunnel ? kMasterAddress : "127.0.0.1")
        << ", admin: " << address(ports_["master"].admin) << "}\n";
-  for (const auto& name : kBranches) {
+  for (const auto& name : branches_) {
     Ports& p = ports_[name];
     p.http = free_port();
     p.admin = free_port();
     file << "  - {name: " << name << ", site: " << site_of(name)
-         << ", kind: branch, upstream: master, territories: [main], http: " << address(p.http)
-         << ", admin: " << address(p.admin);
-    if (name != "hq") {
+         << ", kind: branch, upstream: master, territories: [" << territories.at(name)
+         << "], http: " << address(p.http) << ", admin: " << address(p.admin);
+    if (has_line(name)) {
       p.wan = free_port();
       p.control = free_port();
       if (!options_.tunnel) file << ", dial: " << address(p.wan);
@@ -140,6 +170,8 @@ void Fleet::write_topology() {
     file << "}\n";
   }
 }
+
+std::string Fleet::district(size_t office) { return numbered("district", office / kDistrict); }
 
 void Fleet::make_certificates() {
   std::string tool = program_folder() + "/branchline", ca = options_.folder + "/ca",
@@ -175,7 +207,18 @@ void Fleet::start(const std::string& server) {
         60, "the master to start", 0.002);
     return;
   }
+  wait_for_join(server);
+}
+
+void Fleet::wait_for_join(const std::string& server) {
   wait_until([&] { return answers(port(server), "/readyz"); }, 300, server + " to join");
+}
+
+void Fleet::start_all(const std::vector<std::string>& servers) {
+  for (const auto& s : servers) {
+    if (!runs(s)) launch(s);
+  }
+  for (const auto& s : servers) wait_for_join(s);
 }
 
 void Fleet::stop(const std::string& server) {
@@ -232,16 +275,18 @@ bool Fleet::agree(const std::vector<std::string>& branches) {
     if (pending(b) != 0) return false;
   }
   Json master = status("master");
+  const Json* theirs = master.member("sums");
   for (const auto& b : branches) {
     Json s = status(b);
     if (number_of(s, "csn") != number_of(master, "csn") || number_of(s, "pending") != 0)
       return false;
     const Json* mine = s.member("sums");
-    const Json* theirs = master.member("sums");
-    if (!mine || !theirs) return false;
-    std::string a = text_of(*mine, "main"), m = text_of(*theirs, "main");
-    if (a.empty() || a != m)
-      throw std::runtime_error(b + " stands at the master's csn with another checksum");
+    if (!mine || !theirs || mine->members.empty()) return false;
+    for (const auto& [territory, sum] : mine->members) {
+      if (sum.text != text_of(*theirs, territory))
+        throw std::runtime_error(b + " stands at the master's csn with another checksum of " +
+                                 territory);
+    }
   }
   return true;
 }
@@ -267,16 +312,20 @@ void Fleet::load_contacts() {
 }
 
 std::vector<std::string> Fleet::create_contacts(const std::string& server, uint64_t count,
-                                                uint64_t seed) {
+                                                uint64_t seed, const std::string& territory) {
   Dice dice(seed);
   LoadPlan plan;
   plan.port = port(server);
-  plan.connections = 32;
+  plan.connections = static_cast<int>(std::min<uint64_t>(32, count));
   plan.requests = count;
   std::string body;
   plan.make = [&](std::string& out, int) {
     body.clear();
     append_contact(body, dice);
+    if (!territory.empty()) {
+      body.pop_back();
+      body += ",\"Branchline.territory\":\"" + territory + "\"}";
+    }
     append_request(out, "POST", "/api/data/v9.2/contacts", auth_, body);
   };
   std::vector<std::string> ids;

@@ -58,6 +58,7 @@ int run(const Options& options) {
     }
     if (lines && !options.tunnel) measure_memory(bench);
     if (lines) measure_lanes(bench);
+    if (lines && !options.tunnel) measure_scale(bench);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "the benchmark failed: %s\n", e.what());
     bench.keep_folder();

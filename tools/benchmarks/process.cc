@@ -61,9 +61,13 @@ bool Process::running() {
   return false;
 }
 
+void Process::ask_to_end() const {
+  if (pid_ > 0) ::kill(pid_, SIGTERM);
+}
+
 void Process::terminate() {
   if (pid_ > 0) {
-    ::kill(pid_, SIGTERM);
+    ask_to_end();
     int status = 0;
     ::waitpid(pid_, &status, 0);
     pid_ = -1;
@@ -85,14 +89,23 @@ std::string Process::finish() {
   return text;
 }
 
-uint64_t peak_bytes_of(const std::string& pid) {
+namespace {
+
+uint64_t status_bytes(const std::string& pid, const std::string& name) {
   std::ifstream file("/proc/" + pid + "/status");
   std::string line;
   while (std::getline(file, line)) {
-    if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+    if (line.starts_with(name + ":"))
+      return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10) * 1024;
   }
   return 0;
 }
+
+}  // namespace
+
+uint64_t peak_bytes_of(const std::string& pid) { return status_bytes(pid, "VmHWM"); }
+
+uint64_t Process::anonymous_bytes() const { return status_bytes(std::to_string(pid_), "RssAnon"); }
 
 double Process::cpu_seconds() const {
   // Of the threads that live: the exact times, which /proc/PID/stat only samples.
@@ -108,17 +121,26 @@ double Process::cpu_seconds() const {
 }
 
 uint16_t free_port() {
-  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  int on = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-  ::close(fd);
-  return ntohs(address.sin_port);
+  constexpr uint32_t kFirst = 10'000;
+  uint32_t end = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> end;
+  if (end <= kFirst) end = 32'768;
+  // Where others of this kind are looking at the same time, they begin elsewhere.
+  static uint32_t next = static_cast<uint32_t>(::getpid()) * 601u;
+  for (uint32_t tries = kFirst; tries < end; ++tries) {
+    auto port = static_cast<uint16_t>(kFirst + next++ % (end - kFirst));
+    int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool free = ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    ::close(fd);
+    if (free) return port;
+  }
+  throw std::runtime_error("no free port on 127.0.0.1");
 }
 
 namespace {

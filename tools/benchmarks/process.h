@@ -27,12 +27,15 @@ class Process {
   Process& operator=(Process&& other) noexcept;
 
   bool running();
-  void terminate();  // SIGTERM, and waits
+  void ask_to_end() const;  // SIGTERM
+  void terminate();         // the same, and waits
   // Captured stdout until it ends; throws unless it ended with 0.
   std::string finish();
   pid_t pid() const { return pid_; }
   // The most memory it ever held.
   uint64_t peak_bytes() const { return peak_bytes_of(std::to_string(pid_)); }
+  // Of its memory, what is its own: no programs, libraries or files.
+  uint64_t anonymous_bytes() const;
   // What it and its threads have computed so far: the machine's other work does not show in it.
   double cpu_seconds() const;
 
@@ -41,7 +44,9 @@ class Process {
   int out_ = -1;
 };
 
-// A free port of 127.0.0.1 (bound once and let go).
+// A free port of 127.0.0.1 (bound once and let go), none that this process was given before, and
+// below those that the kernel takes for connections: with hundreds of servers to be started, it
+// would soon take one of theirs.
 uint16_t free_port();
 // Clients of these ports open their sockets in this network, which outlives them.
 void port_lives_in(uint16_t port, const wan::Descriptor& network);
