@@ -20,7 +20,7 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMinTickUs = 1'000;
-constexpr int64_t kKeepUseUs = 1'000'000;
+constexpr int64_t kKeepUseUs = 2'000'000;
 constexpr std::chrono::milliseconds kBulkPause{4};
 constexpr int64_t kTellAllUs = 20'000;
 constexpr size_t kBulkAtOnce = 4;  // blocks, where no line is in the way
@@ -63,8 +63,6 @@ struct LinkService::Connection {
   std::set<RecordId> shown;    // credentials, over this connection
   std::optional<Csn> opening;  // the head when a snapshot was asked for: it is at least as new
   bool closed = false;
-  int64_t use_kept_at = 0;
-  std::string use_kept;  // the row
 };
 
 LinkService::LinkService(Runtime& runtime, const Store& store, std::shared_ptr<const Schema> schema,
@@ -93,17 +91,17 @@ void LinkService::set_lines(const std::map<std::string, LinePolicy>& lines) {
                        [](const auto& b) { return b.second.policy().bytes_per_s != 0; });
 }
 
-void LinkService::keep_use(Connection& c) {
-  c.use_kept_at = clock_.steady_us();
-  const LinkBudget& budget = budgets_[c.session.peer()];
-  if (budget.policy().bytes_per_day == 0) return;
-  std::string row = budget.encode_day();
-  if (row == c.use_kept) return;
-  c.use_kept = row;
-  ingest_->post([key = keys::meta_line_use(c.session.peer()), row = std::move(row)](
-                    Ingest&, const IngestLoop::Tools& tools) {
-    Batch rows;
-    rows.put(Table::meta, key, row);
+void LinkService::keep_use() {
+  use_kept_at_ = clock_.steady_us();
+  Batch changed;
+  for (auto& [server, budget] : budgets_) {
+    if (budget.policy().bytes_per_day == 0) continue;
+    std::string row = budget.encode_day();
+    if (std::exchange(use_kept_[server], row) == row) continue;
+    changed.put(Table::meta, keys::meta_line_use(server), row);
+  }
+  if (changed.empty()) return;
+  ingest_->post([rows = std::move(changed)](Ingest&, const IngestLoop::Tools& tools) {
     tools.write(rows);
     return std::move_only_function<void()>();
   });
@@ -234,7 +232,7 @@ bool LinkService::send(Connection& c, std::string frame) {
 void LinkService::end(const Handle& c) {
   c->closed = true;
   c->timer.cancel();
-  keep_use(*c);
+  keep_use();
   closed(c);
   std::erase(connections_, c);
   audience_.leave(c, c->session.registration());
@@ -303,7 +301,7 @@ asio::awaitable<void> LinkService::ticks(Handle c) {
     co_await c->timer.async_wait(kTuple);
     if (c->closed) co_return;
     perform(c, c->session.tick(clock_.steady_us(), clock_.wall_ms()));
-    if (clock_.steady_us() - c->use_kept_at > kKeepUseUs) keep_use(*c);
+    if (clock_.steady_us() - use_kept_at_ > kKeepUseUs) keep_use();
   }
 }
 

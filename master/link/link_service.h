@@ -99,8 +99,9 @@ class LinkService {
   // Those whom the newest batches do not concern hear how far the line is: in a moment, and no more
   // often than they would say so to their branches.
   void tell_all_soon();
-  // Of a line with bytes for a day, what was sent today: kept over a restart, a second old.
-  void keep_use(Connection& c);
+  // Of lines with bytes for a day, what was sent today: kept over a restart, two seconds old. One
+  // write for all.
+  void keep_use();
   // For files to a branch, when there is no link.
   void keep_peer(const Handle& c, Csn csn);
 
@@ -111,6 +112,8 @@ class LinkService {
   Clock& clock_;
   IngestLoop* ingest_ = nullptr;
   std::map<std::string, LinkBudget> budgets_;
+  std::map<std::string, std::string> use_kept_;  // rows
+  int64_t use_kept_at_ = 0;
   bool paced_ = false;  // the rate of some line is known
   boost::asio::steady_timer bulk_timer_;
   bool bulk_waits_ = false;  // bulk_timer_ runs
