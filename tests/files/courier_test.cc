@@ -14,11 +14,12 @@ struct Couriered {
   Company company;
   size_t written = 0;
 
-  Couriered()
+  explicit Couriered(std::vector<BranchPlan> branches = {{"east", {}, "2ms", ""},
+                                                         {"west", {}, "2ms", ""}})
       : company([&] {
           CompanyPlan plan;
           plan.folder = folder.path().string();
-          plan.branches = {{"east", {}, "2ms", ""}, {"west", {}, "2ms", ""}};
+          plan.branches = std::move(branches);
           return plan;
         }()) {
     company.start_all();
@@ -119,6 +120,48 @@ TEST_CASE("an office without a line works by files, and everything counts once",
   c.up();
   c.create(5);
   c.require_true();
+}
+
+TEST_CASE("an office beneath a hub exchanges files with the master, past the hub", "[servers]") {
+  Couriered c({{"west", {}, "2ms", ""}, {"east", {}, "2ms", "", {}, "west"}});
+  c.down();
+  c.create(20);
+  c.refused({"export", "--at", "east", c.at("work.blf")}, "--certificate");
+  auto pem = [&](const std::string& server) { return c.at("tls/" + server + "/server.pem"); };
+  Finished told =
+      run({program("branchline"), "export", "--topology", c.company.topology(), "--token",
+           c.company.token(), "--at", "east", "--certificate", pem("master"), c.at("work.blf")});
+  INFO(told.output);
+  REQUIRE(told.code == 0);
+  CHECK(told.output.find("for master") != std::string::npos);
+  CHECK(number_in(c.done({"import", c.at("work.blf")}), "new") == 20);
+  Json feed = c.done({"export", "--for", "east", "--certificate", pem("east"), c.at("feed.blf")});
+  CHECK(text_in(feed, "kind") == "feed");
+  CHECK(number_in(feed, "csn") == c.csn("master"));
+  Json back = c.done({"import", c.at("feed.blf")});
+  CHECK(text_in(back, "from") == "master");
+  CHECK(text_in(back, "to") == "east");
+  CHECK(number_in(back, "applied") == 20);
+  CHECK(c.pending() == 0);
+  c.up();
+  c.require_true();
+}
+
+TEST_CASE("a token that may not operate servers is refused as such", "[servers]") {
+  Couriered c;
+  c.done({"export", "--at", "east", c.at("work.blf")});
+  Finished made =
+      run({program("branchline"), "token", "create", "--topology", c.company.topology(), "--token",
+           c.company.operator_token("master"), "--user", "ann", "--output", "json"});
+  INFO(made.output);
+  REQUIRE(made.code == 0);
+  auto token = parse_json(made.output, 8);
+  REQUIRE(token);
+  Finished refused = run({program("branchline"), "import", "--topology", c.company.topology(),
+                          "--token", text_in(*token, "token"), c.at("work.blf")});
+  INFO(refused.output);
+  CHECK(refused.code == 2);
+  CHECK(refused.output.find("administrator") != std::string::npos);
 }
 
 TEST_CASE("the line comes back between any two steps", "[servers]") {

@@ -92,20 +92,23 @@ Result<ClientResponse> ask(HttpClient& client, const std::string& target, const 
   if (!body.empty()) headers.emplace_back("Content-Type", "application/octet-stream");
   BL_ASSIGN(ClientResponse response, client.request("POST", target, body, headers));
   if (response.status < 300) return response;
-  bool denied = response.status == 401 || error_code(response).starts_with("token.");
+  bool denied = response.status == 401 || error_code(response).starts_with("token.") ||
+                error_code(response) == "access.operator";
   return fail(denied ? ErrorKind::denied : ErrorKind::corrupt, error_code(response),
               denied && error_code(response) == "token.missing"
                   ? "no token was given: use --token TOKEN, or set $BRANCHLINE_TOKEN"
                   : error_text(response));
 }
 
+Error no_such_server(const CommandContext& context, const std::string& server) {
+  return wrong("there is no server `" + server + "` in " + context.topology +
+               "; `branchline topology check` names them");
+}
+
 Result<HttpClient> client_of(const CommandContext& context, const Topology& topology,
                              const std::string& server) {
   const ServerSpec* spec = topology.server(server);
-  if (!spec) {
-    return std::unexpected(wrong("there is no server `" + server + "` in " + context.topology +
-                                 "; `branchline topology check` names them"));
-  }
+  if (!spec) return std::unexpected(no_such_server(context, server));
   HttpClient client(spec->admin.to_string());
   client.set_token(context.token);
   client.set_timeout_ms(kPatienceMs);
@@ -122,9 +125,10 @@ Result<int> do_export(const CommandContext& context, const ExportOptions& o) {
   const ServerSpec* office = topology.server(o.at.empty() ? o.to : o.at);
   if (office && office->kind == ServerKind::master)
     return std::unexpected(wrong("`" + office->name + "` is the master; name a branch"));
-  std::string upstream = office ? office->upstream : "";
-  BL_ASSIGN(HttpClient client,
-            client_of(context, topology, o.at.empty() && office ? upstream : o.at + o.to));
+  if (!office) return std::unexpected(no_such_server(context, o.at.empty() ? o.to : o.at));
+  // Files go past the hubs: the other end is the master.
+  const std::string& master = topology.master().name;
+  BL_ASSIGN(HttpClient client, client_of(context, topology, o.at.empty() ? master : o.at));
   std::string certificate;
   if (!o.certificate.empty()) {
     BL_ASSIGN(certificate, read_small_file(o.certificate));
@@ -164,7 +168,7 @@ Result<int> do_export(const CommandContext& context, const ExportOptions& o) {
   } else if (o.to.empty()) {
     std::printf("%s: %llu changes that wait at %s, for %s; import it there: branchline import %s\n",
                 o.file.c_str(), static_cast<unsigned long long>(mutations), o.at.c_str(),
-                upstream.c_str(), o.file.c_str());
+                master.c_str(), o.file.c_str());
   } else {
     std::printf(
         "%s: the main line for %s from csn %s to %s; import it there: branchline import %s\n",
@@ -350,9 +354,10 @@ void add_export_command(CLI::App& app, CommandContext& context) {
       "what the main line has for it (--for). It is signed, and only its receiver can read it");
   add_server_access(*command, context);
   auto o = std::make_shared<ExportOptions>();
-  command->add_option("--at", o->at,
-                      "what is pending at this office, for its upstream; ask there, where the WAN "
-                      "is not needed");
+  command->add_option(
+      "--at", o->at,
+      "what is pending at this office, for the master (also where hubs lie between); "
+      "ask there, where the WAN is not needed");
   command->add_option("--for", o->to,
                       "the feed of this office, with the fates of its work, from where it stood "
                       "when its last link or file said so");
