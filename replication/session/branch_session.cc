@@ -290,6 +290,14 @@ Result<bool> BranchSession::ship_lane(Lane lane, BranchEffects& out) {
   BL_ASSIGN(auto slice, outbox_.read(shipping.shipped, limits::kMaxBlockMutations, target));
   if (slice.mutations.empty()) return false;
   if (lane == Lane::bulk) {
+    // What edits wait for may have gone over an earlier connection, which this one cannot know
+    // before it has read what is left.
+    PendingRef first{slice.last.generation, slice.mutations.front().order, Lane::bulk};
+    if (first > hurried_) {
+      shipping.status.hold = budget_.hold(Lane::bulk, now_us_, wall_ms_);
+      held_back_ = held_back_ || shipping.status.hold != SendHold::no;
+      if (shipping.status.hold != SendHold::no) return false;
+    }
     // Bulk work that touches what an interactive mutation before it changed must not overtake it
     // (SEMANTICS 32). Whatever was accepted before anything in this slice is in the store by now:
     // look again, after reading it.

@@ -39,11 +39,13 @@ std::vector<OutboxBlock> outbox_of(const MemStore& store) {
 // The branch's end of a link, with its frames as the master reads them.
 class Shipper {
  public:
-  Shipper(SmallOffice& office, SmallMaster& master) : office_(office) {
+  Shipper(SmallOffice& office, SmallMaster& master, LinkBudget* budget = nullptr)
+      : office_(office) {
     Introduction intro = office.introduction();
     registration = master.register_branch(intro);
     outbox_ = std::make_unique<ReplicaOutbox>(office.store, office.replica->state().side);
-    session = std::make_unique<BranchSession>(*outbox_, 0);
+    session = std::make_unique<BranchSession>(*outbox_, 0, budget);
+    session->set_hurried(office.replica->state().hurried);
     session->start(intro, 0);
   }
   BranchEffects welcome() {
@@ -444,6 +446,46 @@ TEST_CASE("SEMANTICS 20: an acknowledgement says \"received\", and nothing more"
     CHECK_THAT(status(), Catch::Contains("\"pending\":0,\"ledger\""));
     CHECK(outbox_of(o.east.store).empty());
   }
+}
+
+TEST_CASE("what an edit hurried over one connection opens no hours for the next", "[lanes]") {
+  Office o;
+  auto bulk = [&](const std::string& name) {
+    auto made =
+        o.send("POST", "accounts", R"({"name":")" + name + R"(","Branchline.territory":"east"})",
+               {{"Branchline-Lane", "bulk"}});
+    REQUIRE(made.status == 204);
+    std::string id = header(made, "OData-EntityId");
+    return id.substr(id.rfind('/') + 1);
+  };
+  // Closed for the next hour at least.
+  int64_t hour = o.east.clock.ms / 3'600'000 % 24;
+  LinkBudget line({.bulk_hours = DailyHours::parse(hour < 12 ? "18:00-20:00" : "06:00-08:00")});
+  std::string imported = bulk("one");
+  {
+    Shipper link(o.east, o.world.master, &line);
+    CHECK(link.blocks(link.welcome()).empty());
+    CHECK(link.session->lane(Lane::bulk).hold == SendHold::hours);
+  }
+  bulk("two");
+  REQUIRE(o.send("PATCH", imported, R"({"name":"One"})").status == 204);
+  {
+    Shipper link(o.east, o.world.master, &line);
+    auto blocks = link.blocks(link.welcome());
+    REQUIRE(blocks.size() == 1);
+    CHECK(blocks[0].mutations.size() == 3);
+  }
+  o.live->on_replica([&](Replica&, const Committer::Write&) {
+    o.east.connect();
+    o.east.ship();
+    o.east.fetch();
+  });
+  bulk("three");
+  Shipper link(o.east, o.world.master, &line);
+  CHECK(link.blocks(link.welcome()).empty());
+  CHECK(link.session->lane(Lane::bulk).hold == SendHold::hours);
+  REQUIRE(o.send("PATCH", o.account(), R"({"telephone1":"+1 555 0199"})").status == 204);
+  CHECK(link.blocks(link.session->on_outbox()).size() == 1);  // people's work goes
 }
 
 }  // namespace branchline
