@@ -155,6 +155,8 @@ Result<RetentionResult> Ingest::retain(const RetentionInput& input, Batch& rows)
     if (at == s.branches.end()) continue;
     BranchProgress& p = at->second;
     p.passed = std::max(p.passed, news.passed);
+    // Seeded anew, it is live: what comes from now on is kept for it, however long this link lasts.
+    if (p.passed >= p.lapsed_at) p.lapsed_at = Csn(0);
     p.heard_ms = input.now_ms;
     p.pending = news.pending;
     p.pending_bytes = news.pending_bytes;

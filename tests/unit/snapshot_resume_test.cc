@@ -638,6 +638,23 @@ TEST_CASE("SEMANTICS 26: who is away too long lapses, is seeded anew, and loses 
   CHECK(w.master.show("a4").find("name=Unshipped") != std::string::npos);
   CHECK(w.master.show("a1").find("loyaltypoints=4") != std::string::npos);
   CHECK(e.replica->state().ledger.pending == 0);
+  // Live again as soon as it says that it has come past that, not at its next greeting only: what
+  // follows is kept for it.
+  w.master.retain({"hq", "west", "east"}, kMonthMs);
+  CHECK(w.master.ingest->branches().at(e.registration.origin).lapsed_at == Csn(0));
+  w["hq"].connect();
+  w["west"].connect();
+  for (int i = 0; i < 5; ++i) {
+    REQUIRE(w["hq"].write("update a1 telephone1=" + std::to_string(i)) == "ok");
+    w["hq"].ship();
+    w["hq"].fetch();
+    w["west"].fetch();
+  }
+  w.master.retain({"hq", "west"}, kMonthMs);
+  CHECK(w.master.ingest->trimmed().csn <= e.replica->state().cursor.csn);
+  e.connect();
+  CHECK_FALSE(e.registration.join);
+  CHECK(w.whole());
   // Once: it is live again.
   e.connect();
   CHECK_FALSE(e.registration.join);
