@@ -514,7 +514,7 @@ Result<void> Ingest::Impl::finish(IngestBatch& work, IngestResult& result) {
   result.batch.put(Table::line, keys::line_batch(header.to), bytes);
   state.hlc = hlc.last();
   write_state(result.batch, work.streams, work.origins);
-  take_into_directory(work);
+  take_into_directory(work, result.batch);
   workspace->evict();
   result.line = std::move(line);
   return {};
@@ -658,8 +658,12 @@ void Ingest::Impl::write_state(Batch& batch, const std::set<Stream>& changed,
   }
 }
 
-void Ingest::Impl::take_into_directory(const IngestBatch& work) {
+void Ingest::Impl::take_into_directory(const IngestBatch& work, Batch& rows) {
   bool changed = false;
+  std::set<OriginId> before;
+  for (const auto& [origin, server] : directory.servers()) {
+    if (!server.removed) before.insert(origin);
+  }
   for (const auto& d : work.decided) {
     for (const auto& op : d.commit.effects) {
       EntityId e = op.record.entity;
@@ -673,6 +677,15 @@ void Ingest::Impl::take_into_directory(const IngestBatch& work) {
   if (!changed) return;
   directory.resolve();
   merger->set_level(directory.feature_level());
+  if (!reconciling.open()) return;
+  // A topology that the backup lacks is committed again: who comes with it may bring back what
+  // others have built on.
+  for (const auto& [origin, server] : directory.servers()) {
+    if (server.master || server.removed || before.count(origin)) continue;
+    BL_PROBE("identity.awaits_who_is_added");
+    reconciling.awaited.insert(origin);
+    rows.put(Table::meta, keys::meta_reconciling(), encode_reconciling(reconciling));
+  }
 }
 
 }  // namespace branchline

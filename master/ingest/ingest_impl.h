@@ -198,7 +198,7 @@ struct Ingest::Impl {
   Result<std::vector<RecordOp>> plan_write_off(OriginId origin, bool everything, Arena& arena,
                                                bool& more) const;
   std::vector<Holder> holders_of(const Record& record) const;
-  void take_into_directory(const IngestBatch& work);
+  void take_into_directory(const IngestBatch& work, Batch& rows);
 };
 
 }  // namespace branchline

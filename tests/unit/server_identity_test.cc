@@ -609,6 +609,49 @@ TEST_CASE("SEMANTICS 31: a branch that joins the new line is waited for until it
   CHECK_FALSE(w.open());
 }
 
+TEST_CASE("SEMANTICS 29: an office that the backup does not know is waited for once it is put back",
+          "[identity]") {
+  Desk w;
+  auto all = w.topology.servers;
+  auto fewer = all;
+  std::erase_if(fewer, [](const auto& s) { return s.name == "west"; });
+  w.topology.servers = fewer;
+  w.master.apply_topology();
+  auto disk = w.backup();
+  w.topology.servers = all;
+  w.master.apply_topology();
+  w.reconnect(w.west);
+  w.settle();
+  REQUIRE(w.west.write("create account x @west name=Young") == "ok");
+  w.settle();
+  REQUIRE(w.hq.write("update x loyaltypoints+=7") == "ok");
+  w.settle();
+
+  w.topology.servers = fewer;
+  w.restore(disk, true);
+  CHECK(w.greet(w.hq) == kLineReplaced);
+  w.topology.servers = all;
+  w.master.apply_topology();
+  w.reconnect(w.hq);
+  w.offer(w.hq);
+  w.reconnect(w.east);
+  w.offer(w.east);
+  // What head office did with the record waits for who made it, also over a crash.
+  CHECK(w.open());
+  w.master.crash();
+  w.master.start();
+  CHECK(w.open());
+  CHECK(w.master.ingest->reconciling().awaited.count(w.west.registration.origin) == 1);
+  for (SmallOffice* office : {&w.hq, &w.east, &w.west}) {
+    w.reconnect(*office);
+    w.offer(*office);
+  }
+  CHECK_FALSE(w.open());
+  w.settle_all();
+  CHECK(w.master.show("x") == "live: name=Young loyaltypoints=7");
+  CHECK(w.problems() == std::vector<std::string>{});
+}
+
 TEST_CASE("SEMANTICS 6, 29: what was read upstream is worth what the lines have in common",
           "[identity]") {
   Mutation m;
