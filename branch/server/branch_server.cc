@@ -112,6 +112,7 @@ class BranchServer {
                                                  clock_.wall_ms()));
                     return answer.principal;
                   }));
+    committer_->set_outbox_quota(outbox_quota());  // before the first write, not a second later
     HttpServer::Handler office = [this](const HttpRequest& r) { return api_->handle(r); };
     if (config_.wrap_office) office = config_.wrap_office(std::move(office));
     BL_ASSIGN(auto http, HttpServer::listen(runtime_.io(), spec->http.host, spec->http.port,
@@ -400,7 +401,20 @@ class BranchServer {
       r.body = render();
       co_return r;
     }
-    if (auto refused = access.refuse(request)) co_return std::move(*refused);
+    if (auto refused = access.refuse(request)) {
+      // Tokens come with its data: that this one is not known yet says nothing of it.
+      ReplicaStatus join = committer_->status();
+      if (join.joined || !bearer_token(request.header("Authorization")))
+        co_return std::move(*refused);
+      co_return error_response(
+          {ErrorKind::unavailable, "branch.joining",
+           "this branch is receiving its data (" + std::to_string(join.seeded) +
+               (join.seed_expected > 0
+                    ? " of about " + std::to_string(join.seed_expected) + " records"
+                    : " records so far") +
+               ") and knows no tokens until it has them; until then its own operator.token is "
+               "taken"});
+    }
     if (path == "/admin/status") co_return co_await admin_status();
     if (path == "/admin/audit") {
       auto job = [view = store_->snapshot(), schema = schema_] {

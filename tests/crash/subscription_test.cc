@@ -301,6 +301,14 @@ TEST_CASE("an office that holds as much as it may warns, then refuses writes, an
   auto read = http->request("GET", std::string(kAccounts) + "?$top=1");
   REQUIRE(read);
   CHECK(read->status == 200);
+  // From the first write on, also of the next process start.
+  c.kill("office");
+  c.start("office");
+  c.wait_ready("office");
+  http = c.office("office");
+  auto at_once = create_noise(*http);
+  REQUIRE(at_once);
+  CHECK(at_once->status == 507);
   c.line("office", "/up");
   eventually("what waited to be taken", [&] { return c.pending("office") == 0; });
   eventually("the warning to end", [&] { return !status().member("outboxWarning")->boolean; });
@@ -344,6 +352,16 @@ TEST_CASE("a join whose line is cut goes on, no chunk comes twice", "[subscripti
   };
   eventually("some chunks", [&] { return records() > 100; });
   REQUIRE_FALSE(joined());
+  // An administrator's token, which it cannot know yet, is not called a wrong one.
+  Finished told =
+      run({program("branchline"), "status", "--topology", c.topology(), "--token", c.token()});
+  INFO(told.output);
+  CHECK(told.code == 1);
+  CHECK(told.output.find("not ready") != std::string::npos);
+  CHECK(told.output.find("is receiving its data") != std::string::npos);
+  auto nobody = Http(c.host(), c.admin_port("late")).request("GET", "/admin/status");
+  REQUIRE(nobody);
+  CHECK(nobody->status == 401);
   c.line("late", "/down");
   c.kill("late");  // what was installed and synced is there, and what the system had written
   c.line("late", "/up");

@@ -115,7 +115,9 @@ int run_status(const CommandContext& context) {
                         " was away for longer than max_offline; it gets a snapshot when it comes "
                         "back, its changes are kept and shipped");
       if (const Json* unshipped = seen->second->member("unshipped")) {
-        if (uint64_t n = number_of(*unshipped, "mutations"); n > 0) {
+        // The office itself knows better than its last heartbeat.
+        bool shipped = a.json && number_of(*a.json, "pending") == 0;
+        if (uint64_t n = number_of(*unshipped, "mutations"); n > 0 && !shipped) {
           uint64_t heard = number_of(*seen->second, "heardMsAgo");
           notes.push_back(a.server->name + " would lose " + std::to_string(n) + " changes (" +
                           std::to_string((number_of(*unshipped, "bytes") + 1023) / 1024) +
@@ -144,9 +146,10 @@ int run_status(const CommandContext& context) {
     if (!a.json) {
       rows.push_back({a.server->name, a.server->kind == ServerKind::master ? "master" : "branch",
                       "-", "-", "-",
-                      a.refused()     ? "refused"
-                      : a.status == 0 ? "down"
-                                      : "error",
+                      a.refused()       ? "refused"
+                      : a.status == 0   ? "down"
+                      : a.status == 503 ? "not ready"
+                                        : "error",
                       "-"});
       notes.push_back(a.server->name + ": " + a.problem);
       continue;
@@ -379,6 +382,7 @@ void add_log_command(CLI::App& app, CommandContext& context) {
 
 void add_escrow_command(CLI::App& app, CommandContext& context) {
   auto* escrow = app.add_subcommand("escrow", "parts of stocks that branches hold");
+  escrow->footer("Example:\n  branchline escrow write-off --topology company.yaml east --sold");
   escrow->require_subcommand(1);
   auto* off = escrow->add_subcommand(
       "write-off",
