@@ -30,7 +30,11 @@ std::unexpected<Error> merged_away(const Entity& entity, const RecordKey& surviv
 std::unexpected<Error> denied(const Entity& entity) {
   return fail(ErrorKind::denied, "access.write",
               "this token may not write " + entity.label_plural +
-                  (entity.master_only ? " (they are made at the master)" : ""));
+                  (entity.id == entity_id::kConflict
+                       ? ": to resolve one, write the field that it is about, in the record that "
+                         "it is about"
+                   : entity.master_only ? " (they are made at the master)"
+                                        : ""));
 }
 
 std::unexpected<Error> of_all_territories(const Entity& entity) {

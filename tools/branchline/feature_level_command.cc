@@ -77,6 +77,10 @@ void add_feature_level_command(CLI::App& app, CommandContext& context) {
       "feature-level",
       "what every server's program knows, and what the main line uses of it; the last step of an "
       "upgrade raises it");
+  command->footer(
+      "Examples:\n"
+      "  branchline feature-level show --topology company.yaml\n"
+      "  branchline feature-level raise --topology company.yaml");
   command->require_subcommand(1);
   auto* show = command->add_subcommand("show", "every server's level and the committed one");
   add_server_access(*show, context);

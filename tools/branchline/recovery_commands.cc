@@ -223,6 +223,11 @@ int run_reconcile(const CommandContext& context, bool close) {
 
 void add_backup_command(CLI::App& app, CommandContext& context) {
   auto* backup = app.add_subcommand("backup", "make, list and check backups of servers");
+  backup->footer(
+      "Examples:\n"
+      "  branchline backup create --topology company.yaml chicago /backup/chicago\n"
+      "  branchline backup verify /backup/chicago\n"
+      "`branchline restore --help` tells the way back.");
   backup->require_subcommand(1);
   auto server = std::make_shared<std::string>();
   auto folder = std::make_shared<std::string>();
