@@ -101,16 +101,6 @@ bool Directory::knows(const std::vector<TerritoryId>& territories) const {
   });
 }
 
-OriginId Directory::next_origin() const {
-  return servers_.empty() ? OriginId(1) : servers_.rbegin()->first.next();
-}
-
-TerritoryId Directory::next_territory() const {
-  TerritoryId next(kReferenceTerritory.value + 1);
-  for (const auto& [name, t] : territories_) next = std::max(next, t.next());
-  return next;
-}
-
 Result<void> check_path(const Directory& directory, const std::vector<std::string>& path) {
   for (size_t i = 0; i + 1 < path.size(); ++i) {
     const ServerEntry* server = directory.server(path[i]);

@@ -54,8 +54,6 @@ class Directory {
   uint32_t feature_level() const { return feature_level_; }
   // As committed with it; see TopologyPolicies.
   const TopologyPolicies& policies() const { return policies_; }
-  OriginId next_origin() const;
-  TerritoryId next_territory() const;
 
  private:
   std::map<OriginId, ServerEntry> servers_;

@@ -1,7 +1,9 @@
 #include "master/ingest/topology_commit.h"
 
 #include <algorithm>
+#include <functional>
 
+#include "common/base/hash.h"
 #include "common/base/limits.h"
 
 namespace branchline {
@@ -10,6 +12,24 @@ namespace {
 // Ids of these records derive from their names: every master of this topology makes the same.
 RecordId id_of(std::string_view kind, std::string_view name) {
   return keyed_record_id({}, std::string(kind) + ":" + std::string(name), 0);
+}
+
+// The numbers of names that a line's first topology had count up. One that is added later has a
+// number that follows from the name: a master that was restored to before gives it the same again,
+// in whatever order names come back; branches know servers and territories by their numbers
+// (docs/decisions/0033). Only where two names meet on one number, which `taken` tells, the order decides.
+struct NumberRange {
+  uint32_t first, count;
+};
+constexpr NumberRange kLaterTerritories{0x4000'0000, 0x4000'0000};
+constexpr NumberRange kLaterServers{0x4000, 0x8000};
+
+uint32_t number_of(const RecordId& id, NumberRange range,
+                   const std::function<bool(uint32_t)>& taken) {
+  Reader digest(sha256(id.view()).view());
+  uint32_t at = digest.fixed32() % range.count;
+  while (taken(range.first + at)) at = (at + 1) % range.count;
+  return range.first + at;
 }
 
 class Builder {
@@ -137,7 +157,15 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
                     "(no branch need subscribe to it)");
     }
   }
-  TerritoryId next_territory = directory.next_territory();
+  const bool first = directory.topology_digest().empty();
+  auto next_territory = [&](const std::string& name) {
+    if (first)
+      return TerritoryId(kReferenceTerritory.value + 1 + static_cast<uint32_t>(numbers.size()));
+    return TerritoryId(number_of(id_of("territory", name), kLaterTerritories, [&](uint32_t n) {
+      return std::any_of(numbers.begin(), numbers.end(),
+                         [n](const auto& known) { return known.second.value == n; });
+    }));
+  };
   for (const auto& t : topology.territories) {
     RecordId parent = t.parent.empty() ? RecordId{} : id_of("territory", t.parent);
     if (numbers.count(t.name)) {
@@ -150,12 +178,12 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
       }
       continue;
     }
-    numbers[t.name] = next_territory;
+    TerritoryId number = next_territory(t.name);
+    numbers[t.name] = number;
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kTerritory, "territory", t.name);
     b.text(op, "name", t.name);
-    b.number(op, "territorynumber", next_territory.value);
+    b.number(op, "territorynumber", number.value);
     if (!t.parent.empty()) b.lookup(op, "parentterritoryid", entity_id::kTerritory, parent);
-    next_territory = next_territory.next();
     plan.territories_added.push_back(t.name);
   }
   for (const auto& [origin, known] : directory.servers()) {
@@ -191,7 +219,8 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
     if (held != known.territories) plan.subscriptions_changed.push_back(known.name);
     if (moved) plan.upstreams_changed.push_back(known.name);
   }
-  OriginId next_origin = directory.next_origin();
+  std::set<OriginId> origins;
+  for (const auto& [origin, known] : directory.servers()) origins.insert(origin);
   // The master is number 1: it writes before it has committed who anybody is.
   std::vector<const ServerSpec*> servers;
   for (const auto& s : topology.servers) {
@@ -199,17 +228,20 @@ Result<TopologyPlan> plan_topology(const Schema& schema, const Directory& direct
   }
   for (const ServerSpec* s : servers) {
     if (directory.server(s->name)) continue;
+    uint32_t number = first ? static_cast<uint32_t>(origins.size() + 1)
+                            : number_of(id_of("server", s->name), kLaterServers, [&](uint32_t n) {
+                                return origins.count(OriginId(static_cast<uint16_t>(n))) > 0;
+                              });
+    origins.insert(OriginId(static_cast<uint16_t>(number)));
     RecordOp& op = b.op(RecordOpKind::create, entity_id::kServer, "server", s->name);
     b.text(op, "name", s->name);
-    b.number(op, "servernumber", next_origin.value);
+    b.number(op, "servernumber", number);
     b.number(op, "kind", s->kind == ServerKind::master ? 1 : 2);
     b.text(op, "sitename", s->site);
     b.text(op, "upstreamname", s->upstream);
     b.text(op, "territorynames", joined(s->territories));
-    next_origin = next_origin.next();
     plan.servers_added.push_back(s->name);
   }
-  bool first = directory.topology_digest().empty();
   bool later = !plan.subscriptions_changed.empty() || !plan.servers_removed.empty();
   if (!first && later && directory.feature_level() < kSubscriptionLevel) {
     const auto& names =

@@ -652,6 +652,66 @@ TEST_CASE("SEMANTICS 29: an office that the backup does not know is waited for o
   CHECK(w.problems() == std::vector<std::string>{});
 }
 
+TEST_CASE("SEMANTICS 29: names that come back have their old numbers, in whatever order they come",
+          "[identity]") {
+  Desk w;
+  const Topology old = w.topology;
+  auto add = [](Topology t, const std::string& name) {
+    t.territories.push_back({name, "common"});  // so that tokens are good there
+    ServerSpec late = *t.server("west");
+    late.name = "office-" + name;
+    late.territories = {name};
+    for (auto& s : t.servers) {
+      if (s.name == "hq") s.territories.push_back(name);
+    }
+    t.servers.push_back(late);
+    return t;
+  };
+  auto commit = [&](const Topology& t) {
+    w.topology = t;
+    w.master.apply_topology();
+  };
+  auto number = [&](const std::string& name) {
+    const Directory& d = w.master.ingest->directory();
+    return std::pair(*d.territory(name), d.server("office-" + name)->origin);
+  };
+  auto disk = w.backup();
+  commit(add(old, "north"));
+  auto north = number("north");
+  w.reconnect(w.hq);
+  w.settle();
+  REQUIRE(w.hq.write("create account n @north name=Nordic") == "ok");
+  w.settle();
+  REQUIRE(w.master.show("n") == "live: name=Nordic");
+
+  w.topology = old;
+  w.restore(disk, true);
+  CHECK(w.greet(w.hq) == kLineReplaced);
+  commit(add(old, "arctic"));
+  commit(add(add(old, "arctic"), "north"));
+  CHECK(number("north") == north);
+  CHECK(number("arctic") != north);
+  auto all_offer = [&] {
+    for (SmallOffice* office : {&w.hq, &w.east, &w.west}) {
+      w.reconnect(*office);
+      w.offer(*office);
+    }
+  };
+  all_offer();
+  // The new offices never were; who says so is the operator.
+  Batch rows;
+  REQUIRE(w.master.ingest->close_reconciling({}, rows));
+  REQUIRE(w.master.store.write(rows, Sync::yes));
+  all_offer();
+  w.settle_all();
+  CHECK(w.master.show("n") == "live: name=Nordic");
+  RecordKey key = w.names.key("n");
+  auto record = Record::decode(key, **w.master.store.get(Table::records, keys::record(0, key)));
+  REQUIRE(record);
+  CHECK(record->territory() == north.first);
+  CHECK(w.problems() == std::vector<std::string>{});
+}
+
 TEST_CASE("SEMANTICS 6, 29: what was read upstream is worth what the lines have in common",
           "[identity]") {
   Mutation m;
