@@ -17,7 +17,8 @@ RecordId id_of(std::string_view kind, std::string_view name) {
 // The numbers of names that a line's first topology had count up. One that is added later has a
 // number that follows from the name: a master that was restored to before gives it the same again,
 // in whatever order names come back; branches know servers and territories by their numbers
-// (docs/decisions/0033). Only where two names meet on one number, which `taken` tells, the order decides.
+// (docs/decisions/0033). Only where two names meet on one number, which `taken` tells, the order
+// decides.
 struct NumberRange {
   uint32_t first, count;
 };
