@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -161,7 +162,13 @@ Socket Listener::accept() {
   return Socket(fd);
 }
 
-uint16_t free_port() { return Listener().port(); }
+uint16_t free_port() {
+  static std::set<uint16_t> given;  // the system may name one twice before it is used
+  for (;;) {
+    uint16_t port = Listener().port();
+    if (given.insert(port).second) return port;
+  }
+}
 
 std::optional<Socket> try_connect(uint16_t port) {
   Socket s(new_socket());

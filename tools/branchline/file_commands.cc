@@ -185,7 +185,7 @@ class PartReader {
   Result<void> open(const std::string& name) {
     in_.open(name, std::ios::binary);
     if (!in_ || std::filesystem::is_directory(name))
-      return std::unexpected(wrong(name + ": cannot be read"));
+      return std::unexpected(wrong("cannot be read"));
     std::string begin(kFileBeginBytes, '\0');
     in_.read(begin.data(), static_cast<std::streamsize>(begin.size()));
     begin.resize(static_cast<size_t>(in_.gcount()));
@@ -268,7 +268,7 @@ Result<int> do_import(const CommandContext& context, const FileImport& o) {
   BL_ASSIGN(Topology topology, load_topology(context.topology));
   BL_ASSIGN(HttpClient client, client_of(context, topology, o.at.empty() ? contents->to : o.at));
   PartReader reader;
-  BL_TRY(reader.open(o.file));
+  if (auto opened = reader.open(o.file); !opened) return named(opened.error());
   std::map<std::string, uint64_t> counts;
   uint64_t before = 0;
   Json last;
