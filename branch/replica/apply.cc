@@ -402,6 +402,13 @@ struct Replica::Apply {
       BL_PROBE("apply.record_left");
       were_in.emplace(key, territories_of(*found.record));
       dropped = true;
+      if (r.state_.holds_everything) {
+        // There is a territory that is not held yet, so what is not here may be there.
+        BL_PROBE("apply.everything_grew");
+        r.state_.holds_everything = false;
+        r.workspace_->holds_less();
+        r.unplaced_due_ = true;
+      }
       r.workspace_->begin();
       auto ok = r.workspace_->drop(*found.record);
       add_to_base(note(r.workspace_->end()));
@@ -665,6 +672,7 @@ struct Replica::Apply {
 };
 
 Result<ApplyResult> Replica::apply(const FeedRange& range) {
+  if (unplaced_due_) BL_TRY(find_unplaced());
   if (range.from != state_.cursor.csn || range.to.line != state_.cursor.line ||
       range.to.csn <= range.from) {
     return fail(ErrorKind::invalid, "feed.gap",

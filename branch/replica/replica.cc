@@ -161,9 +161,8 @@ void Replica::add_counts(const Deltas& deltas) {
 }
 
 bool Replica::holds(TerritoryId t) const {
-  return state_.holds_everything || t == kReferenceTerritory ||
-         std::find(state_.territories.begin(), state_.territories.end(), t) !=
-             state_.territories.end();
+  return t == kReferenceTerritory || std::find(state_.territories.begin(), state_.territories.end(),
+                                               t) != state_.territories.end();
 }
 
 bool Replica::holds_any(const std::vector<TerritoryId>& of) const {
@@ -193,6 +192,7 @@ Result<void> Replica::note_unplaced(const Mutation& m, PendingRef ref) {
 }
 
 Result<void> Replica::find_unplaced() {
+  unplaced_due_ = false;
   unplaced_.clear();
   if (state_.holds_everything) return {};
   OutboxReader reader(store_, state_.side);

@@ -223,6 +223,7 @@ class Replica {
   // A pending mutation on what is not held here is decided again when that arrives.
   Result<void> note_unplaced(const Mutation& m, PendingRef ref);
   Result<void> find_unplaced();
+  bool unplaced_due_ = false;  // before the next range: it came to hold less
   void write_state(Batch& batch);
   void count_fate(const FateEntry& entry, uint64_t n, bool was_pending);
   void write_fate(Batch& batch, FateEntry entry, std::string_view content);

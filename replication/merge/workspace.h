@@ -188,6 +188,8 @@ class Workspace {
   void discard();
   // Forgets everything; nothing may be unflushed. For a switch of sides.
   void reset(keys::Side side, bool holds_everything);
+  // From now on, what is not here may be elsewhere.
+  void holds_less() { config_.holds_everything = false; }
   // What has changed since begin().
   const Journal& journal() const { return journal_; }
   bool dirty() const { return !dirty_.empty() || !element_writes_.empty(); }

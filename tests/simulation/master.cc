@@ -46,7 +46,9 @@ void SimMaster::start() {
 }
 
 void SimMaster::apply_topology() {
-  auto plan = plan_topology(*schema, ingest->directory(), topology_);
+  auto tokens = token_places(store_);
+  BL_CHECK(tokens);
+  auto plan = plan_topology(*schema, ingest->directory(), topology_, *tokens);
   BL_CHECK(plan);
   if (plan->ops.empty()) return;
   commit(plan->ops, "");

@@ -32,32 +32,65 @@ void SnapshotNemesis::schedule(int64_t span_us) {
   };
   for (int i = 0; i < 3; ++i) at_random(&SnapshotNemesis::change_subscription);
   for (int i = 0; i < 2; ++i) at_random(&SnapshotNemesis::break_join);
+  for (int i = 0; i < 3; ++i) {
+    if (world_.chance(0.4)) at_random(&SnapshotNemesis::grow);
+  }
   if (world_.chance(0.4)) at_random(&SnapshotNemesis::long_absence);
 }
 
-// An office gets a territory more, or one less. Often its line is down meanwhile, so that it works
-// on with what it held.
+// An office gets a territory more with what is below it, or one less. Often its line is down
+// meanwhile, so that it works on with what it held.
 void SnapshotNemesis::change_subscription() {
   std::vector<ServerSpec*> offices;
   for (auto& s : topology_.servers) {
     if (s.kind == ServerKind::branch && s.name != "hq") offices.push_back(&s);
   }
   ServerSpec& office = *offices[world_.random.below(offices.size())];
-  const std::string& t =
-      topology_.territories[world_.random.below(topology_.territories.size())].name;
-  auto held = std::find(office.territories.begin(), office.territories.end(), t);
-  if (held == office.territories.end()) {
+  const TerritorySpec& t = topology_.territories[world_.random.below(topology_.territories.size())];
+  auto holds = [&](const std::string& name) {
+    const auto& held = office.territories;
+    return std::find(held.begin(), held.end(), name) != held.end();
+  };
+  auto below = with_below(topology_.territories, {t.name});
+  if (!holds(t.name)) {
     fault("territory added");
-    office.territories.push_back(t);
-    held_.emplace(office.name, t);
-  } else if (office.territories.size() > 1) {
+    for (const auto& name : below) {
+      if (!holds(name)) office.territories.push_back(name);
+      held_.emplace(office.name, name);
+    }
+  } else if (office.territories.size() > below.size() && !holds(t.parent)) {
     fault("territory removed");
-    office.territories.erase(held);
+    for (const auto& name : below) std::erase(office.territories, name);
   } else {
     return;
   }
+  apply({office.name});
+}
+
+// A new territory below another, anywhere in the file: a master that is set back to before it
+// commits it anew, with others that came before it or behind.
+void SnapshotNemesis::grow() {
+  fault("territory new");
+  auto& tree = topology_.territories;
+  std::string parent = tree[world_.random.below(tree.size())].name;
+  std::string name = "new-" + std::to_string(++grown_);
+  tree.insert(tree.begin() + static_cast<ptrdiff_t>(world_.random.below(tree.size() + 1)),
+              {name, parent});
+  std::vector<std::string> concerned;
+  for (auto& s : topology_.servers) {
+    if (std::find(s.territories.begin(), s.territories.end(), parent) == s.territories.end())
+      continue;
+    s.territories.push_back(name);
+    held_.emplace(s.name, name);
+    concerned.push_back(s.name);
+  }
+  apply(concerned);
+}
+
+void SnapshotNemesis::apply(const std::vector<std::string>& concerned) {
   for (SimBranch* b : branches_) {
-    if (b->name != office.name || !world_.chance(0.4)) continue;
+    bool hears = std::find(concerned.begin(), concerned.end(), b->name) == concerned.end();
+    if (hears || !world_.chance(0.4)) continue;
     b->partitioned = true;
     if (b->session) b->disconnect();
     world_.after(world_.between(100'000, 3'000'000), [b] { b->partitioned = false; });

@@ -1,5 +1,6 @@
 // Bad luck around snapshots: joins that break off again and again, subscriptions that change while
-// work is pending, an office that is away for longer than anything is kept for it.
+// work is pending, territories that are new, an office that is away for longer than anything is
+// kept for it.
 #pragma once
 
 #include <functional>
@@ -28,6 +29,8 @@ class SnapshotNemesis {
   SimBranch& any();
   void fault(const char* name);
   void change_subscription();
+  void grow();
+  void apply(const std::vector<std::string>& concerned);
   void break_join();
   void keep_breaking(SimBranch* b, int times);
   void long_absence();
@@ -38,6 +41,7 @@ class SnapshotNemesis {
   std::vector<SimBranch*> branches_;
   std::function<bool()> broken_;
   std::set<std::pair<std::string, std::string>> held_;
+  int grown_ = 0;
 };
 
 }  // namespace branchline::sim

@@ -517,6 +517,37 @@ TEST_CASE("what comes below a territory goes to who holds it, and who works ther
   CHECK(west.fate() == "applied");
 }
 
+TEST_CASE("who held everything drops what moves to a territory that it has not got yet",
+          "[snapshot][subscription][move]") {
+  Filled w;
+  SmallOffice &e = w["east"], &hq = w["hq"];
+  e.credential = hq.credential;
+  REQUIRE(hq.replica->state().holds_everything);
+  w.topology.territories.push_back({"north", "common"});
+  for (auto& s : w.topology.servers) {
+    if (s.name == "east" || s.name == "hq") s.territories.push_back("north");
+  }
+  w.master.apply_topology();
+  e.connect();
+  REQUIRE(e.write("move a0 @north") == "ok");
+  e.ship();
+  // Head office is still fed what it held: what left is not known here any more, nor that nothing
+  // else is there.
+  REQUIRE(hq.write("create contact c parentcustomerid=a0 lastname=C") == "ok");
+  hq.fetch();
+  CHECK(hq.show("a0") == "not held");
+  CHECK_FALSE(hq.replica->state().holds_everything);
+  REQUIRE(e.write("update a0 name=Northern") == "ok");
+  e.ship();
+  hq.connect();
+  CHECK(hq.replica->state().holds_everything);
+  w.settle();
+  CHECK(hq.show("a0") == w.master.show("a0"));
+  CHECK(hq.show("a0").find("name=Northern") != std::string::npos);
+  CHECK(hq.show("c").find("lastname=C") != std::string::npos);
+  CHECK(w.audit().empty());
+}
+
 TEST_CASE("a new territory without records costs a branch nothing", "[snapshot][subscription]") {
   Filled w;
   SmallOffice& hq = w["hq"];
