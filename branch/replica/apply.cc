@@ -388,6 +388,16 @@ struct Replica::Apply {
     auto ok = apply_effects(*r.workspace_, fresh, version_of(c));
     add_to_base(note(r.workspace_->end()));
     BL_TRY(std::move(ok));
+    // There is a territory that is not held yet: from here on, what is not here may be there.
+    bool grows = std::any_of(c.effects.begin(), c.effects.end(), [](const RecordOp& op) {
+      return op.record.entity == entity_id::kTerritory && op.kind == RecordOpKind::put_new;
+    });
+    if (grows && r.state_.holds_everything) {
+      BL_PROBE("apply.everything_grew");
+      r.state_.holds_everything = false;
+      r.workspace_->holds_less();
+      r.unplaced_due_ = true;
+    }
     // What is decided again behind this is decided by the new level.
     bool topology = std::any_of(c.effects.begin(), c.effects.end(),
                                 [](const RecordOp& op) { return op.record == topology_key(); });
@@ -402,13 +412,6 @@ struct Replica::Apply {
       BL_PROBE("apply.record_left");
       were_in.emplace(key, territories_of(*found.record));
       dropped = true;
-      if (r.state_.holds_everything) {
-        // There is a territory that is not held yet, so what is not here may be there.
-        BL_PROBE("apply.everything_grew");
-        r.state_.holds_everything = false;
-        r.workspace_->holds_less();
-        r.unplaced_due_ = true;
-      }
       r.workspace_->begin();
       auto ok = r.workspace_->drop(*found.record);
       add_to_base(note(r.workspace_->end()));

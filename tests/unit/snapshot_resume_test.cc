@@ -529,10 +529,12 @@ TEST_CASE("who held everything drops what moves to a territory that it has not g
   }
   w.master.apply_topology();
   e.connect();
+  REQUIRE(e.write("create account n @north name=Native") == "ok");
+  REQUIRE(e.write("merge a3 n") == "ok");
   REQUIRE(e.write("move a0 @north") == "ok");
   e.ship();
   // Head office is still fed what it held: what left is not known here any more, nor that nothing
-  // else is there.
+  // else is there. A record that it never heard of survives a merge.
   REQUIRE(hq.write("create contact c parentcustomerid=a0 lastname=C") == "ok");
   hq.fetch();
   CHECK(hq.show("a0") == "not held");
@@ -545,6 +547,7 @@ TEST_CASE("who held everything drops what moves to a territory that it has not g
   CHECK(hq.show("a0") == w.master.show("a0"));
   CHECK(hq.show("a0").find("name=Northern") != std::string::npos);
   CHECK(hq.show("c").find("lastname=C") != std::string::npos);
+  CHECK(hq.show("n") == w.master.show("n"));
   CHECK(w.audit().empty());
 }
 
