@@ -713,6 +713,7 @@ Result<ApplyResult> Replica::apply(const FeedRange& range) {
     merger_->set_level(level_before);
     history_ = std::move(history_before);
     workspace_->discard();
+    workspace_->reset(state_.side, state_.holds_everything);
     return std::unexpected(ok.error());
   }
   work.write();

@@ -551,6 +551,26 @@ TEST_CASE("who held everything drops what moves to a territory that it has not g
   CHECK(w.audit().empty());
 }
 
+TEST_CASE("a range that fails behind a new territory's commit leaves what is held as it was",
+          "[snapshot][subscription]") {
+  Filled w;
+  SmallOffice &e = w["east"], &hq = w["hq"];
+  // A record is lost behind the program's back, so that its edit cannot be applied.
+  Batch lost;
+  lost.erase(Table::records, keys::record(hq.replica->state().side, w.names.key("a0")));
+  REQUIRE(hq.store.write(lost, Sync::yes));
+  hq.crash();
+  hq.start();
+  hq.connect();
+  w.topology.territories.push_back({"north", ""});
+  w.master.apply_topology();
+  REQUIRE(e.write("update a0 name=Later") == "ok");
+  e.ship();
+  CHECK_THROWS(hq.fetch());
+  CHECK(hq.replica->state().holds_everything);
+  CHECK(hq.replica->workspace().find({entity_id::kAccount, RecordId{}})->held == Held::absent);
+}
+
 TEST_CASE("a new territory without records costs a branch nothing", "[snapshot][subscription]") {
   Filled w;
   SmallOffice& hq = w["hq"];
