@@ -21,6 +21,18 @@ bool is_pending(const Retired& retired, PendingRef ref) {
   return at != retired.end() && ref.order > at->second.order;
 }
 
+std::optional<PendingRef> skip_decided(const Retired& retired, PendingRef after) {
+  for (auto at = retired.lower_bound({after.generation, Lane::interactive}); at != retired.end();
+       ++at) {
+    const auto& [lane, decided] = *at;
+    if (lane.lane != after.lane) continue;
+    PendingRef through{lane.generation, decided.order, lane.lane};
+    bool further = lane.generation > after.generation || decided.order > after.order;
+    return further ? through : after;
+  }
+  return std::nullopt;
+}
+
 void forget_effects(PendingEntry& entry) {
   entry.current = entry.forecast;
   entry.original.clear();
@@ -133,8 +145,9 @@ Result<std::optional<OutboxBlock>> OutboxReader::next(PendingRef after, bool wit
   } else {
     PendingRef from = after;
     ++from.order;
-    std::string prefix(1, static_cast<char>(side_));
-    cursor_ = view_.scan(Table::outbox, keys::outbox(side_, from), prefix_end(prefix));
+    std::string end = only_ ? keys::outbox_end(side_, *only_)
+                            : prefix_end(std::string(1, static_cast<char>(side_)));
+    cursor_ = view_.scan(Table::outbox, keys::outbox(side_, from), end);
   }
   if (auto e = cursor_->error()) return std::unexpected(*e);
   if (!cursor_->valid()) {

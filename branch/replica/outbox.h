@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,10 @@ struct Decided {
 // A lane that is not in it has nothing pending.
 using Retired = std::map<PendingLane, Decided>;
 bool is_pending(const Retired& retired, PendingRef ref);
+// Where a walk to what is pending behind `after`, in its lane, may begin; none where there is
+// nothing. Walks begin there and not at the lane's first key: a store walks over each row that was
+// erased, and of those there are as many as the lane ever had since the last compaction.
+std::optional<PendingRef> skip_decided(const Retired& retired, PendingRef after);
 
 // Walks the outbox in order of its keys: first the interactive lanes of all starts, then the bulk
 // lanes. Blocks read in order cost one cursor, which sees the outbox as it was when it was opened:
@@ -76,6 +81,9 @@ bool is_pending(const Retired& retired, PendingRef ref);
 class OutboxReader {
  public:
   OutboxReader(const StoreView& view, keys::Side side) : view_(view), side_(side) {}
+  // Ends with this lane.
+  OutboxReader(const StoreView& view, keys::Side side, Lane only)
+      : view_(view), side_(side), only_(only) {}
   // The first block that ends behind `after`; it may be of another lane or start.
   Result<std::optional<OutboxBlock>> next(PendingRef after, bool with_undo = true);
   // The block that holds `ref`.
@@ -87,6 +95,7 @@ class OutboxReader {
  private:
   const StoreView& view_;
   keys::Side side_;
+  std::optional<Lane> only_;
   std::unique_ptr<Cursor> cursor_;
   PendingRef at_;  // where the cursor stands: the last block returned
 };

@@ -616,12 +616,13 @@ Result<Csn> Replica::passed() const {
 }
 
 Result<Replica::Oldest> Replica::oldest_pending() const {
-  OutboxReader reader(store_, state_.side);
   // Of each lane's first one: the oldest by time, and the lowest base of any. A lane's bases only
   // grow.
   Oldest oldest;
   for (const auto& [lane, decided] : state_.retired) {
-    BL_ASSIGN(auto block, reader.next({lane.generation, decided.order, lane.lane}, false));
+    if (decided.seq == last_of(lane)) continue;
+    BL_ASSIGN(auto block, OutboxReader(store_, state_.side, lane.lane)
+                              .next({lane.generation, decided.order, lane.lane}, false));
     if (!block) continue;
     for (const auto& e : block->entries) {
       if (!is_pending(state_.retired, block->ref(e))) continue;
@@ -639,14 +640,20 @@ Result<Replica::Oldest> Replica::oldest_pending() const {
 
 Result<OutboxSlice> ReplicaOutbox::read(PendingRef after, size_t max_mutations,
                                         size_t max_bytes) const {
-  OutboxReader reader(*view_, side_);
   OutboxSlice slice;
   slice.last = after;
+  BL_ASSIGN(auto row, view_->get(Table::meta, keys::meta_state()));
+  if (!row) return slice;
+  BL_ASSIGN(ReplicaState state, decode_replica_state(*row));
+  auto from = skip_decided(state.retired, after);
+  if (!from) return slice;
+  slice.last = *from;
+  OutboxReader reader(*view_, side_, after.lane);
   size_t bytes = 0;
   Stream stream;
   while (slice.mutations.size() < max_mutations && bytes < max_bytes) {
     BL_ASSIGN(auto block, reader.next(slice.last, false));
-    if (!block || block->lane != after.lane) break;
+    if (!block) break;
     Stream here = stream_of(block->entries.front().mutation.id);
     if (!slice.mutations.empty() &&
         (here != stream || slice.mutations.size() + block->entries.size() > max_mutations)) {

@@ -1,6 +1,7 @@
 #include "common/store/keyspace.h"
 
 #include "common/base/bytes.h"
+#include "common/store/store.h"
 
 namespace branchline::keys {
 namespace {
@@ -123,6 +124,12 @@ std::string outbox(Side side, PendingRef last) {
   w.fixed32(last.packed_generation());
   w.fixed64(last.order.value);
   return key;
+}
+
+std::string outbox_end(Side side, Lane lane) {
+  std::string side_only(1, static_cast<char>(side));
+  if (lane == Lane::bulk) return prefix_end(side_only);
+  return outbox(side, PendingRef{0, Order(0), Lane::bulk});
 }
 
 std::optional<PendingRef> parse_outbox(std::string_view key) {

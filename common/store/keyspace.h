@@ -50,6 +50,7 @@ std::string deleted_child(Side side, const RecordKey& parent, const RecordKey& r
 // Table::outbox: side, lane (1 bit) and generation (31), last order in the block (8) -> outbox
 // block.
 std::string outbox(Side side, PendingRef last);
+std::string outbox_end(Side side, Lane lane);  // behind all keys of the lane
 std::optional<PendingRef> parse_outbox(std::string_view key);
 // In the place of a side: blocks of decided mutations, kept for the restore window.
 inline constexpr Side kKept = 2;

@@ -6,16 +6,10 @@
 #include "master/lookup/lookup.h"
 #include "replication/line/compress.h"
 #include "replication/line/mutation_block.h"
+#include "tests/support/must.h"
 
 namespace branchline {
 namespace {
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result)
-    throw std::runtime_error("lab: " + result.error().code + ": " + result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
 
 std::string number(Csn csn) { return std::to_string(csn.value); }
 

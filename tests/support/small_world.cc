@@ -7,17 +7,10 @@
 #include "master/ingest/audit.h"
 #include "master/ingest/topology_commit.h"
 #include "replication/line/compress.h"
+#include "tests/support/must.h"
 
 namespace branchline {
 namespace {
-
-// Fails with the error's text where BL_CHECK would only say that something failed.
-template <typename T>
-T must(Result<T> result) {
-  if (!result)
-    throw std::runtime_error("small world: " + result.error().code + ": " + result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
 
 class WrittenCommand : public Command {
  public:

@@ -8,15 +8,10 @@
 #include "replication/session/branch_session.h"
 #include "tests/support/fields.h"
 #include "tests/support/live_office.h"
+#include "tests/support/must.h"
 
 namespace branchline {
 namespace {
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().code << ": " << result.error().message);
-  return std::move(*result);
-}
 
 std::string header(const HttpResponse& r, const std::string& name) {
   for (const auto& [n, v] : r.headers) {

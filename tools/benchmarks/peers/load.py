@@ -16,6 +16,7 @@ POLL_FROM = 0.0395  # a line of 40 ms one way shows nothing earlier
 POLL_PAUSE = 0.00025
 MOST_WRITERS = 64
 PATIENCE = 20
+TRIES = 1000  # to find a row that has no change on its way
 
 
 class Channel:
@@ -312,9 +313,10 @@ def live(connect, write, check, reader, look, shown, next_change, seconds):
                 if not free:
                     writers.append(connect())
                     free.append(writers[-1])
-                change = next_change()
-                while change['id'] in waiting:
-                    change = next_change()
+                change = next((one for one in (next_change() for _ in range(TRIES)) if one['id'] not in waiting), None)
+                if change is None:
+                    raise Failed(f'falls behind: after {now - begin:.0f} s {answered} of {total} accepted, '
+                                 f'{len(spent)} shown, and nearly every row waits to be shown')
                 channel = free.pop()
                 busy[channel] = change
                 waiting[change['id']] = time.perf_counter(), change
