@@ -88,7 +88,10 @@ class LinkBudget {
  private:
   // Interactive work may run so far ahead of the line.
   static constexpr int64_t kInteractiveAheadUs = 50'000;
-  // What the line really carries of our bytes: headers of TCP, IP and TLS take the rest.
+  // What is sent of the line's rate; acknowledgements of what comes the other way take the rest.
+  static constexpr uint64_t kWirePerCent = 97;
+  // What the line carries of our bytes where frames are large: headers of TCP, IP and TLS take the
+  // rest.
   static constexpr uint64_t kPayloadPerCent = 92;
 
   uint64_t payload_per_s() const { return policy_.bytes_per_s * kPayloadPerCent / 100; }
