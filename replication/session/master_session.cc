@@ -114,6 +114,8 @@ Result<void> MasterSession::handle(const Frame& frame, int64_t now_us, MasterEff
       BL_ASSIGN(peer_beat_, decode_heartbeat(frame.payload));
       peer_heard_at_ = now_us;
       if (peer_beat_.echo_us > 0) round_trip_us_ = now_us - peer_beat_.echo_us;
+      // The answer in the same turn: a wake-up of the master for each branch and second less.
+      if (now_us - beat_at_ >= link_timing::kHeartbeat / 2) beat(now_us, out);
       return {};
     }
     case FrameType::progress: {
@@ -417,20 +419,22 @@ MasterEffects MasterSession::tick(int64_t now_us, int64_t wall_ms) {
     return out;
   }
   if (!unacked_.empty() && now_us - unacked_since_ >= link_timing::kAckWait) send_acks(out);
-  if (now_us - beat_at_ >= link_timing::kHeartbeat) {
-    // A record with both costs less than two.
-    bool quiet = state_ == State::feeding && sent_.csn < scanned_.csn && open_.blocks.empty() &&
-                 open_.fates.empty();
-    if (quiet && may_feed(now_us)) send_open_range(out);
-    beat_at_ = now_us;
-    Heartbeat h;
-    h.sent_us = now_us;
-    if (peer_beat_.sent_us != 0) h.echo_us = peer_beat_.sent_us + (now_us - peer_heard_at_);
-    h.wall_ms = wall_ms;
-    h.csn = head_.csn;
-    send(FrameType::heartbeat, encode_heartbeat(h), out);
-  }
+  if (now_us - beat_at_ >= link_timing::kUnansweredHeartbeat) beat(now_us, out);
   return out;
+}
+
+void MasterSession::beat(int64_t now_us, MasterEffects& out) {
+  // A record with both costs less than two.
+  bool quiet = state_ == State::feeding && sent_.csn < scanned_.csn && open_.blocks.empty() &&
+               open_.fates.empty();
+  if (quiet && may_feed(now_us)) send_open_range(out);
+  beat_at_ = now_us;
+  Heartbeat h;
+  h.sent_us = now_us;
+  if (peer_beat_.sent_us != 0) h.echo_us = peer_beat_.sent_us + (now_us - peer_heard_at_);
+  h.wall_ms = wall_ms_;
+  h.csn = head_.csn;
+  send(FrameType::heartbeat, encode_heartbeat(h), out);
 }
 
 bool MasterSession::alive(int64_t now_us) const {
@@ -439,7 +443,7 @@ bool MasterSession::alive(int64_t now_us) const {
 }
 
 int64_t MasterSession::next_tick_us() const {
-  int64_t next = beat_at_ + link_timing::kHeartbeat;
+  int64_t next = beat_at_ + link_timing::kUnansweredHeartbeat;
   if (!unacked_.empty()) next = std::min(next, unacked_since_ + link_timing::kAckWait);
   if (state_ == State::feeding && scanned_.csn > sent_.csn) {
     next = std::min(next, open_due_us());

@@ -122,6 +122,7 @@ class MasterSession {
   void begin_chunks(const SnapshotHead& head, MasterEffects& out);
   void set_territories(const std::vector<TerritoryId>& territories);
   void send_acks(MasterEffects& out);
+  void beat(int64_t now_us, MasterEffects& out);
   void close(MasterEffects& out, const Error& error, bool tell);
 
   const FeedSource& feed_;
