@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/store/store_fault.h"
 
 namespace branchline {
 namespace {
@@ -131,13 +131,7 @@ void Committer::write_or_die(const Batch& batch, Sync sync) {
   if (batch.empty()) return;
   auto begin = std::chrono::steady_clock::now();
   auto ok = store_.write(batch, sync);
-  if (!ok) {
-    // A write that failed may be there or not after the next start; only starting anew tells.
-    // Nobody was told that it is there.
-    std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n",
-                 ok.error().message.c_str());
-    std::_Exit(3);
-  }
+  if (!ok) end_for_store_fault(ok.error());
   if (sync == Sync::yes) {
     auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
         std::chrono::steady_clock::now() - begin);
@@ -186,11 +180,7 @@ void Committer::commit_group(std::vector<Waiting> group) {
   commands.reserve(group.size());
   for (auto& w : group) commands.push_back(w.command.get());
   auto result = replica_.accept(commands);
-  if (!result) {
-    std::fprintf(stderr, "the store is damaged, this process ends: %s\n",
-                 result.error().message.c_str());
-    std::_Exit(3);
-  }
+  if (!result) end_for_store_fault(result.error());
   if (result->results.size() < group.size()) give_back(group, result->results.size());
   bool wrote = !result->batch.empty();
   bool shipped = std::any_of(result->results.begin(), result->results.end(),

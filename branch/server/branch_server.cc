@@ -201,6 +201,7 @@ class BranchServer {
       keep_lookup_counts();
       look_at_outbox();
       compact_where_due();
+      damage_.look(*store_);
       if (!disk_.look()) continue;
       committer_->set_disk_full(disk_.full());
       if (disk_.full()) {
@@ -546,6 +547,7 @@ class BranchServer {
     w.key("ledger");
     put_ledger_json(w, s.ledger);
     w.member("diskFull", disk_.full());
+    if (auto damage = store_->damage()) w.member("storeDamage", *damage);
     w.member("outboxBytes", committer_->status().outbox_bytes)
         .member("outboxQuota", committer_->outbox_quota())
         .member("outboxWarning", outbox_warning_);
@@ -604,6 +606,7 @@ class BranchServer {
 
   BranchConfig config_;
   DiskWatch disk_{config_};
+  DamageWatch damage_;
   SystemClock clock_;
   SystemRandom random_;
   std::shared_ptr<const Schema> schema_ = config_.schema ? config_.schema : Schema::built_in();

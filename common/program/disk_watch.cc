@@ -4,12 +4,22 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "common/store/store_fault.h"
+
 namespace branchline {
 
 DiskWatch::DiskWatch(const ServerConfig& config)
     : config_(config),
       ballast_(config.data_directory + "/ballast"),
       laid_(::access(ballast_.c_str(), F_OK) == 0) {}
+
+void DamageWatch::look(const Store& store) {
+  if (told_) return;
+  auto damage = store.damage();
+  if (!damage) return;
+  told_ = true;
+  spdlog::error("{}", damage_text(*damage));
+}
 
 bool DiskWatch::look() {
   const std::string& directory = config_.data_directory;

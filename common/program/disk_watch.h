@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/program/server_config.h"
+#include "common/store/store.h"
 
 namespace branchline {
 
@@ -32,6 +33,16 @@ class DiskWatch {
   bool laid_ = false;
   bool full_ = false;
   uint64_t free_ = 0;
+};
+
+// Tells the log what was found damaged in a store: once, since each further read finds it, too.
+// Not thread-safe.
+class DamageWatch {
+ public:
+  void look(const Store& store);
+
+ private:
+  bool told_ = false;
 };
 
 }  // namespace branchline

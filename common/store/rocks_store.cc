@@ -10,6 +10,7 @@
 
 #include <array>
 #include <filesystem>
+#include <mutex>
 
 #include "common/base/check.h"
 #include "common/store/backup.h"
@@ -28,9 +29,31 @@ Error error_of(const rocksdb::Status& status, const char* doing) {
   return {kind, "store.io", std::string(doing) + ": " + status.ToString()};
 }
 
+// What readers found damaged first.
+class Damage {
+ public:
+  Error seen(const rocksdb::Status& status, const char* doing) {
+    Error e = error_of(status, doing);
+    if (e.kind == ErrorKind::corrupt) {
+      std::lock_guard lock(mutex_);
+      if (!first_) first_ = e.message;
+    }
+    return e;
+  }
+  std::optional<std::string> first() const {
+    std::lock_guard lock(mutex_);
+    return first_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::optional<std::string> first_;
+};
+
 }  // namespace
 
 struct RocksStore::Impl {
+  mutable Damage damage;  // cursors and views write to it
   std::unique_ptr<rocksdb::DB> db;
   std::array<rocksdb::ColumnFamilyHandle*, kTableCount> tables{};
   uint64_t torn_bytes = 0;
@@ -50,10 +73,10 @@ namespace {
 // Holds the bounds that the iterator's options point to.
 class RocksCursor : public Cursor {
  public:
-  RocksCursor(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table,
+  RocksCursor(Damage& damage, rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table,
               const rocksdb::Snapshot* snapshot, std::string_view begin, std::string_view end,
               bool back)
-      : begin_(begin), end_(end), lower_(begin_), upper_(end_), back_(back) {
+      : damage_(damage), begin_(begin), end_(end), lower_(begin_), upper_(end_), back_(back) {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot;
     options.iterate_lower_bound = &lower_;
@@ -75,10 +98,11 @@ class RocksCursor : public Cursor {
   std::string_view value() const override { return view(it_->value()); }
   std::optional<Error> error() const override {
     if (empty_ || it_->status().ok()) return std::nullopt;
-    return error_of(it_->status(), "reading");
+    return damage_.seen(it_->status(), "reading");
   }
 
  private:
+  Damage& damage_;
   std::string begin_, end_;
   rocksdb::Slice lower_, upper_;
   bool back_;
@@ -90,7 +114,8 @@ class RocksCursor : public Cursor {
 
 namespace {
 
-Result<std::optional<std::string>> rocks_get(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* table,
+Result<std::optional<std::string>> rocks_get(Damage& damage, rocksdb::DB* db,
+                                             rocksdb::ColumnFamilyHandle* table,
                                              const rocksdb::Snapshot* snapshot,
                                              std::string_view key) {
   rocksdb::ReadOptions options;
@@ -98,7 +123,7 @@ Result<std::optional<std::string>> rocks_get(rocksdb::DB* db, rocksdb::ColumnFam
   std::string value;
   rocksdb::Status status = db->Get(options, table, slice(key), &value);
   if (status.IsNotFound()) return std::optional<std::string>();
-  if (!status.ok()) return std::unexpected(error_of(status, "reading"));
+  if (!status.ok()) return std::unexpected(damage.seen(status, "reading"));
   return std::optional<std::string>(std::move(value));
 }
 
@@ -109,17 +134,17 @@ class RocksSnapshot : public StoreView {
       : impl_(std::move(impl)), snapshot_(impl_->db->GetSnapshot()) {}
   ~RocksSnapshot() override { impl_->db->ReleaseSnapshot(snapshot_); }
   Result<std::optional<std::string>> get(Table t, std::string_view key) const override {
-    return rocks_get(impl_->db.get(), impl_->handle(t), snapshot_, key);
+    return rocks_get(impl_->damage, impl_->db.get(), impl_->handle(t), snapshot_, key);
   }
   std::unique_ptr<Cursor> scan(Table t, std::string_view begin,
                                std::string_view end) const override {
-    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end,
-                                         false);
+    return std::make_unique<RocksCursor>(impl_->damage, impl_->db.get(), impl_->handle(t),
+                                         snapshot_, begin, end, false);
   }
   std::unique_ptr<Cursor> scan_back(Table t, std::string_view begin,
                                     std::string_view end) const override {
-    return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), snapshot_, begin, end,
-                                         true);
+    return std::make_unique<RocksCursor>(impl_->damage, impl_->db.get(), impl_->handle(t),
+                                         snapshot_, begin, end, true);
   }
 
  private:
@@ -221,20 +246,21 @@ Result<std::unique_ptr<RocksStore>> RocksStore::open(const std::string& director
 }
 
 uint64_t RocksStore::torn_bytes() const { return impl_->torn_bytes; }
+std::optional<std::string> RocksStore::damage() const { return impl_->damage.first(); }
 
 Result<std::optional<std::string>> RocksStore::get(Table table, std::string_view key) const {
-  return rocks_get(impl_->db.get(), impl_->handle(table), nullptr, key);
+  return rocks_get(impl_->damage, impl_->db.get(), impl_->handle(table), nullptr, key);
 }
 
 std::unique_ptr<Cursor> RocksStore::scan(Table t, std::string_view begin,
                                          std::string_view end) const {
-  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end,
-                                       false);
+  return std::make_unique<RocksCursor>(impl_->damage, impl_->db.get(), impl_->handle(t), nullptr,
+                                       begin, end, false);
 }
 std::unique_ptr<Cursor> RocksStore::scan_back(Table t, std::string_view begin,
                                               std::string_view end) const {
-  return std::make_unique<RocksCursor>(impl_->db.get(), impl_->handle(t), nullptr, begin, end,
-                                       true);
+  return std::make_unique<RocksCursor>(impl_->damage, impl_->db.get(), impl_->handle(t), nullptr,
+                                       begin, end, true);
 }
 
 Result<void> RocksStore::write(const Batch& batch, Sync sync_mode) {
@@ -256,13 +282,13 @@ Result<void> RocksStore::write(const Batch& batch, Sync sync_mode) {
   rocksdb::WriteOptions options;
   options.sync = sync_mode == Sync::yes;
   rocksdb::Status status = impl_->db->Write(options, &rocks);
-  if (!status.ok()) return std::unexpected(error_of(status, "writing"));
+  if (!status.ok()) return std::unexpected(impl_->damage.seen(status, "writing"));
   return {};
 }
 
 Result<void> RocksStore::sync() {
   rocksdb::Status status = impl_->db->SyncWAL();
-  if (!status.ok()) return std::unexpected(error_of(status, "syncing"));
+  if (!status.ok()) return std::unexpected(impl_->damage.seen(status, "syncing"));
   return {};
 }
 
@@ -271,7 +297,7 @@ Result<bool> RocksStore::compact() {
   std::vector<rocksdb::ColumnFamilyHandle*> all(impl_->tables.begin(), impl_->tables.end());
   uint64_t erased = impl_->db->GetLatestSequenceNumber();
   rocksdb::Status status = impl_->db->Flush(rocksdb::FlushOptions(), all);
-  if (!status.ok()) return std::unexpected(error_of(status, "flushing"));
+  if (!status.ok()) return std::unexpected(impl_->damage.seen(status, "flushing"));
   // A compaction keeps what a snapshot can see; one of now sees the values no more. Readers come
   // and go all the time, so it counts how old theirs are.
   uint64_t oldest = 0;
@@ -281,7 +307,7 @@ Result<bool> RocksStore::compact() {
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
   for (auto* handle : all) {
     status = impl_->db->CompactRange(options, handle, nullptr, nullptr);
-    if (!status.ok()) return std::unexpected(error_of(status, "compacting"));
+    if (!status.ok()) return std::unexpected(impl_->damage.seen(status, "compacting"));
   }
   return told && (oldest == 0 || oldest >= erased);
 }

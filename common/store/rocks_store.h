@@ -39,6 +39,7 @@ class RocksStore : public Store {
   Result<bool> compact() override;
   std::shared_ptr<const StoreView> snapshot() const override;
   Result<uint32_t> backup(const BackupRequest& request) override;
+  std::optional<std::string> damage() const override;
 
  private:
   struct Impl;

@@ -99,6 +99,9 @@ class Store : public StoreView {
     (void)request;
     return fail(ErrorKind::unavailable, "backup.unsupported", "this store makes no backups");
   }
+  // What was found damaged first since the start, by whoever read: bytes that are not what was
+  // written. Any thread.
+  virtual std::optional<std::string> damage() const { return std::nullopt; }
   // A consistent view of now; valid while it is held and the store lives.
   virtual std::shared_ptr<const StoreView> snapshot() const = 0;
 };

@@ -184,6 +184,7 @@ asio::awaitable<HttpResponse> MasterAdmin::status() {
   int64_t now = parts_.clock->wall_ms();
   w.member("queuedBytes", counters.queued_bytes).member("batches", counters.batches);
   w.member("diskFull", parts_.links->disk_full());
+  if (auto damage = parts_.store->damage()) w.member("storeDamage", *damage);
   if (const Reconciling& r = facts.reconciling; r.open() || !r.late.empty()) {
     auto list = [&](const char* name, const std::set<OriginId>& origins) {
       w.key(name).begin_array();

@@ -3,7 +3,8 @@
 #include <boost/asio/post.hpp>
 
 #include <chrono>
-#include <cstdio>
+
+#include "common/store/store_fault.h"
 
 namespace branchline {
 namespace {
@@ -11,12 +12,6 @@ namespace {
 // Blocks decided and synced as one batch: more would only make the first of them wait.
 constexpr size_t kMaxBlocksPerBatch = 4;
 constexpr size_t kMaxBytesPerBatch = 512 * 1024;
-
-[[noreturn]] void die(const Error& e) {
-  std::fprintf(stderr, "the store failed, this process ends and must be started again: %s\n",
-               e.message.c_str());
-  std::_Exit(3);
-}
 
 }  // namespace
 
@@ -130,7 +125,7 @@ void IngestLoop::work() {
 void IngestLoop::grant() {
   if (!ingest_.grants_due()) return;
   auto step = ingest_.grant_step();
-  if (!step) die(step.error());
+  if (!step) end_for_store_fault(step.error());
   if (!*step) return;
   write_or_die((*step)->result.batch);
   publish(std::move((*step)->result));
@@ -139,7 +134,7 @@ void IngestLoop::grant() {
 void IngestLoop::write_or_die(const Batch& batch) {
   if (batch.empty()) return;
   auto begin = std::chrono::steady_clock::now();
-  if (auto ok = store_.write(batch, Sync::yes); !ok) die(ok.error());
+  if (auto ok = store_.write(batch, Sync::yes); !ok) end_for_store_fault(ok.error());
   auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - begin);
   std::lock_guard lock(mutex_);
@@ -159,7 +154,7 @@ void IngestLoop::ingest_blocks(std::vector<Waiting> blocks) {
   }
   while (!decoded.empty() || ingest_.held_ready()) {
     auto result = ingest_.ingest(std::move(decoded));
-    if (!result) die(result.error());
+    if (!result) end_for_store_fault(result.error());
     write_or_die(result->batch);
     decoded = std::move(result->rest);
     publish(std::move(*result));

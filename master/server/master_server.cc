@@ -210,7 +210,10 @@ class MasterServer {
     while (!runtime_.tasks().stopping()) {
       anchor_timer_.expires_after(std::chrono::seconds(1));
       co_await anchor_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
-      if (!runtime_.tasks().stopping()) look_at_disk();
+      if (!runtime_.tasks().stopping()) {
+        damage_.look(*store_);
+        look_at_disk();
+      }
       LineCursor head = feed_->head();
       if (head.csn == written) continue;
       Anchor anchor{incarnation_, head.csn.value, head.chain};
@@ -254,6 +257,7 @@ class MasterServer {
 
   ServerConfig config_;
   DiskWatch disk_{config_};
+  DamageWatch damage_;
   SystemClock clock_;
   SystemRandom random_;
   std::shared_ptr<const Schema> schema_ = config_.schema ? config_.schema : Schema::built_in();

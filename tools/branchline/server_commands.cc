@@ -6,6 +6,7 @@
 
 #include "common/json/json_writer.h"
 #include "common/record/value.h"
+#include "common/store/store_fault.h"
 #include "common/time/clock.h"
 #include "tools/branchline/cluster.h"
 #include "tools/branchline/commands.h"
@@ -156,10 +157,15 @@ int run_status(const CommandContext& context) {
     }
     const Json& s = *a.json;
     if (flag_of(s, "diskFull")) {
-      notes.push_back(a.server->name +
-                      ": its disk is nearly full: links are closed and no token is created; free "
-                      "space there. Offices work on and keep their changes");
+      notes.push_back(a.server->name + (a.server->kind == ServerKind::master
+                                            ? ": its disk is nearly full: links are closed and no "
+                                              "token is created; free space there. Offices work on "
+                                              "and keep their changes"
+                                            : ": its disk is nearly full: its writes are refused; "
+                                              "free space there. Reading and shipping go on"));
     }
+    if (std::string damage = text_of(s, "storeDamage"); !damage.empty())
+      notes.push_back(a.server->name + ": " + damage_text(damage));
     propose_subscription(*a.server, s, notes);
     if (flag_of(s, "outboxWarning")) {
       uint64_t quota = number_of(s, "outboxQuota");
