@@ -659,22 +659,23 @@ void Ingest::Impl::write_state(Batch& batch, const std::set<Stream>& changed,
 }
 
 void Ingest::Impl::take_into_directory(const IngestBatch& work, Batch& rows) {
-  bool changed = false;
+  std::vector<RecordKey> changed;
+  for (const auto& d : work.decided) {
+    for (const auto& op : d.commit.effects) {
+      EntityId e = op.record.entity;
+      if (e == entity_id::kServer || e == entity_id::kTerritory || e == entity_id::kTopology)
+        changed.push_back(op.record);
+    }
+  }
+  if (changed.empty()) return;  // as nearly always: nothing here may cost per server
   std::set<OriginId> before;
   for (const auto& [origin, server] : directory.servers()) {
     if (!server.removed) before.insert(origin);
   }
-  for (const auto& d : work.decided) {
-    for (const auto& op : d.commit.effects) {
-      EntityId e = op.record.entity;
-      if (e != entity_id::kServer && e != entity_id::kTerritory && e != entity_id::kTopology)
-        continue;
-      auto found = workspace->find(op.record);
-      if (found && found->record) directory.take(*schema, *found->record);
-      changed = true;
-    }
+  for (const auto& record : changed) {
+    auto found = workspace->find(record);
+    if (found && found->record) directory.take(*schema, *found->record);
   }
-  if (!changed) return;
   directory.resolve();
   merger->set_level(directory.feature_level());
   if (!reconciling.open()) return;
