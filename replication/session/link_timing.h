@@ -7,7 +7,7 @@ namespace branchline::link_timing {
 
 inline constexpr int64_t kHeartbeat = 1'000'000;
 // A master answers a branch's heartbeat with its own; where none comes it speaks after so long.
-inline constexpr int64_t kUnansweredHeartbeat = kHeartbeat * 3 / 2;
+inline constexpr int64_t kUnansweredHeartbeat = kHeartbeat * 5 / 2;
 inline constexpr int64_t kSilence = 6'000'000;  // nothing heard for so long: the connection is dead
 // Heard so lately, a connection is taken for that of a process that lives.
 inline constexpr int64_t kAlive = 3'000'000;
@@ -22,6 +22,6 @@ inline constexpr int64_t kQuietPause = kHeartbeat;
 inline constexpr int64_t kAckWait = 50'000;
 inline constexpr int64_t kSharedLineWait = 5'000;  // a line that others fill is looked at again
 
-static_assert(kSilence > 3 * kHeartbeat);
+static_assert(kSilence > 2 * kUnansweredHeartbeat);
 
 }  // namespace branchline::link_timing
