@@ -1,7 +1,6 @@
 // A bit of a file of an office's store flips on its disk, so that RocksDB refuses the block around
 // it: what can be read is served, whoever looks is told, and the office comes back whole with what
 // it had not shipped.
-#include <fstream>
 #include <set>
 
 #include "common/schema/schema.h"
@@ -21,16 +20,6 @@ std::string file_with(const std::string& data, const std::string& key) {
     if (bytes == key && fs::path(file).extension() == ".sst") found = file;
   });
   return found;
-}
-
-void flip_in_the_middle(const std::string& path) {
-  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-  auto middle = static_cast<std::streamoff>(fs::file_size(path) / 2);
-  file.seekg(middle);
-  char byte = static_cast<char>(file.get() ^ 1);
-  file.seekp(middle);
-  file.put(byte);
-  REQUIRE(file.good());
 }
 
 TEST_CASE("a damaged file of an office's store is told, and the way out loses nothing",

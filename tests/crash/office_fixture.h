@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +16,17 @@
 namespace branchline::crash {
 
 inline constexpr const char* kAccounts = "/api/data/v9.2/accounts";
+
+// One bit of a file: what a disk does to what it keeps.
+inline void flip_in_the_middle(const std::filesystem::path& path) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  auto middle = static_cast<std::streamoff>(std::filesystem::file_size(path) / 2);
+  file.seekg(middle);
+  char byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(middle);
+  file.put(byte);
+  REQUIRE(file.flush());
+}
 
 struct Office {
   TempFolder folder;
