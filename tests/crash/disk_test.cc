@@ -1,6 +1,5 @@
 // Disks that fail, fill, forget or were put back; real processes.
 #include <algorithm>
-#include <fstream>
 
 #include "common/store/anchor.h"
 #include "tests/crash/office_fixture.h"
